@@ -1,0 +1,467 @@
+"""Release files: from the store, from a fill in progress, by starting a fill, or passed through where that is right.
+
+A file's key is (credential space, digest, filename): from the PyPI-layout path, else from the strongest digest of its index's page,
+else its URL, and then it is revalidated like a page. Core metadata (PEP 658/714) is verified by the digest in `core-metadata`.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from pkgcache.engine.fill import Fill, FillError, Head, Wanted, check_answer
+from pkgcache.engine.messages import Body, Reply, Request
+from pkgcache.engine.metrics import Metrics
+from pkgcache.engine.pages import Pages
+from pkgcache.engine.passage import Passage
+from pkgcache.engine.readers import Joined, Reader, SharedSource, Source, StoredFile
+from pkgcache.engine.store import Entry, Notes, Store
+from pkgcache.engine.tasks import Tasks
+from pkgcache.engine.upstream import Failure, UpstreamClient, UpstreamError
+from pkgcache.rules.cachestatus import CacheStatus
+from pkgcache.rules.digests import Digest, strongest
+from pkgcache.rules.freshness import (
+    Fresh,
+    MustRevalidate,
+    Policy,
+    StaleUsable,
+    Stored,
+    decide,
+    format_http_date,
+    freshened,
+    not_modified,
+    storable_headers,
+    validators,
+)
+from pkgcache.rules.ranges import (
+    Bounded,
+    Multi,
+    Partial,
+    Requested,
+    Span,
+    Suffix,
+    Unsatisfiable,
+    Whole,
+    if_range_holds,
+    multipart_parts,
+    parse_range,
+    satisfy,
+    unsatisfied,
+)
+from pkgcache.rules.routes import ReleaseFile
+from pkgcache.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+PUBLIC = "-"
+"""The credential space of requests without credentials."""
+
+FILL_SHARE = 0.5
+"""A range of at least this share of a cold file starts a fill; a smaller one is passed through."""
+
+NEAR_BYTES = 8 * 1024 * 1024
+"""A range of a growing file is served from it when it starts no further than this past its end."""
+
+LINGER_SECONDS = 1.0
+IMMUTABLE = "max-age=365000000, immutable, public"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identified:
+    """A release file with its key and what is known of its content."""
+
+    route: ReleaseFile
+    key: str
+    digest: Digest | None
+    size: int | None
+
+    @property
+    def wanted(self) -> Wanted:
+        """What a fill has to bring."""
+        return Wanted(digest=self.digest, size=self.size, sources=self.route.sources)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A file whose bytes can be read: its length (None: not known yet), entity tags that clients may hold, and its headers."""
+
+    total: int | None
+    etag: str
+    other_tags: tuple[str, ...]
+    headers: CIMultiDict[str]
+    cache: CacheStatus
+    upstream: str = ""
+
+
+class Files:
+    """Answers requests for release files. One fill per key, however many ask."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        policy: Policy,
+        store: Store,
+        client: UpstreamClient,
+        pages: Pages,
+        metrics: Metrics,
+        tasks: Tasks,
+    ) -> None:
+        self._settings = settings
+        self._policy = policy
+        self._store = store
+        self._client = client
+        self._pages = pages
+        self._metrics = metrics
+        self._tasks = tasks
+        self._pool = ThreadPoolExecutor(8, thread_name_prefix="fill")
+        self.fills: dict[str, Fill] = {}
+
+    def close(self) -> None:
+        """Let go of the writing threads; the fills' tasks have ended before."""
+        self._pool.shutdown(wait=True)
+
+    async def answer(self, request: Request, route: ReleaseFile) -> Reply:
+        """The reply to a GET or HEAD for a release file."""
+        file = await self._identify(route)
+        if (fill := self.fills.get(file.key)) is None:
+            entry = await self._store.get(file.key)
+            if entry is not None and (file.digest is not None or await self._still_good(request, file, entry)):
+                return self._from_store(request, file, entry)
+            if entry is not None and entry.file is not None:
+                entry.file.close()
+            if self._settings.offline:
+                return Reply.text(504, f"{route.filename} is not in the store, and the proxy is offline (pypi_cache_offline).")
+            fill = self.fills.get(file.key)
+        if fill is None and request.method == "HEAD":
+            return await self._head_upstream(file)
+        if fill is None and not _wants_fill(request, file.size):
+            return await self._passed_through(request, file)
+        joined = fill is not None
+        return await self._from_fill(request, file, fill or self._start_fill(file), joined=joined)
+
+    # Identity
+
+    async def _identify(self, route: ReleaseFile) -> Identified:
+        digest: Digest | None = None
+        size: int | None = None
+        if route.release is not None and not route.suffix:
+            digest = route.release.digest
+        elif link := await self._pages.link_of(route):
+            if not route.suffix:
+                digest, size = strongest(link.hashes), link.size
+            elif route.suffix == ".metadata" and not isinstance(link.core_metadata, bool):
+                digest = strongest(link.core_metadata)
+        name = quote(route.filename + route.suffix)
+        return Identified(route=route, key=f"file|{PUBLIC}|{digest or route.identity}|{name}", digest=digest, size=size)
+
+    # From the store
+
+    def _from_store(self, request: Request, file: Identified, entry: Entry) -> Reply:
+        notes = entry.notes
+        headers = CIMultiDict(notes["headers"])
+        age = max(0, int(time.time() - notes["response_time"]))
+        headers["Age"] = str(age)
+        ttl = 365_000_000 - age if file.digest else None
+        found = Found(
+            total=entry.size,
+            etag=f'"{notes["digest"]}"',
+            other_tags=(f'"{notes["digest"]}.{notes["attempt"]}"',),
+            headers=headers,
+            cache=CacheStatus(hit=True, ttl=ttl, detail="" if file.digest else notes.get("detail", "")),
+        )
+        if entry.file is None:
+            return Reply.text(502, "the stored entry is no file")  # files are always adopted, never small values
+        self._metrics.hit("file")
+        return _reply(request, found, StoredFile(entry.file, entry.size))
+
+    async def _still_good(self, request: Request, file: Identified, entry: Entry) -> bool:
+        """Whether an entry without a digest may be served (RFC 9111): fresh, found unchanged, or stale with nothing better."""
+        notes = entry.notes
+        stored = Stored(
+            status=200,
+            headers=CIMultiDict(notes["upstream_headers"]),
+            request_time=notes["request_time"],
+            response_time=notes["response_time"],
+        )
+        match decide(stored, request.headers, self._policy, time.time()):
+            case Fresh() | StaleUsable():
+                return True
+            case MustRevalidate(stale_if_error_ok=stale_ok):
+                return await self._revalidated(file, notes, stored, stale_ok=stale_ok)
+
+    async def _revalidated(self, file: Identified, notes: Notes, stored: Stored, *, stale_ok: bool) -> bool:
+        url, authorization = file.route.sources[0]
+        before = time.time()
+        try:
+            async with self._client.ask("GET", url, validators(stored.headers), authorization) as answer:
+                if answer.status == 304:
+                    now = freshened(stored, answer.headers, before, time.time())
+                    times = {"request_time": now.request_time, "response_time": now.response_time}
+                    await self._store.note(file.key, {**notes, **times, "upstream_headers": list(now.headers.items())})
+                    return True
+                if answer.status >= 500:
+                    raise UpstreamError(Failure.STATUS, answer.url, f"it answered {answer.status}", status=answer.status)
+                return False
+        except UpstreamError as error:
+            self._metrics.upstream_failed(error)
+            notes["detail"] = "stale-if-error"
+            return stale_ok
+
+    # From a fill
+
+    def _start_fill(self, file: Identified) -> Fill:
+        fill = Fill(
+            file.wanted,
+            self._store.growing / f"{secrets.token_hex(12)}.part",
+            self._client,
+            self._pool,
+            report=self._metrics.upstream_failed,
+            finish_abandoned=self._settings.finish_abandoned,
+        )
+        self.fills[file.key] = fill
+        started = time.time()
+
+        async def work() -> None:
+            try:
+                await fill.run(lambda done: self._commit(file, done, started))
+            finally:
+                self._forget(file.key, fill)
+
+        fill.task = self._tasks.start(work(), f"fill {file.route.filename}")
+        return fill
+
+    def _forget(self, key: str, fill: Fill) -> None:
+        """A failed fill at once, so that the next request starts afresh; a good one a little later (a `get` may be under way)."""
+
+        def forget() -> None:
+            if self.fills.get(key) is fill:
+                del self.fills[key]
+
+        if fill.error is not None:
+            forget()
+        else:
+            self._tasks.later(LINGER_SECONDS, forget)
+
+    async def _commit(self, file: Identified, fill: Fill, started: float) -> None:
+        head = fill.head.result()
+        digest = file.digest or Digest("sha256", fill.computed)
+        notes = {
+            "name": file.route.filename + file.route.suffix,
+            "url": str(file.route.identity),
+            "digest": str(digest),
+            "attempt": fill.attempt,
+            "headers": list(_file_headers(file, head).items()),
+            "upstream_headers": list(storable_headers(head.headers).items()),
+            "request_time": started,
+            "response_time": time.time(),
+        }
+        if await self._store.adopt(file.key, fill.path, fill.written, notes):
+            self._metrics.stored(fill.written)
+
+    async def _from_fill(self, request: Request, file: Identified, fill: Fill, *, joined: bool) -> Reply:
+        fill.attach()
+        try:
+            head = await fill.wait_head()
+            total = head.total
+            requested = _requested(request, _fill_tags(file, fill), head.headers.get("Last-Modified"))
+            if total is not None and requested is not None and request.method == "GET" and not _near(satisfy(requested, total), fill):
+                fill.detach()
+                return await self._passed_through(request, file)
+        except FillError as error:
+            fill.detach()
+            return self._failed(file, error)
+        except BaseException:
+            fill.detach()
+            raise
+        tags = _fill_tags(file, fill)
+        found = Found(
+            total=total,
+            etag=tags[0],
+            other_tags=tags[1:],
+            headers=_file_headers(file, head),
+            cache=CacheStatus(fwd="miss", stored=not joined, collapsed=joined),
+            upstream=head.source.origin,
+        )
+        (self._metrics.collapsed if joined else self._metrics.miss)("file")
+        return _reply(request, found, fill)
+
+    # Without a fill
+
+    async def _head_upstream(self, file: Identified) -> Reply:
+        errors: list[UpstreamError] = []
+        for url, authorization in self._client.in_order(file.route.sources):
+            try:
+                async with self._client.ask("HEAD", url, {"Accept-Encoding": "identity"}, authorization) as answer:
+                    total = check_answer(answer)
+                    head = Head(total=total, headers=CIMultiDict(answer.headers), source=answer.url)
+                    headers = _file_headers(file, head)
+                    if total is not None:
+                        headers["Content-Length"] = str(total)
+                    headers["ETag"] = _passing_tag(file)
+                    headers["Accept-Ranges"] = "bytes"
+                    self._metrics.miss("file")
+                    return Reply(status=200, headers=headers, cache=CacheStatus(fwd="miss", fwd_status=200), upstream=url.origin)
+            except UpstreamError as error:
+                self._metrics.upstream_failed(error)
+                errors.append(error)
+        return self._failed(file, FillError(errors))
+
+    async def _passed_through(self, request: Request, file: Identified) -> Reply:
+        """A range for this client alone: not stored, not verified, so its ETag is of an attempt that is never committed."""
+        errors: list[UpstreamError] = []
+        for url, authorization in self._client.in_order(file.route.sources):
+            sent = {"Accept": "*/*", "Accept-Encoding": "identity", "Range": request.headers["Range"]}
+            passage = Passage(self._client.ask("GET", url, sent, authorization))
+            try:
+                answer = await passage.open()
+                if answer.status == 416:
+                    await passage.aclose()
+                    content_range = answer.headers.get("Content-Range", "bytes */*")
+                    return _unsatisfiable(content_range, CacheStatus(fwd="partial", fwd_status=416))
+                check_answer(answer)
+            except UpstreamError as error:
+                await passage.aclose()
+                self._metrics.upstream_failed(error)
+                errors.append(error)
+                continue
+            if answer.status == 200:  # it does not do ranges: then the whole file is worth storing
+                await passage.aclose()
+                return await self._from_fill(request, file, self.fills.get(file.key) or self._start_fill(file), joined=False)
+            headers = _file_headers(file, Head(total=None, headers=CIMultiDict(answer.headers), source=answer.url))
+            for name in ("Content-Range", "Content-Length", "Content-Type"):
+                if name in answer.headers:
+                    headers[name] = answer.headers[name]
+            headers["ETag"] = _passing_tag(file)
+            headers["Accept-Ranges"] = "bytes"
+            self._metrics.miss("range")
+            return Reply(status=206, headers=headers, body=passage, cache=CacheStatus(fwd="partial", fwd_status=206), upstream=url.origin)
+        return self._failed(file, FillError(errors))
+
+    def _failed(self, file: Identified, error: FillError) -> Reply:
+        """404 only where every upstream that answered says so; else 502, or 504 where none answered in time."""
+        lines = [f"{file.route.filename}{file.route.suffix} cannot be had from any upstream:", *(f"  {e}" for e in error.errors)]
+        failures = {e.failure for e in error.errors}
+        if failures and failures <= {Failure.NOT_FOUND}:
+            return Reply.text(404, "\n".join(lines), cache=CacheStatus(fwd="miss", fwd_status=404))
+        if len(error.errors) == 1 and (status := error.errors[0].status) in {401, 403, 451}:
+            return Reply.text(status, "\n".join(lines), cache=CacheStatus(fwd="miss", fwd_status=status))
+        status = 504 if failures and failures <= {Failure.TIMEOUT, Failure.NOT_FOUND} else 502
+        return Reply.text(status, "\n".join(lines), cache=CacheStatus(fwd="miss", detail="upstreams-failed"))
+
+
+def _wants_fill(request: Request, size: int | None) -> bool:
+    """Whether a request for a cold file starts a fill: one from byte 0 to an unknown or far end, or for at least half of the file."""
+    requested = parse_range(request.headers.get("Range"))
+    if requested is None or "If-Range" in request.headers:
+        return True  # whoever resumes wants the rest; its validator decides what it gets
+    match requested:
+        case Requested(specs=(Bounded(first=0, last=None),), malformed=False):
+            return True
+        case Requested(specs=(Bounded(first=first, last=last),), malformed=False) if size:
+            return (size if last is None else min(last + 1, size)) - first >= size * FILL_SHARE
+        case Requested(specs=(Suffix(length=length),), malformed=False) if size:
+            return length >= size * FILL_SHARE
+    return False
+
+
+def _near(answer: Whole | Partial | Multi | Unsatisfiable, fill: Fill) -> bool:
+    """Whether a growing file will soon have what is asked for."""
+    match answer:
+        case Whole() | Unsatisfiable():
+            return True
+        case Partial(span=span):
+            return span.start <= fill.available + NEAR_BYTES
+        case Multi(spans=spans):
+            return all(span.stop <= fill.available for span in spans)
+
+
+def _fill_tags(file: Identified, fill: Fill) -> tuple[str, ...]:
+    """Entity tags of a growing file: until it is committed they carry the attempt, so that no other attempt's bytes are mixed in."""
+    return (f'"{file.digest or file.route.filename}.{fill.attempt}"',)
+
+
+def _passing_tag(file: Identified) -> str:
+    return f'"{file.digest or file.route.filename}.{secrets.token_hex(4)}"'
+
+
+def _file_headers(file: Identified, head: Head) -> CIMultiDict[str]:
+    """The headers of a file's answer but for its length and range."""
+    kept = ("Content-Type", "Last-Modified") if file.digest else ("Content-Type", "Last-Modified", "Cache-Control", "Expires")
+    headers = CIMultiDict({name: head.headers[name] for name in kept if name in head.headers})
+    headers.setdefault("Content-Type", "application/octet-stream")
+    if headers["Content-Type"].startswith("multipart/"):
+        headers["Content-Type"] = "application/octet-stream"
+    if file.digest:
+        headers["Cache-Control"] = IMMUTABLE
+    return headers
+
+
+def _requested(request: Request, tags: tuple[str, ...], last_modified: str | None) -> Requested | None:
+    """The ranges that count (RFC 9110 §14.2: for GET, and where If-Range holds)."""
+    if request.method != "GET":
+        return None
+    condition = request.headers.get("If-Range")
+    if not any(if_range_holds(condition, tag, last_modified) for tag in tags):
+        return None
+    return parse_range(request.headers.get("Range"))
+
+
+def _reply(request: Request, found: Found, source: Source) -> Reply:
+    """The reply with whatever of the file was asked for: 200, 206, 304 or 416; the source is let go of where no body is sent."""
+    headers, total = found.headers, found.total
+    tags = (found.etag, *found.other_tags)
+    last_modified = headers.get("Last-Modified")
+    headers["ETag"] = found.etag
+    headers["Accept-Ranges"] = "bytes"
+    headers["Date"] = format_http_date(time.time())
+
+    def reply(status: int, body: bytes | Body = b"", length: int | None = None) -> Reply:
+        if length is not None:
+            headers["Content-Length"] = str(length)
+        if isinstance(body, bytes) or request.method == "HEAD":
+            source.detach()
+            body = b""
+        return Reply(status=status, headers=headers, body=body, cache=found.cache, upstream=found.upstream)
+
+    if any(not_modified(request.headers, tag, last_modified) for tag in tags):
+        return reply(304)
+    requested = _requested(request, tags, last_modified)
+    if total is None:
+        if request.method == "GET":
+            headers["Transfer-Encoding"] = "chunked"
+            headers["Accept-Ranges"] = "none"
+        return reply(200, Reader(source, 0, None))
+    match satisfy(requested, total):
+        case Whole():
+            return reply(200, Reader(source, 0, total), total)
+        case Partial(span=span):
+            headers["Content-Range"] = span.content_range(total)
+            return reply(206, Reader(source, span.start, span.stop), span.length)
+        case Multi(spans=spans):
+            return _multipart(reply, headers, source, spans, total)
+        case Unsatisfiable():
+            source.detach()
+            return _unsatisfiable(unsatisfied(total), found.cache)
+
+
+def _multipart(reply, headers: CIMultiDict[str], source: Source, spans: tuple[Span, ...], total: int) -> Reply:  # type: ignore[no-untyped-def]
+    boundary = secrets.token_hex(10)
+    framed = multipart_parts(spans, total, headers["Content-Type"], boundary)
+    headers["Content-Type"] = f"multipart/byteranges; boundary={boundary}"
+    shared = SharedSource(source, len(spans))
+    parts: list[bytes | Reader] = []
+    for head, span in framed.parts:
+        parts += [head, Reader(shared, span.start, span.stop)]
+    return reply(206, Joined([*parts, framed.closing]), framed.content_length)  # type: ignore[no-any-return]
+
+
+def _unsatisfiable(content_range: str, cache: CacheStatus) -> Reply:
+    reply = Reply.text(416, "none of the requested ranges is in the file", cache=cache)
+    reply.headers["Content-Range"] = content_range
+    return reply

@@ -1,0 +1,73 @@
+"""What goes into the service and what comes out: `Request`, `Reply`, and the one body type that streams.
+
+A body is bytes, or a `Body`: a finished file, a growing one, a byte range of either, or an upstream's bytes on their way through
+are all read the same way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from pkgcache.rules.cachestatus import CacheStatus
+from pkgcache.rules.urls import Url
+
+CHUNK = 256 * 1024
+"""Bytes handed to a client at a time: memory is bounded by this times the clients."""
+
+type Chunk = bytes | bytearray
+
+
+class CutShortError(Exception):
+    """A body cannot be completed: the client's connection is to be cut, so that it sees an incomplete answer."""
+
+
+class Body(Protocol):
+    """A stream of bytes to one client."""
+
+    async def read(self) -> Chunk:
+        """The next bytes, at most CHUNK; empty at the end. Raises CutShortError."""
+
+    def close(self) -> None:
+        """Let go of it; a `read` under way raises CutShortError. May be called twice."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A GET or HEAD. `own`: it was asked at the proxy's own address, and only the path of `url` counts."""
+
+    method: str
+    url: Url
+    headers: CIMultiDictProxy[str]
+    own: bool = False
+    client: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Reply:
+    """An answer. `length` is the body's when it streams and its length is known; a HEAD's reply has the headers of the GET."""
+
+    status: int
+    headers: CIMultiDict[str]
+    body: bytes | Body = b""
+    cache: CacheStatus = field(default_factory=CacheStatus)
+    upstream: str = ""
+
+    @classmethod
+    def text(cls, status: int, text: str, *, detail: str = "", cache: CacheStatus | None = None) -> Reply:
+        """Plain text for a person, one line or several; never to be stored by anyone."""
+        body = (text.rstrip("\n") + "\n").encode()
+        headers = CIMultiDict({
+            "Content-Type": "text/plain; charset=utf-8",
+            "Content-Length": str(len(body)),
+            "Cache-Control": "no-store",
+        })
+        return cls(status=status, headers=headers, body=body, cache=cache or CacheStatus(detail=detail))
+
+
+def strong_tag(body: bytes) -> str:
+    """An entity tag of the bytes themselves (RFC 9110 §8.8.3)."""
+    return f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'

@@ -1,0 +1,71 @@
+"""What is counted, for /metrics and /stats. One registry a service, so that a reload begins anew."""
+
+from __future__ import annotations
+
+import logging
+
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+
+from pkgcache.engine.upstream import Failure, UpstreamError
+
+logger = logging.getLogger(__name__)
+
+
+class Metrics:
+    """Counters; each method is one event."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        registry = self.registry
+        self._answers = Counter("pypi_cache_answers", "Answers, by kind and by what the cache did.", ["kind", "cache"], registry=registry)
+        self._failures = Counter("pypi_cache_upstream_failures", "Upstream failures, by reason.", ["reason"], registry=registry)
+        self._stored = Counter("pypi_cache_stored_bytes", "Bytes of release files stored.", registry=registry)
+        self._sent = Counter("pypi_cache_sent_bytes", "Body bytes sent to clients.", registry=registry)
+        self._faults = Counter("pypi_cache_faults", "Errors in this proxy's own code.", registry=registry)
+
+    def hit(self, kind: str) -> None:
+        """Answered from the store."""
+        self._answers.labels(kind, "hit").inc()
+
+    def stale(self, kind: str) -> None:
+        """Answered from the store past its lifetime."""
+        self._answers.labels(kind, "stale").inc()
+
+    def miss(self, kind: str) -> None:
+        """Fetched for this request."""
+        self._answers.labels(kind, "miss").inc()
+
+    def collapsed(self, kind: str) -> None:
+        """Answered by what another request had fetched."""
+        self._answers.labels(kind, "collapsed").inc()
+
+    def upstream_failed(self, error: UpstreamError) -> None:
+        """An upstream failed; logged too, but for files that it does not have."""
+        self._failures.labels(error.failure.value).inc()
+        if error.failure is not Failure.NOT_FOUND:
+            logger.warning("upstream: %s", error)
+
+    def stored(self, size: int) -> None:
+        """A release file was stored."""
+        self._stored.inc(size)
+
+    def sent(self, size: int) -> None:
+        """Bytes went to a client."""
+        self._sent.inc(size)
+
+    def fault(self) -> None:
+        """This proxy's own code failed."""
+        self._faults.inc()
+
+    def prometheus(self) -> bytes:
+        """The Prometheus text format."""
+        return generate_latest(self.registry)
+
+    def figures(self) -> dict[str, float]:
+        """The same as plain numbers."""
+        return {
+            sample.name + "".join(f"{{{k}={v}}}" for k, v in sample.labels.items()): sample.value
+            for family in self.registry.collect()
+            for sample in family.samples
+            if sample.name.endswith("_total")
+        }

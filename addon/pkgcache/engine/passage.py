@@ -1,0 +1,45 @@
+"""An upstream's bytes on their way to one client: what is neither stored nor verified."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractAsyncContextManager
+
+from pkgcache.engine.messages import Chunk, CutShortError
+from pkgcache.engine.upstream import Answer, UpstreamError
+
+
+class Passage:
+    """A body that is read straight from an upstream's answer. `open` first, then `read` to the end, `close` in any case."""
+
+    def __init__(self, asking: AbstractAsyncContextManager[Answer]) -> None:
+        self._asking = asking
+        self._answer: Answer | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    async def open(self) -> Answer:
+        """Send the request; its answer, whose body is still to come. Raises UpstreamError."""
+        self._answer = await self._asking.__aenter__()
+        return self._answer
+
+    async def read(self) -> Chunk:
+        if self._answer is None:
+            raise CutShortError("closed")
+        try:
+            chunk = await self._answer.chunk()
+        except UpstreamError as error:
+            self.close()
+            raise CutShortError(str(error)) from error
+        if not chunk:
+            self.close()
+        return chunk
+
+    async def aclose(self) -> None:
+        """Give the connection back."""
+        answer, self._answer = self._answer, None
+        if answer is not None:
+            await self._asking.__aexit__(None, None, None)
+
+    def close(self) -> None:
+        if self._answer is not None and self._closing is None:
+            self._closing = asyncio.ensure_future(self.aclose())

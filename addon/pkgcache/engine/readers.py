@@ -1,0 +1,146 @@
+"""Bodies that stream: a `Reader` over a finished or a growing file, and a `Passage` of an upstream's bytes to one client.
+
+A `Source` is what a Reader follows. It says how far it may be read just now (`reach`), and a growing one makes its readers wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from typing import IO, Protocol
+
+from pkgcache.engine.messages import CHUNK, Chunk, CutShortError
+
+_NOWAIT = getattr(os, "RWF_NOWAIT", 0)
+
+
+class Source(Protocol):
+    """A file that readers follow."""
+
+    def fileno(self) -> int:
+        """The file's descriptor; the source keeps it open as long as it has readers."""
+
+    async def reach(self, offset: int, generation: int) -> tuple[int, int]:
+        """Wait until there is something to read past `offset`: (end of what may be read, generation).
+
+        Raises CutShortError if there will be nothing, or if the bytes that this reader has of `generation` were wrong.
+        """
+
+    def detach(self) -> None:
+        """One reader less."""
+
+
+class StoredFile:
+    """A whole file of the store; one reader, which owns it."""
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self._file = file
+        self._size = size
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    async def reach(self, offset: int, generation: int) -> tuple[int, int]:
+        if offset >= self._size:
+            raise CutShortError("read past the end of a stored file")
+        return self._size, generation
+
+    def detach(self) -> None:
+        self._file.close()
+
+
+class Reader:
+    """The bytes `start` to `stop` (half-open; None: to the end, once that is known) of a source, chunk by chunk."""
+
+    def __init__(self, source: Source, start: int, stop: int | None) -> None:
+        self._source: Source | None = source
+        self._at = start
+        self._start = start
+        self._stop = stop
+        self._generation = 0
+
+    async def read(self) -> Chunk:
+        if self._source is None:
+            raise CutShortError("closed")
+        if self._at == self._stop:
+            return b""
+        end, generation = await self._source.reach(self._at, self._generation if self._at > self._start else -1)
+        if self._source is None:
+            raise CutShortError("closed while it waited")
+        self._generation = generation
+        if end == self._at:
+            return b""  # the end of a file whose length was not known before
+        want = min(CHUNK, (end if self._stop is None else min(end, self._stop)) - self._at)
+        chunk = await _pread(self._source.fileno(), want, self._at)
+        if not chunk:
+            raise CutShortError("the stored file is shorter than it was")
+        self._at += len(chunk)
+        return chunk
+
+    def close(self) -> None:
+        source, self._source = self._source, None
+        if source is not None:
+            source.detach()
+
+
+class SharedSource:
+    """One source under several readers: let go of when the last of them has."""
+
+    def __init__(self, source: Source, readers: int) -> None:
+        self._source = source
+        self._readers = readers
+        self.fileno = source.fileno
+        self.reach = source.reach
+
+    def detach(self) -> None:
+        self._readers -= 1
+        if self._readers == 0:
+            self._source.detach()
+
+
+class Joined:
+    """Several bodies, one after the other: the parts of a multipart answer."""
+
+    def __init__(self, parts: list[bytes | Reader]) -> None:
+        self._parts = parts
+
+    async def read(self) -> Chunk:
+        while self._parts:
+            part = self._parts[0]
+            if isinstance(part, bytes):
+                self._parts.pop(0)
+                return part
+            if chunk := await part.read():
+                return chunk
+            part.close()
+            self._parts.pop(0)
+        return b""
+
+    def close(self) -> None:
+        for part in self._parts:
+            if isinstance(part, Reader):
+                part.close()
+
+
+async def _pread(descriptor: int, count: int, offset: int) -> Chunk:
+    """`count` bytes at `offset`: at once where they are in memory (RWF_NOWAIT, Linux), else by a thread."""
+    buffer = bytearray(count)
+    if _NOWAIT:
+        try:
+            got = os.preadv(descriptor, [buffer], offset, _NOWAIT)
+        except OSError as error:
+            if error.errno not in {errno.EAGAIN, errno.EOPNOTSUPP, errno.EINVAL}:
+                raise CutShortError(str(error)) from error
+            got = 0
+        if got:
+            if got < count:
+                del buffer[got:]
+            return buffer
+    duplicate = os.dup(descriptor)  # the reader may be closed while the thread reads
+    try:
+        return await asyncio.get_running_loop().run_in_executor(None, os.pread, duplicate, count, offset)
+    except OSError as error:
+        raise CutShortError(str(error)) from error
+    finally:
+        os.close(duplicate)

@@ -1,0 +1,293 @@
+"""Fetching from upstreams: one session with pooled connections. The only importer of aiohttp.
+
+Redirects are followed here, hop by hop, so that every address is looked at: the proxy's own fetches refuse private addresses unless
+the operator's words name the host (checked on the resolved address, not on the name). Bodies come as sent (`auto_decompress` off),
+paths go out as spelt (`encoded=True`), and no `.netrc` is read (`trust_env` off; the parent proxy is chosen here).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import ipaddress
+import os
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from urllib.request import getproxies_environment, proxy_bypass_environment
+
+import aiohttp
+import certifi
+import yarl
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import ThreadedResolver
+from multidict import CIMultiDictProxy
+
+from pkgcache.rules.breaker import Breaker
+from pkgcache.rules.urls import Url, parse_url, resolve_reference
+
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 8.0
+"""No byte for this long, and the upstream is left: below pip's time-out (15 s), so that its client sees only a pause."""
+
+MAX_REDIRECTS = 8
+POOL = 64
+READ_BUFFER = 512 * 1024
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+class Failure(enum.StrEnum):
+    """Why an upstream did not give what was asked; the value is its name in metrics."""
+
+    UNREACHABLE = "unreachable"
+    TIMEOUT = "timeout"
+    TLS = "tls"
+    REFUSED_ADDRESS = "refused-address"
+    REDIRECTS = "redirects"
+    BROKEN = "broken"
+    STATUS = "status"
+    NOT_FOUND = "not-found"
+    WRONG_LENGTH = "wrong-length"
+    WRONG_SPAN = "wrong-span"
+    WRONG_ENCODING = "wrong-encoding"
+    WRONG_TYPE = "wrong-type"
+    WRONG_DIGEST = "wrong-digest"
+    WRONG_PAGE = "wrong-page"
+    CIRCUIT_OPEN = "circuit-open"
+
+
+class UpstreamError(Exception):
+    """One upstream's failure: a reason value, and one line naming it for people."""
+
+    def __init__(self, failure: Failure, url: Url | str, detail: str, *, status: int = 0) -> None:
+        self.failure = failure
+        self.url = str(url)
+        self.detail = detail
+        self.status = status
+        super().__init__(f"{self.url}: {detail}")
+
+
+class RefusedAddressError(OSError):
+    """A name that resolves to a private address, and no operator's index is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An upstream's answer whose body has yet to be read. `url` is the final one, after redirects."""
+
+    url: Url
+    status: int
+    headers: CIMultiDictProxy[str]
+    _content: aiohttp.StreamReader
+    _failed: Callable[[], None]
+
+    async def chunk(self) -> bytes:
+        """The next bytes of the body as they came, empty at its end. Raises UpstreamError."""
+        try:
+            return await self._content.readany()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            self._failed()
+            raise _failure(self.url, error) from error
+
+    async def body(self, limit: int) -> bytes:
+        """The whole body, of at most `limit` bytes. Raises UpstreamError."""
+        parts: list[bytes] = []
+        size = 0
+        while part := await self.chunk():
+            parts.append(part)
+            size += len(part)
+            if size > limit:
+                raise UpstreamError(Failure.WRONG_LENGTH, self.url, f"the answer is longer than {limit} bytes")
+        return b"".join(parts)
+
+
+class UpstreamClient:
+    """The session. `operators(host, port)` says whether the operator's words name a host; `own` is the Via name of this proxy."""
+
+    def __init__(self, *, operators: Callable[[tuple[str, int]], bool], via: str, parent: str | None = None) -> None:
+        self._operators = operators
+        self._via = via
+        self.parent = parent
+        self._session: aiohttp.ClientSession | None = None
+        self._breakers: dict[str, Breaker] = {}
+
+    def open(self) -> None:
+        """Make the session; needs a running event loop."""
+        connector = aiohttp.TCPConnector(
+            limit=POOL,
+            ssl=upstream_ssl_context(),
+            resolver=_GuardedResolver(self._operators),
+            keepalive_timeout=30,
+            ttl_dns_cache=60,
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS),
+            read_bufsize=READ_BUFFER,
+            trust_env=False,
+            skip_auto_headers=("Accept", "Accept-Encoding"),
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    def resting(self, url: Url) -> bool:
+        """Whether this upstream failed so often that it is left alone for a while."""
+        breaker = self._breakers.get(url.origin)
+        return breaker is not None and not breaker.allows(time.monotonic())
+
+    def in_order[T: tuple[Url, str]](self, sources: Sequence[T]) -> list[T]:
+        """The sources as they are to be asked: those that rest come last, since even they are better than nothing."""
+        return sorted(sources, key=lambda source: self.resting(source[0]))
+
+    @asynccontextmanager
+    async def ask(self, method: str, url: Url, headers: Mapping[str, str], authorization: str = "") -> AsyncIterator[Answer]:
+        """One request, redirects followed; `authorization` goes to `url`'s own origin only. Raises UpstreamError."""
+        origin = url.origin
+        self._record(origin, lambda breaker, now: breaker.probing(now))
+        for _ in range(MAX_REDIRECTS + 1):
+            sent = {"User-Agent": "pypi-cache", "Via": self._via, **headers}
+            if authorization and url.origin == origin:
+                sent["Authorization"] = authorization
+            async with self._open(method, url, sent) as response:
+                if response.status in _REDIRECTS and (location := response.headers.get("Location")):
+                    url = _redirected(url, location)
+                    continue
+                if response.status >= 500:
+                    self._failed(origin)
+                else:
+                    self._breakers.pop(origin, None)
+                yield Answer(url, response.status, response.headers, response.content, lambda: self._failed(origin))
+                return
+        raise UpstreamError(Failure.REDIRECTS, url, f"more than {MAX_REDIRECTS} redirects")
+
+    @asynccontextmanager
+    async def _open(self, method: str, url: Url, headers: Mapping[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
+        assert self._session is not None
+        self._check_literal(url)
+        try:
+            response = await self._session.request(
+                method,
+                yarl.URL(str(url), encoded=True),
+                headers=headers,
+                allow_redirects=False,
+                proxy=self._proxy_for(url),
+            )
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            self._failed(url.origin)
+            raise _failure(url, error) from error
+        try:
+            yield response
+        finally:
+            if response.content.at_eof():
+                response.release()
+            else:
+                response.close()  # a body that nobody wants is not read to its end
+
+    def _failed(self, origin: str) -> None:
+        self._record(origin, lambda breaker, now: breaker.failed(now))
+
+    def _record(self, origin: str, change: Callable[[Breaker, float], Breaker]) -> None:
+        breaker = change(self._breakers.get(origin, Breaker()), time.monotonic())
+        if breaker != Breaker():
+            self._breakers[origin] = breaker
+
+    def _check_literal(self, url: Url) -> None:
+        try:
+            address = ipaddress.ip_address(url.host)
+        except ValueError:
+            return  # a name: the resolver looks at what it resolves to
+        if not address.is_global and not self._operators((url.host, url.port)):
+            raise UpstreamError(Failure.REFUSED_ADDRESS, url, "a private address, and no index of the operator's is there")
+
+    def _proxy_for(self, url: Url) -> str | None:
+        if self.parent is None or proxy_bypass_environment(url.authority, _no_proxy()):
+            return None
+        return self.parent
+
+
+def parent_proxy(own: frozenset[tuple[str, int]]) -> tuple[str | None, str]:
+    """The parent proxy of the environment (`HTTPS_PROXY`, then `HTTP_PROXY`, `ALL_PROXY`), and a line if it had to be ignored.
+
+    A parent that is this proxy itself (`own`: the addresses it listens on) would be a loop.
+    """
+    found = getproxies_environment()
+    parent = found.get("https") or found.get("http") or found.get("all")
+    if not parent:
+        return None, ""
+    if "://" not in parent:
+        parent = "http://" + parent
+    parts = yarl.URL(parent)
+    if parts.scheme not in {"http", "https"} or not parts.host:
+        return None, f"HTTPS_PROXY={parts.with_user(None)}: only http:// and https:// parent proxies can be used; ignored"
+    if (parts.host, parts.port) in own or (parts.host == "localhost" and ("127.0.0.1", parts.port) in own):
+        return None, f"HTTPS_PROXY={parts.with_user(None)} is this proxy itself; ignored, upstreams are asked directly"
+    return parent, ""
+
+
+def bypasses_parent(host: str) -> bool:
+    """Whether `NO_PROXY` names this host."""
+    return bool(proxy_bypass_environment(host, _no_proxy()))
+
+
+def _no_proxy() -> dict[str, str]:
+    return {"no": os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""}
+
+
+def upstream_ssl_context() -> ssl.SSLContext:
+    """The system's trust; `SSL_CERT_FILE` and `SSL_CERT_DIR` are honoured (OpenSSL); certifi's roots where the system has none."""
+    context = ssl.create_default_context()
+    if not os.environ.get("SSL_CERT_FILE") and not context.cert_store_stats()["x509_ca"]:
+        context.load_verify_locations(cafile=certifi.where())
+    return context
+
+
+class _GuardedResolver(AbstractResolver):
+    """The system's resolver, without private addresses for hosts that no operator named."""
+
+    def __init__(self, operators: Callable[[tuple[str, int]], bool]) -> None:
+        self._operators = operators
+        self._inner = ThreadedResolver()
+
+    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
+        found = await self._inner.resolve(host, port, family)
+        if self._operators((host, port)):
+            return found
+        allowed = [item for item in found if ipaddress.ip_address(item["host"].partition("%")[0]).is_global]
+        if not allowed:
+            raise RefusedAddressError(f"{host} resolves to a private address, and no index of the operator's is there")
+        return allowed
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+def _redirected(url: Url, location: str) -> Url:
+    try:
+        return parse_url(resolve_reference(url, location))
+    except ValueError as error:
+        raise UpstreamError(Failure.REDIRECTS, url, f"a redirect to {location!r}: {error}") from error
+
+
+def _failure(url: Url, error: Exception) -> UpstreamError:
+    """The reason value of what aiohttp or the socket raised."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, RefusedAddressError):
+            return UpstreamError(Failure.REFUSED_ADDRESS, url, str(cause))
+        cause = cause.__cause__ or cause.__context__
+    text = str(error) or type(error).__name__
+    if isinstance(error, TimeoutError | asyncio.TimeoutError):
+        return UpstreamError(Failure.TIMEOUT, url, f"no answer in time ({text})")
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError | ssl.SSLError):
+        return UpstreamError(Failure.TLS, url, f"its certificate or TLS cannot be accepted: {text}")
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientProxyConnectionError | ConnectionError):
+        return UpstreamError(Failure.UNREACHABLE, url, f"cannot be reached: {text}")
+    return UpstreamError(Failure.BROKEN, url, f"broke off or made no sense: {text}")

@@ -1,0 +1,226 @@
+"""The addon: thin hooks that translate between mitmproxy and the house. Everything hangs from its instance; `done` closes it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Set
+from typing import Any
+
+from mitmproxy import ctx, exceptions, http, tls
+from mitmproxy.addonmanager import Loader
+from mitmproxy.connection import Client
+from mitmproxy.proxy import layer, server_hooks
+from mitmproxy.proxy.layers import ClientTLSLayer, HttpLayer, ServerTLSLayer
+from mitmproxy.proxy.mode_specs import ProxyMode, UpstreamMode
+
+from pkgcache.engine.defaults import pip_defaults
+from pkgcache.engine.messages import CutShortError, Reply
+from pkgcache.engine.service import Service
+from pkgcache.engine.store import StoreFormatError
+from pkgcache.engine.upstream import parent_proxy
+from pkgcache.proxy import options, trust, tunnel
+from pkgcache.proxy.accesslog import AccessLog
+from pkgcache.proxy.desk import Desk, canonical_address
+from pkgcache.proxy.exchange import Exchange, TunnelPlan
+from pkgcache.proxy.lane import LaneLayer
+from pkgcache.rules.indexes import build_indexes
+from pkgcache.settings import PREFIX, SettingError, make_settings
+from pkgcache.web.pages import OwnPages
+
+logger = logging.getLogger(__name__)
+
+
+class PypiCache:
+    """mitmproxy's hooks; the lane's own are those whose names begin with `pypi_cache_`."""
+
+    def __init__(self) -> None:
+        self.service: Service | None = None
+        self.desk: Desk | None = None
+        self._log: AccessLog | None = None
+        self._trust = trust.FlowTrust()
+        self._refused = False
+
+    # Life
+
+    def load(self, loader: Loader) -> None:
+        """Check what was given, and add the options."""
+        try:
+            settings = make_settings(options.raw_values(ctx.options))
+            build_indexes(settings.index, pip_defaults())
+        except SettingError as error:
+            self._refused = True
+            for name in [name for name in ctx.options.deferred if name.startswith(PREFIX)]:
+                del ctx.options.deferred[name]
+            logger.error("%s", error)  # noqa: TRY400  one line, no traceback
+        options.add_options(loader)
+
+    def configure(self, updated: Set[str]) -> None:
+        """A change while running: a wrong one is refused, a good one takes effect at once."""
+        if self.service is None or not any(name.startswith(PREFIX) for name in updated):
+            return
+        try:
+            settings = options.current_settings(ctx.options)
+            build_indexes(settings.index, pip_defaults())
+        except SettingError as error:
+            raise exceptions.OptionsError(str(error)) from error
+        if settings != self.service.settings:
+            closing = self.done()
+            asyncio.ensure_future(closing)  # noqa: RUF006  the loop keeps it: it awaits the service's own tasks
+            self.running()
+
+    def running(self) -> None:
+        """Open the house; from here on the lane answers."""
+        if self._refused:
+            return
+        ctx.options.update(http2=False)  # mitmproxy's HTTP/2 towards clients has unbounded send buffers
+        try:
+            settings = options.current_settings(ctx.options)
+            self._log = AccessLog(settings.access_log)
+            service = Service(settings)
+            service.client.parent = self._parent()
+            service.open()
+        except (SettingError, StoreFormatError, OSError) as error:
+            logger.error("%s", error)  # noqa: TRY400
+            return
+        pages = OwnPages(service, trust.ca_file(ctx.options.confdir), lambda: trust.bundle(ctx.options.confdir))
+        self.desk = Desk(
+            service,
+            pages,
+            proxyauth=ctx.master.addons.get("proxyauth"),
+            shows_flows=self._shows_flows(settings.flows),
+            log=self._log.write,
+        )
+        self.service = service
+        for line in pages.greeting(self._listens()):
+            logger.info("%s", line)
+
+    def done(self) -> Awaitable[None]:
+        """Close everything; mitmproxy awaits what this returns when it exits, and ignores it on a reload."""
+        service, log = self.service, self._log
+        self.service = self.desk = self._log = None
+
+        async def close() -> None:
+            if service is not None:
+                await service.close()
+            if log is not None:
+                log.close()
+
+        return asyncio.ensure_future(close())
+
+    # Layers
+
+    def next_layer(self, nextlayer: layer.NextLayer) -> None:
+        """Put the lane where mitmproxy's own NextLayer addon chooses its HTTP layer (scripts are asked before that addon)."""
+        if self.desk is None:
+            return
+        ctx.master.addons.get("nextlayer").next_layer(nextlayer)
+        if nextlayer.layer is not None:
+            nextlayer.layer = _with_lane(nextlayer.layer, self.desk)
+
+    def tls_start_server(self, data: tls.TlsData) -> None:
+        """Ordinary flows trust what fills trust (scripts are asked before mitmproxy's TlsConfig, so that one goes first here)."""
+        ctx.master.addons.get("tlsconfig").tls_start_server(data)
+        if data.ssl_conn is not None:
+            self._trust.extend(data.ssl_conn.get_context())
+
+    async def server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
+        """An ordinary flow must not reach this machine or its link either, unless the operator's words name the host."""
+        if self.desk is not None and not data.server.error and not self.desk.vetted(data.server):
+            data.server.error = await tunnel.refusal_of(data.server, self.desk.service.settings) or None
+
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        """Ordinary flows of regular mode go by the parent proxy of the environment too."""
+        if self.service is not None and not flow.server_conn.connected and flow.server_conn.via is None:
+            flow.server_conn.via = tunnel.parent_of(flow.request.host, flow.client_conn, self.service.client.parent)
+
+    # The lane's own hooks
+
+    async def pypi_cache_answer(self, exchange: Exchange) -> None:
+        """Find the reply. Whatever fails in here becomes a 500, never a client that hangs."""
+        desk = self.desk
+        try:
+            if desk is None:
+                exchange.reply = Reply.text(503, "the proxy is closing")
+            elif exchange.route is None:
+                exchange.reply = await desk.pages.answer(exchange.request)
+            else:
+                exchange.reply = await desk.service.answer(exchange.request, exchange.route)
+        except Exception as error:  # noqa: BLE001  the hook boundary
+            if desk is not None:
+                desk.fault(f"answering {exchange.request.method} {exchange.request.url}", error)
+            exchange.reply = Reply.text(500, "pypi-cache failed; its log says why")
+        if exchange.closed and exchange.reply is not None and not isinstance(exchange.reply.body, bytes):
+            exchange.reply.body.close()
+
+    async def pypi_cache_chunk(self, exchange: Exchange) -> None:
+        """Wait until the client can take more (this keeps memory flat), then read on."""
+        reply = exchange.reply
+        try:
+            handler = ctx.master.addons.get("proxyserver").connections.get(exchange.client.id)
+            if handler is not None:
+                await handler.drain_writers()
+            if not exchange.gone and reply is not None and not isinstance(reply.body, bytes):
+                exchange.chunk = await reply.body.read()
+        except CutShortError as error:
+            exchange.cut = str(error)
+        except Exception as error:  # noqa: BLE001  the hook boundary
+            exchange.cut = "pypi-cache failed; its log says why"
+            if self.desk is not None:
+                self.desk.fault(f"reading for {exchange.request.url}", error)
+
+    async def pypi_cache_tunnel(self, plan: TunnelPlan) -> None:
+        """Find where a tunnel may go."""
+        if self.desk is None:
+            plan.error = "the proxy is closing"
+            return
+        if self.desk.own_address(plan.address, plan.client):
+            plan.refusal = "that is this proxy itself"
+            return
+        await tunnel.plan_tunnel(plan, self.desk.service.settings, self.desk.service.client.parent)
+
+    def client_disconnected(self, client: Client) -> None:
+        """mitmproxy cancels no hook when its client leaves: its pulls end here."""
+        if self.desk is not None:
+            self.desk.client_left(client)
+
+    # Surroundings
+
+    def _listens(self) -> list[tuple[str, int]]:
+        """Where the proxy listens: host and port."""
+        return [(address[0], address[1]) for address in ctx.master.addons.get("proxyserver").listen_addrs()]
+
+    def _parent(self) -> str | None:
+        """The parent proxy: of `--mode upstream:`, else of the environment."""
+        for mode in map(ProxyMode.parse, ctx.options.mode):
+            if isinstance(mode, UpstreamMode):
+                user = f"{ctx.options.upstream_auth}@" if ctx.options.upstream_auth else ""
+                return f"{mode.scheme}://{user}{mode.address[0]}:{mode.address[1]}"
+        parent, trouble = parent_proxy(self._listens())
+        if trouble:
+            logger.warning("%s", trouble)
+        return parent
+
+    def _shows_flows(self, wish: str) -> bool:
+        return wish == "always" or (wish == "auto" and ctx.master.addons.get("view") is not None)
+
+
+def _with_lane(chosen: layer.Layer, desk: Desk) -> layer.Layer:
+    """The chosen stack of layers, with a LaneLayer in the place of exactly HttpLayer (it may be below a TLS layer).
+
+    For a package host TLS is opened towards the client alone: the store may have all that is asked for.
+    """
+    context = chosen.context
+    if type(chosen) is HttpLayer:
+        context.layers.remove(chosen)
+        return LaneLayer(context, chosen.mode, desk)
+    child: Any = getattr(chosen, "child_layer", None)
+    if type(chosen) is ServerTLSLayer and type(child) is ClientTLSLayer:
+        if context.server.address and desk.opens(canonical_address(context.server.address)):
+            context.layers.remove(chosen)
+            context.layers.remove(child)
+            context.server.tls = False  # the layer has set it; an ordinary flow opens a connection of its own
+            return ClientTLSLayer(context)
+    elif type(child) is HttpLayer:
+        chosen.child_layer = _with_lane(child, desk)  # type: ignore[attr-defined]
+    return chosen

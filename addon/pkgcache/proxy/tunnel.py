@@ -1,0 +1,87 @@
+"""Where a tunnel may go: any host but this machine, its link-local neighbours and the proxy itself.
+
+The check is made on the resolved addresses, and those are what is connected to, so that a name cannot change its mind in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+
+from mitmproxy.connection import Client, Server
+from mitmproxy.net.server_spec import ServerSpec, parse
+from mitmproxy.proxy.mode_specs import UpstreamMode
+
+from pkgcache.engine.upstream import bypasses_parent
+from pkgcache.proxy.exchange import TunnelPlan
+from pkgcache.settings import Settings
+
+
+async def plan_tunnel(plan: TunnelPlan, settings: Settings, parent: str | None) -> None:
+    """Fill in where the tunnel may go; a refusal says what would allow it."""
+    host, port = plan.address
+    if settings.other_hosts == "deny":
+        plan.refusal = f"{host}:{port} is no package host, and pypi_cache_other_hosts=deny"
+        return
+    plan.parent = parent_of(host, plan.client, parent)
+    if plan.parent is not None:
+        return
+    plan.addresses, plan.error = await resolve(host, port)
+    if plan.addresses and not is_local_allowed(host, port, settings):
+        remote = [address for address in plan.addresses if not is_local(address[0])]
+        if not remote:
+            plan.refusal = refusal_line(host, port)
+        plan.addresses = remote
+
+
+def refusal_line(host: str, port: int) -> str:
+    """Why a tunnel to this machine is refused, and what would allow it."""
+    return f"{host}:{port} is on the proxy's own machine or link; --set pypi_cache_local_hosts={host}:{port} would allow it"
+
+
+def is_local_allowed(host: str, port: int, settings: Settings) -> bool:
+    """Whether the operator's `pypi_cache_local_hosts` names it."""
+    shown = f"[{host}]" if ":" in host else host
+    return shown in settings.local_hosts or f"{shown}:{port}" in settings.local_hosts
+
+
+async def resolve(host: str, port: int) -> tuple[list[tuple[str, int]], str]:
+    """The host's addresses in the system's order, or a line that says why there are none."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        return [], f"{host} cannot be resolved: {error}"
+    return list(dict.fromkeys((str(item[4][0]), port) for item in found)), ""
+
+
+def is_local(address: str) -> bool:
+    """Whether an address is this machine's loopback, link-local, unspecified or multicast, also inside IPv6."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
+        ip = ip.ipv4_mapped
+    return ip.is_loopback or ip.is_link_local or ip.is_unspecified or ip.is_multicast
+
+
+def parent_of(host: str, client: Client, parent: str | None) -> ServerSpec | None:
+    """The parent proxy of `--mode upstream:`, else of the environment (mitmproxy's `upstream_auth` has its credentials)."""
+    if isinstance(client.proxy_mode, UpstreamMode):
+        return (client.proxy_mode.scheme, client.proxy_mode.address)
+    return None if parent is None or bypasses_parent(host) else parent_address(parent)
+
+
+def parent_address(parent: str) -> ServerSpec:
+    """A parent proxy's URL as mitmproxy has it: scheme and address."""
+    scheme, _, rest = parent.partition("://")
+    return parse(f"{scheme}://{rest.rpartition('@')[2].rstrip('/')}", "http")
+
+
+async def refusal_of(server: Server, settings: Settings) -> str:
+    """Why an ordinary flow may not connect there; empty if it may."""
+    if server.via or not server.address:
+        return ""
+    host, port = server.address[0], server.address[1]
+    if is_local_allowed(host, port, settings):
+        return ""
+    found, _ = await resolve(host, port)
+    return refusal_line(host, port) if any(is_local(address) for address, _ in found) else ""

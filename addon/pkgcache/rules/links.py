@@ -1,0 +1,156 @@
+"""What a page's link becomes: resolved, made canonical, and written only where it must be.
+
+Decides by RFC 3986 §5 against the upstream's final URL or the page's `<base href>` (design: "Index pages", facts:
+"Relative links"). Links in PyPI's layout on a page of index `pypi` become the canonical file host's, whatever mirror
+the page came from; other links stay where they point. On the proxy's own address links become root-relative.
+
+Leaves out: reading and editing pages (`pages`), whether a host may be asked at all, and links with user information,
+which are left alone like links of other schemes.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote, urljoin
+
+from pkgcache.rules.digests import parse_release_path
+from pkgcache.rules.urls import (
+    DEFAULT_PORTS,
+    Url,
+    normalise_path,
+    parse_url,
+    quote_segment,
+    remove_dot_segments,
+    resolve_reference,
+)
+
+_ABSOLUTE: Final = re.compile(r"(https?://[^/?#]+)([^?#]*)(\?[^#]*)?(#.*)?", re.DOTALL)
+# The file host's own links as PyPI writes them: nothing to resolve, nothing to re-spell.
+_USUAL: Final = re.compile(
+    r"(/packages/[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{60}/[A-Za-z0-9_][A-Za-z0-9._+\-]*)(#[A-Za-z0-9_=&.\-]*)?"
+)
+_HAS_SCHEME: Final = re.compile(r"\s*https?://", re.IGNORECASE)
+# What clients read in different ways: pip decodes `%2e` and asks for the dots; uv takes `\` for `/`.
+_AMBIGUOUS: Final = re.compile(r"\\|(?:^|/)(?:%2e|%2e%2e|\.%2e|%2e\.)(?=[/?#]|\Z)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageContext:
+    """Where a page comes from and where a client sees it."""
+
+    upstream: Url  # the upstream's final URL of the page, after redirects
+    seen: Url  # the URL that the client asked for, as it spelt it: with or without the trailing slash
+    canonical_files: str  # origin of PyPI's file host when the index is `pypi`, '' otherwise
+    own_prefix: str  # '/<index>' for a page at the proxy's own address, '' for a page seen at its index
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What one link means.
+
+    `absolute`: the upstream URL, cleaned of dot segments, with its query, without fragment: what to fetch.
+    `identity`: the key of the URL: canonical origin and release path where they apply, else `absolute`; the path in
+    `normalise_path` spelling, the query kept, no fragment. `identify` gives the same for a request's URL.
+    `written`: what a page must hold: canonical (or own) URL, file name as the link spells it, query and fragment kept.
+    """
+
+    absolute: str
+    identity: str
+    written: str
+
+
+def resolve_link(context: PageContext, base: Url, href: str) -> Target | None:
+    """Resolve a decoded `href` against `base`: the `<base href>` resolved against `upstream`, else `upstream`.
+
+    None for what is left alone: other schemes, links to the page itself (RFC 3986 §4.4: no host and no path, as
+    `#top` and `?sort=name`), and references that make no sense.
+    """
+    canonical = context.canonical_files
+    if canonical and href.startswith(canonical) and (usual := _USUAL.fullmatch(href, len(canonical))):
+        url = canonical + usual[1]
+        return Target(url, url, context.own_prefix + href[len(canonical) :] if context.own_prefix else href)
+    if not href.lstrip() or href.lstrip()[0] in "#?":
+        return None
+    try:
+        match = _ABSOLUTE.fullmatch(resolve_reference(base, href))
+    except ValueError:
+        return None
+    if match is None:
+        return None
+    origin, path, query, fragment = match[1], match[2], match[3] or "", match[4] or ""
+    release = _canonical_path(path) if canonical else ""
+    own_origin, own_path = (canonical, release) if release else (origin, path)
+    if not context.own_prefix:
+        place = own_origin + own_path
+    elif release:
+        place = context.own_prefix + release
+    else:
+        scheme, _, authority = origin.partition("://")
+        place = f"{context.own_prefix}/files/{scheme}/{quote_segment(authority)}{path}"
+    key = own_origin + normalise_path(own_path) + ("" if query == "?" else query)
+    return Target(origin + path + query, key, place + query + fragment)
+
+
+def needs_edit(context: PageContext, base_seen_by_client: Url, href: str, target: Target) -> bool:
+    """Say whether a client that resolves `href` by itself would miss `target.written`.
+
+    Clients join relative links to the `<base href>` or the page's URL, with `urljoin` (pip) or by the URL Standard
+    (uv); pip takes an absolute link as it is, dots and all. Where the two disagree, the link needs its edit. On the
+    proxy's own address every link does.
+    """
+    if context.own_prefix:
+        return href != target.written
+    if _HAS_SCHEME.match(href):
+        return not _same(href, target.written)
+    if ("%" in href or "\\" in href) and _AMBIGUOUS.search(href):
+        return True
+    if not href.startswith("//") and not target.written.startswith(f"{base_seen_by_client.origin}/"):
+        return True
+    try:
+        joined = urljoin(str(base_seen_by_client), href)
+        resolved = resolve_reference(base_seen_by_client, href)
+    except ValueError:
+        return True
+    return not (_same(joined, target.written) and _same(resolved, target.written))
+
+
+def identify(context: PageContext, url: Url) -> str:
+    """Give the `Target.identity` of a URL that a client asks for."""
+    path = remove_dot_segments(url.path)
+    release = _canonical_path(path) if context.canonical_files else ""
+    origin, path = (context.canonical_files, release) if release else (url.origin, path)
+    return origin + normalise_path(path) + (f"?{url.query}" if url.query else "")
+
+
+def resolve_own_path(own_prefix: str, path: str, query: str = "") -> Url | None:
+    """Turn `<own_prefix>/files/<scheme>/<authority>/<path>` back into the URL it means; None if it is no such path."""
+    rest = path.removeprefix(f"{own_prefix}/files/")
+    scheme, _, rest = rest.partition("/") if rest != path else ("", "", "")
+    authority, slash, rest = rest.partition("/")
+    if scheme not in DEFAULT_PORTS or not slash:
+        return None
+    try:
+        return parse_url(f"{scheme}://{unquote(authority)}").with_path(f"/{rest}", query)
+    except ValueError:
+        return None
+
+
+def _canonical_path(path: str) -> str:
+    """Give the release path with its file name as spelt (`ReleasePath.path` would write `%2B` as `+`), or ''."""
+    release = parse_release_path(path)
+    if release is None:
+        return ""
+    value = release.digest.value
+    return f"/packages/{value[:2]}/{value[2:4]}/{value[4:]}/{path.rpartition('/')[2]}"
+
+
+def _same(arrived: str, written: str) -> bool:
+    """Equal but for the host's case, a default port or an empty path."""
+    if arrived == written:
+        return True
+    url, _, fragment = arrived.partition("#")
+    wanted, _, wanted_fragment = written.partition("#")
+    try:
+        return fragment == wanted_fragment and parse_url(url) == parse_url(wanted)
+    except ValueError:
+        return False

@@ -1,0 +1,212 @@
+"""What a URL means: a project page, a release file, an index's root page, or nothing that the cache knows.
+
+Paths are normalised before anything else (`remove_dot_segments`, `%2e` included), so a client that resolved a relative link
+against the URL that it saw gets the file that it means. What is no page and no file belongs to the origin that the client named
+and is an ordinary flow (`Elsewhere`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from urllib.parse import quote, unquote
+
+from packaging.utils import NormalizedName, canonicalize_name
+
+from pkgcache.rules.digests import ReleasePath, parse_release_path
+from pkgcache.rules.indexes import Index
+from pkgcache.rules.urls import Url, normalise_path, parse_url
+
+type Address = tuple[str, int]
+
+# What an index links to: wheels, sdists and eggs (PEP 427, 625 and what came before), and what may stand beside one:
+# core metadata (PEP 658), a signature, provenance (PEP 740).
+_RELEASE_FILE = re.compile(
+    r"(?P<file>[^/]+\.(?:whl|egg|zip|tar\.(?:gz|bz2|xz|Z)|tgz|tbz|exe|msi|rpm|deb|dmg))(?P<suffix>\.metadata|\.asc|\.sig|\.provenance)?",
+    re.IGNORECASE,
+)
+_PROJECT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectPage:
+    """`<index URL><project>/`. `seen` is the URL as the client spelt it; `own`: asked at the proxy's own address."""
+
+    index: Index
+    project: NormalizedName
+    seen: Url
+    own: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RootPage:
+    """`<index URL>`: the list of all projects (PEP 503)."""
+
+    index: Index
+    seen: Url
+    own: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseFile:
+    """A file, by the URL that identifies it.
+
+    `release` is its PyPI-layout path where that is a digest; `suffix` is empty for the file itself, else `.metadata` and the like.
+    `sources` are the URLs to fetch it from, in order, each with the `Authorization` that the operator gave for it.
+    """
+
+    index: Index
+    identity: Url
+    filename: str
+    suffix: str
+    release: ReleasePath | None
+    sources: tuple[tuple[Url, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Nothing that the cache knows; `reason` for the one who asks why."""
+
+    reason: str
+
+
+type Route = ProjectPage | RootPage | ReleaseFile | Elsewhere
+
+
+class Router:
+    """Answers `which hosts are opened` and `what does this URL mean`, from the indexes and the known file hosts.
+
+    `learned` maps a file host's address to the name of the index whose pages link there; it is the caller's to keep, and is read
+    anew with each question.
+    """
+
+    def __init__(self, indexes: tuple[Index, ...], file_hosts: Iterable[Address], learned: Mapping[Address, str]) -> None:
+        self.indexes = indexes
+        self.by_name = {index.name: index for index in indexes}
+        self._longest_first = sorted(indexes, key=lambda index: -len(index.simple.path))
+        self._files_of: dict[Address, Index] = {}
+        for index in reversed(indexes):
+            for url in _file_places(index):
+                self._files_of[(url.host, url.port)] = index
+        self._index_hosts = {(index.simple.host, index.simple.port) for index in indexes}
+        self._file_hosts = frozenset(file_hosts)
+        self._learned = learned
+
+    def opens(self, address: Address) -> bool:
+        """Whether TLS to this (host, port) is opened, and plain requests for it are answered here."""
+        return (
+            address in self._index_hosts
+            or address in self._files_of
+            or address in self._file_hosts
+            or address in self._learned
+        )
+
+    def operators(self, address: Address) -> bool:
+        """Whether the operator's own words name this host (then it may be in a private network)."""
+        return address in self._index_hosts or address in self._files_of or address in self._file_hosts
+
+    def route(self, url: Url) -> Route:
+        """The meaning of an absolute URL on a host that `opens`."""
+        path = normalise_path(url.path)
+        for index in self._longest_first:
+            if index.simple.origin == url.origin and (page := self._page(index, path, url)):
+                return page
+        address = (url.host, url.port)
+        release = parse_release_path(path)
+        owner = self._files_of.get(address) or next((i for i in self.indexes if i.simple.origin == url.origin), None)
+        if release and owner and owner.shares_pypi_files:
+            return self._pypi_file(owner, release, url)
+        owner = owner or self.by_name.get(self._learned.get(address, ""))
+        if owner is None and address in self._file_hosts:
+            owner = self.indexes[0]
+        return self._linked_file(owner, url.with_path(path, url.query)) if owner else Elsewhere("no index is known to have files here")
+
+    def route_own(self, url: Url) -> Route:
+        """The meaning of a path at the proxy's own address: `/<index>/simple/…`, `/<index>/packages/…`, `/<index>/files/…`."""
+        path = normalise_path(url.path)
+        _, name, *rest = path.split("/", 3)
+        index = self.by_name.get(name)
+        if index is None or not rest:
+            return Elsewhere(f"no index is called {name!r} here; there are: " + ", ".join(n for n in self.by_name if "@" not in n))
+        kind, tail = rest[0], rest[1] if len(rest) > 1 else ""
+        if kind == "simple":
+            return self._page(index, index.simple.path + tail, url, own=True) or Elsewhere("a project page is /simple/<project>/")
+        release = parse_release_path(path)
+        if kind == "packages" and release and index.shares_pypi_files:
+            return self._pypi_file(index, release, None)
+        if kind == "files":
+            return self._own_file(index, tail, url.query)
+        return Elsewhere("no page, no release file")
+
+    def _page(self, index: Index, path: str, seen: Url, *, own: bool = False) -> ProjectPage | RootPage | None:
+        if path + "/" == index.simple.path:
+            path += "/"
+        if not path.startswith(index.simple.path):
+            return None
+        name = unquote(path.removeprefix(index.simple.path).removesuffix("/"))
+        if not name:
+            return RootPage(index=index, seen=seen, own=own)
+        if not _PROJECT.fullmatch(name):
+            return None
+        return ProjectPage(index=index, project=canonicalize_name(name), seen=seen, own=own)
+
+    def _pypi_file(self, index: Index, release: ReleasePath, asked: Url | None) -> ReleaseFile:
+        """A file whose path is its digest: from every upstream that keeps the layout, the one that the client named first."""
+        pypi = self.indexes[0]
+        tail = release.path.removeprefix("/packages/")
+        named = [
+            (upstream.files.with_path(upstream.files.path + tail), upstream.authorization)
+            for upstream in (*index.upstreams, *pypi.upstreams)
+            if upstream.files
+        ]
+        if asked and asked.origin != pypi.canonical_files and asked.origin != index.simple.origin:
+            named.insert(0, (asked.with_path(normalise_path(asked.path)), ""))
+        return ReleaseFile(
+            index=index,
+            identity=parse_url(pypi.canonical_files + release.path),
+            filename=release.filename,
+            suffix=release.suffix,
+            release=release,
+            sources=tuple(dict.fromkeys(named)),
+        )
+
+    def _linked_file(self, index: Index, url: Url) -> Route:
+        """A file known by a link: its URL is its identity, and its digest is what the index's page says."""
+        match = _RELEASE_FILE.fullmatch(unquote(url.path.rpartition("/")[2]))
+        if not match:
+            return Elsewhere("no release file by its name")
+        authorization = next((u.authorization for u in index.upstreams if u.simple.origin == url.origin), "")
+        return ReleaseFile(
+            index=index,
+            identity=url,
+            filename=match["file"],
+            suffix=match["suffix"] or "",
+            release=None,
+            sources=((url, authorization),),
+        )
+
+    def _own_file(self, index: Index, tail: str, query: str) -> Route:
+        """`<scheme>/<authority>/<path>`, only where that host is an operator's or a learned one."""
+        scheme, _, rest = tail.partition("/")
+        authority, _, path = rest.partition("/")
+        try:
+            url = parse_url(f"{scheme}://{authority}/{path}").with_path("/" + path, query)
+        except ValueError as error:
+            return Elsewhere(str(error))
+        if not self.opens((url.host, url.port)):
+            return Elsewhere(f"{authority} is no file host of an index here")
+        return self._linked_file(index, url)
+
+
+def _file_places(index: Index) -> Iterable[Url]:
+    """Where an index's files may be asked for by name: its canonical file host and its upstreams' packages folders."""
+    if index.canonical_files:
+        yield parse_url(index.canonical_files + "/")
+    for upstream in index.upstreams:
+        yield upstream.files or upstream.simple
+
+
+def own_page_path(index: Index, project: str = "") -> str:
+    """The root-relative path of an index's page at the proxy's own address."""
+    return f"/{quote(index.name)}/simple/{project}/" if project else f"/{quote(index.name)}/simple/"

@@ -1,0 +1,140 @@
+"""The proxy's own pages, asked for at its own address.
+
+`/` what to paste on an agent · `/healthz` · `/metrics` (Prometheus) · `/stats` (JSON) · `/ca.pem` · `/bundle.pem` (system roots and
+our CA) · `/env.sh` (exports for an agent's shell).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from multidict import CIMultiDict
+
+from pkgcache import __version__
+from pkgcache.engine.messages import Reply, Request
+from pkgcache.engine.service import Service
+from pkgcache.settings import redact
+
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?)(?::[0-9]{1,5})?")
+
+
+class OwnPages:
+    """Answers for the proxy's own paths. `ca` is the CA's certificate, `bundle` gives it together with all roots."""
+
+    def __init__(self, service: Service, ca: Path, bundle: Callable[[], bytes]) -> None:
+        self._service = service
+        self._ca = ca
+        self._bundle = bundle
+        self._pages: dict[str, Callable[[Request], Awaitable[Reply]]] = {
+            "/": self._start_page,
+            "/healthz": self._health,
+            "/metrics": self._metrics,
+            "/stats": self._stats,
+            "/ca.pem": self._certificate,
+            "/bundle.pem": self._certificates,
+            "/env.sh": self._environment,
+        }
+
+    def has(self, path: str) -> bool:
+        """Whether a path is one of these pages."""
+        return path in self._pages
+
+    async def answer(self, request: Request) -> Reply:
+        """The page that the request asks for."""
+        reply = await self._pages[request.url.path](request)
+        if request.method == "HEAD":
+            reply.body = b""
+        return reply
+
+    def greeting(self, listens: Sequence[tuple[str, int]]) -> list[str]:
+        """What the log says at start: where it listens, what it keeps where, and what to paste on an agent."""
+        service = self._service
+        addresses = ", ".join(dict.fromkeys(_shown(host, port) for host, port in listens)) or "nowhere"
+        base = service.settings.public_url or (f"http://{_shown(*listens[0])}" if listens else "http://127.0.0.1:8080")
+        return [
+            f"pypi-cache {__version__} listens on {addresses}",
+            f"  store  {service.settings.dir}, at most {service.settings.max_size:,} bytes",
+            f"  CA     {self._ca}",
+            *(f"  index  {index.name}: {', '.join(u.name for u in index.upstreams)}" for index in service.indexes if "@" not in index.name),
+            *([f"  parent {redact(service.client.parent)}"] if service.client.parent else []),
+            "Paste on an agent:",
+            *(f"  {line}" for line in _agent_lines(base)),
+        ]
+
+    async def _start_page(self, request: Request) -> Reply:
+        base = self._base(request)
+        text = "\n".join([f"pypi-cache {__version__}", "", "On an agent:", *(f"  {line}" for line in _agent_lines(base)), ""])
+        return Reply.text(200, text + f"\nOr, without any of it: pip install -i {base}/pypi/simple --trusted-host {_hostname(base)} …")
+
+    async def _health(self, _: Request) -> Reply:
+        trouble = self._service.health.trouble
+        figures = await self._service.store.figures()
+        state = {
+            "status": "trouble" if trouble else "ok",
+            "version": __version__,
+            "uptime_seconds": round(time.time() - self._service.started),
+            "store": figures,
+            "trouble": trouble,
+        }
+        return _json(state)
+
+    async def _metrics(self, _: Request) -> Reply:
+        return _reply(self._service.metrics.prometheus(), "text/plain; version=0.0.4; charset=utf-8")
+
+    async def _stats(self, _: Request) -> Reply:
+        return _json({**self._service.metrics.figures(), "store": await self._service.store.figures(), "fills": len(self._service.files.fills)})
+
+    async def _certificate(self, _: Request) -> Reply:
+        return _reply(self._ca.read_bytes(), "application/x-pem-file")
+
+    async def _certificates(self, _: Request) -> Reply:
+        return _reply(self._bundle(), "application/x-pem-file")
+
+    async def _environment(self, request: Request) -> Reply:
+        base = shlex.quote(self._base(request))
+        text = f"""\
+# eval "$(curl -fsS {base}/env.sh)"   makes this shell's pip, uv, poetry, pdm and pipenv use the proxy
+PYPI_CACHE_BUNDLE="${{TMPDIR:-/tmp}}/pypi-cache-bundle-$(id -u).pem"
+curl -fsS --noproxy '*' -o "$PYPI_CACHE_BUNDLE" {base}/bundle.pem &&
+export HTTPS_PROXY={base} https_proxy={base} \\
+  PIP_CERT="$PYPI_CACHE_BUNDLE" SSL_CERT_FILE="$PYPI_CACHE_BUNDLE" REQUESTS_CA_BUNDLE="$PYPI_CACHE_BUNDLE" CURL_CA_BUNDLE="$PYPI_CACHE_BUNDLE"
+"""
+        return _reply(text.encode(), "text/x-shellscript; charset=utf-8")
+
+    def _base(self, request: Request) -> str:
+        """The proxy's address as agents know it: the option, else the request's Host if it is one, else the socket's."""
+        if self._service.settings.public_url:
+            return self._service.settings.public_url
+        host = request.headers.get("Host", "")
+        return f"{request.url.scheme}://{host}" if _HOST.fullmatch(host) else request.url.origin
+
+
+def _agent_lines(base: str) -> list[str]:
+    return [
+        f"curl -fsS {base}/bundle.pem -o pypi-cache.pem",
+        f"export HTTPS_PROXY={base} PIP_CERT=$PWD/pypi-cache.pem SSL_CERT_FILE=$PWD/pypi-cache.pem REQUESTS_CA_BUNDLE=$PWD/pypi-cache.pem",
+        "pip install …   # or uv, poetry, pdm, pipenv",
+    ]
+
+
+def _shown(host: str, port: int) -> str:
+    """A listening address as somebody on this machine would type it."""
+    return f"{'127.0.0.1' if host in {'0.0.0.0', '', '::'} else f'[{host}]' if ':' in host else host}:{port}"  # noqa: S104
+
+
+def _hostname(base: str) -> str:
+    return base.partition("://")[2].rpartition(":")[0] or base.partition("://")[2]
+
+
+def _reply(body: bytes, content_type: str) -> Reply:
+    headers = CIMultiDict({"Content-Type": content_type, "Content-Length": str(len(body)), "Cache-Control": "no-store"})
+    return Reply(status=200, headers=headers, body=body)
+
+
+def _json(value: object) -> Reply:
+    return _reply((json.dumps(value, indent=2) + "\n").encode(), "application/json")

@@ -1,0 +1,136 @@
+"""Fixtures for all tests, and the guard against dials to the outside."""
+
+import ipaddress
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.support.authority import Authority
+from tests.support.factories import MakeProxy, MakeUpstream, small_wheels
+from tests.support.proxy import Options, Proxy
+from tests.support.upstream import Upstream
+from tests.support.wheels import ReleaseFile, make_wheel
+
+TIMEOUT: Final = 120
+MARKERS: Final = (
+    "network: goes to the real index; the only tests that may dial anything but loopback",
+    "slow: takes more than a few seconds",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers."""
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give every test a time-out where pytest-timeout is there to keep it."""
+    if config.pluginmanager.hasplugin("timeout"):
+        for item in items:
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(TIMEOUT))
+
+
+class BlockedDial(RuntimeError):  # noqa: N818 - what happened
+    """A test dialled something that is not loopback."""
+
+
+@pytest.fixture(autouse=True)
+def loopback_only(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse to dial anything but loopback from the test's own process, outside tests marked `network`."""
+    if request.node.get_closest_marker("network") is not None:
+        return
+    for name in ("connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, name, _guarded(getattr(socket.socket, name)))
+
+
+def _guarded(dial: Callable[[socket.socket, Any], Any]) -> Callable[[socket.socket, Any], Any]:
+    def guarded(self: socket.socket, address: Any) -> Any:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and not _is_loopback(str(address[0])):
+            raise BlockedDial(f"a test may dial loopback only, not {address!r}")
+        return dial(self, address)
+
+    return guarded
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@pytest.fixture(scope="session")
+def ca(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """The CA of all scripted upstreams; `.bundle` is its root's path."""
+    return Authority(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture
+def make_upstream(ca: Authority) -> Iterator[MakeUpstream]:
+    """`make_upstream(*releases, tls=True, names=(), prefix='/pypi')`; without releases it is empty."""
+    with ExitStack() as stack:
+
+        def make(
+            *releases: ReleaseFile, tls: bool = True, names: Iterable[str] = (), prefix: str = "/pypi"
+        ) -> Upstream:
+            upstream = stack.enter_context(Upstream(ca if tls else None, names=names, prefix=prefix))
+            upstream.add(*releases)
+            return upstream
+
+        yield make
+
+
+@pytest.fixture
+def upstream(make_upstream: MakeUpstream) -> Upstream:
+    """A mirror over TLS with `small_wheels`."""
+    return make_upstream(*small_wheels())
+
+
+@pytest.fixture
+def make_proxy(ca: Authority, tmp_path: Path) -> Iterator[MakeProxy]:
+    """`make_proxy(*upstreams, options={…}, complaints_allowed=False, **more)`: a running proxy."""
+    proxies: list[Proxy] = []
+    strict: list[Proxy] = []
+
+    def make(
+        *upstreams: Upstream, options: Options | None = None, complaints_allowed: bool = False, **more: Any
+    ) -> Proxy:
+        joined: dict[str, Any] = dict(options or {})
+        if upstreams:
+            urls = " ".join(each.index_url for each in upstreams)
+            joined["pypi_cache_index"] = [f"pypi={urls}", *joined.get("pypi_cache_index", ())]
+        folder = more.pop("folder", None) or tmp_path / f"proxy-{len(proxies)}"
+        start = more.pop("start", True)
+        proxy = Proxy(folder, options=joined, upstream_ca=more.pop("upstream_ca", ca.bundle), start=False, **more)
+        proxies.append(proxy)
+        if not complaints_allowed:
+            strict.append(proxy)
+        if start:
+            proxy.start()
+        return proxy
+
+    yield make
+    for proxy in proxies:
+        proxy.close()
+    for proxy in strict:
+        assert not proxy.complaints, f"{proxy.complaints}\n{proxy.output}"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """The home of an agent that has no cache yet."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def big_wheel(tmp_path_factory: pytest.TempPathFactory) -> ReleaseFile:
+    """A wheel of 200 MB on disk, project `huge`."""
+    return make_wheel("huge", "1.0", payload_size=200_000_000, seed=7, folder=tmp_path_factory.mktemp("big"))

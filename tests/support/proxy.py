@@ -1,0 +1,249 @@
+"""A real `mitmdump` with the addon, as a process of its own."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from tests.support.clients import bare_env
+from tests.support.wire import Fetched, fetch
+
+REPOSITORY: Final = Path(__file__).resolve().parents[2]
+ADDON: Final = REPOSITORY / "addon" / "pypi_cache.py"
+MITMDUMP: Final = Path(sys.executable).parent / "mitmdump"
+type Options = Mapping[str, str | int | bool | Sequence[str]]
+
+
+class ProxyDied(AssertionError):  # noqa: N818 - what happened, for a test's report
+    """The process is gone, or never came to life; says what it printed."""
+
+
+class Proxy:
+    """A running proxy in a folder of its own: `store/`, `conf/`, `access.log`, `out.log`. A context manager."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        options: Options | None = None,
+        upstream_ca: Path | None = None,
+        args: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        script: Path | None = ADDON,
+        start: bool = True,
+        timeout: float = 20,
+    ) -> None:
+        """`options` become `--set name=value`; a sequence is given once for each value (`pypi_cache_index`).
+
+        `upstream_ca` is its SSL_CERT_FILE. `script=None`: mitmdump without the addon. `timeout`: to be up.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.store = folder / "store"
+        self.confdir = folder / "conf"
+        self.access_log_path = folder / "access.log"
+        self.output_path = folder / "out.log"
+        self.ca = self.confdir / "mitmproxy-ca-cert.pem"
+        self.options: dict[str, str | int | bool | Sequence[str]] = {}
+        """May be changed before `restart`."""
+        if script is not None:
+            self.options |= {"pypi_cache_dir": str(self.store), "pypi_cache_access_log": str(self.access_log_path)}
+        self.options |= options or {}
+        self.args = list(args)
+        self.env = bare_env(folder) | {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
+        if upstream_ca is not None:
+            self.env["SSL_CERT_FILE"] = str(upstream_ca)
+        self.env |= env or {}
+        self.script = script
+        self.timeout = timeout
+        self.process: subprocess.Popen[bytes] | None = None
+        # Bound and never listening: keeps the port ours before the start and over restarts
+        self._reservation = socket.socket()
+        self._reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._reservation.bind(("127.0.0.1", 0))
+        self.port: int = self._reservation.getsockname()[1]
+        if start:
+            self.start()
+
+    @property
+    def url(self) -> str:
+        """The proxy as clients are told of it."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        assert self.process is not None, "not started"
+        return self.process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self.process is not None and self.process.poll() is None
+
+    @property
+    def output(self) -> str:
+        """All that it has printed so far, over restarts too."""
+        return self.output_path.read_text(errors="replace") if self.output_path.exists() else ""
+
+    @property
+    def complaints(self) -> list[str]:
+        """Lines of the output that tell of an error in code: ours or mitmproxy's."""
+        marks = ("Traceback (most recent", "has crashed", "Addon error", "was never awaited", "never retrieved")
+        return [line for line in self.output.splitlines() if any(mark in line for mark in marks)]
+
+    @property
+    def command(self) -> list[str]:
+        """What is run."""
+        line = [str(MITMDUMP)]
+        if self.script is not None:
+            line += ["-s", str(self.script)]
+        line += ["--listen-host", "127.0.0.1", "--listen-port", str(self.port), "--set", f"confdir={self.confdir}"]
+        for name, value in self.options.items():
+            for each in _values(value):
+                line += ["--set", f"{name}={each}"]
+        return [*line, *self.args]
+
+    def start(self, *, wait: bool = True) -> None:
+        """Start it, and wait until `/healthz` answers with any status; ProxyDied where it does not come up."""
+        assert not self.alive, "already running"
+        with self.output_path.open("ab") as output:
+            self.process = subprocess.Popen(
+                self.command,
+                env=self.env,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        if wait:
+            self.wait_until_up()
+
+    def wait_until_up(self) -> None:
+        """Wait until `/healthz` answers with any status; ProxyDied where it does not come up."""
+        deadline = time.monotonic() + self.timeout
+        while True:
+            if not self.alive:
+                raise ProxyDied(f"exit {self.process and self.process.returncode} at start:\n{self.output}")
+            try:
+                self.get("/healthz", timeout=2)
+            except OSError:
+                if time.monotonic() > deadline:
+                    self.kill()
+                    raise ProxyDied(f"not up in {self.timeout} s:\n{self.output}") from None
+                time.sleep(0.03)
+            else:
+                return
+
+    def wait_for_exit(self, timeout: float = 20) -> int:
+        """The exit status of a process that is expected to end by itself (a refused option)."""
+        assert self.process is not None, "not started"
+        return self.process.wait(timeout)
+
+    def stop(self, sign: signal.Signals = signal.SIGINT) -> int:
+        """Ask it to end; asserts that it does within 10 s. Gives the exit status."""
+        assert self.process is not None, "not started"
+        if not self.alive:
+            raise ProxyDied(f"exit {self.process.returncode} before stop:\n{self.output}")
+        self.process.send_signal(sign)
+        try:
+            return self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(10)
+            raise AssertionError(f"still running 10 s after {sign.name}:\n{self.output}") from None
+
+    def kill(self) -> None:
+        """SIGKILL, and no time to say goodbye."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(10)
+
+    def restart(self, *, kill: bool = False) -> None:
+        """Stop (or kill) and start again, on the same port and folders, with `options` as they are by now."""
+        if kill:
+            self.kill()
+        elif self.alive:
+            self.stop()
+        self.start()
+
+    def rss(self) -> int:
+        """Resident bytes now."""
+        return self._memory("VmRSS")
+
+    def peak_rss(self) -> int:
+        """The most resident bytes so far."""
+        return self._memory("VmHWM")
+
+    def reset_peak(self) -> None:
+        """Let `peak_rss` count from here."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
+    def cpu_seconds(self) -> float:
+        """Processor time used so far, user and system."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def get(self, path: str, *, timeout: float = 10, headers: Mapping[str, str] | None = None) -> Fetched:
+        """GET of the proxy's own address, e.g. `/stats`."""
+        return fetch(self.port, f"{self.url}{path}", via="own", headers=headers, timeout=timeout)
+
+    @property
+    def bundle(self) -> Path:
+        """`/bundle.pem`, downloaded once: system roots and the proxy's CA."""
+        path = self.folder / "bundle.pem"
+        if not path.exists():
+            answer = self.get("/bundle.pem")
+            assert answer.status == 200, f"/bundle.pem: {answer.status} {answer.body[:300]!r}"
+            path.write_bytes(answer.body)
+        return path
+
+    def access_log(self, *, at_least: int = 0, timeout: float = 5) -> list[dict[str, Any]]:
+        """The access log's objects; waits until there are `at_least` so many."""
+        deadline = time.monotonic() + timeout
+        while True:
+            text = self.access_log_path.read_text() if self.access_log_path.exists() else ""
+            lines = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+            if len(lines) >= at_least:
+                return lines
+            assert time.monotonic() < deadline, f"{len(lines)} lines in the access log, not {at_least}:\n{text}"
+            time.sleep(0.02)
+
+    def close(self) -> None:
+        """Stop it if it runs, without asserting anything."""
+        if self.alive and self.process is not None:
+            self.process.send_signal(signal.SIGINT)
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        self._reservation.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _memory(self, field: str) -> int:
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith(f"{field}:"):
+                return int(line.split()[1]) * 1024
+        raise ProxyDied(f"no {field}: the process is gone\n{self.output}")
+
+
+def _values(value: str | int | bool | Sequence[str]) -> Iterable[str]:
+    if isinstance(value, bool):
+        return (str(value).lower(),)
+    if isinstance(value, (str, int)):
+        return (str(value),)
+    return value

@@ -1,0 +1,367 @@
+"""run.sh on machines of every sort, made of stand-ins: no network, no real install, a second or two in all.
+
+PATH holds the few tools that run.sh needs and the Pythons of the case; each Python is a shell script that answers run.sh's question as
+told, writes down what it is called for, and makes a `.venv` of more such scripts.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOLS = ("bash", "cat", "chmod", "cp", "dirname", "flock", "ln", "mkdir", "mv", "perl", "readlink", "rm", "sleep", "sort")
+
+# $0 is what it is called as, so that the .venv's link to it tells itself from the interpreter.
+GOOD_PYTHON = """#!/bin/bash
+echo "${0##*/} $*" >> "$RECORD"
+case "$*" in
+    *"-m venv "*)
+        mkdir -p "${!#}/bin"
+        ln -s "$SELF" "${!#}/bin/python"
+        printf '#!/bin/bash\\necho "mitmdump $*"\\necho "in $PWD"\\nexit 7\\n' > "${!#}/bin/mitmdump"
+        chmod +x "${!#}/bin/mitmdump" ;;
+    *"-m pip "*install*)
+        sleep "${PIP_TAKES:-0}"
+        if [[ -n ${PIP_FAILS:-} ]]; then echo "no matching distribution" >&2; exit 1; fi ;;
+    *"-m pytest"*) echo "pytest $*" ;;
+    *"import os, sys"*) echo "$SELF" ;;
+esac
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """A project folder with run.sh in it, a PATH and a HOME, all empty but for what a test adds."""
+
+    project: Path
+    path: Path
+    home: Path
+    record: Path
+
+    def python(self, name: str = "python3.13", *, at: Path | None = None) -> Path:
+        """Put a Python there that does all that run.sh asks."""
+        place = (at or self.path) / name
+        return self.script(place, GOOD_PYTHON.replace("$SELF", str(place)))
+
+    def script(self, place: Path, text: str) -> Path:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+        place.chmod(0o755)
+        return place
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        command = [str(environment.pop("RUN_SH", self.project / "run.sh")), *arguments]
+        clean = {"PATH": str(self.path), "HOME": str(self.home), "RECORD": str(self.record), "LC_ALL": "C"}
+        return subprocess.Popen(
+            ["bash", *command],
+            env=clean | environment,
+            cwd=self.home,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def run(self, *arguments: str, **environment: str) -> tuple[int, str, list[str]]:
+        """Run run.sh; its status, what it printed, and its complaints by line."""
+        process = self.start(*arguments, **environment)
+        out, err = process.communicate(timeout=60)
+        return process.returncode, out, err.splitlines()
+
+    def calls(self, part: str) -> list[str]:
+        """All calls of a Python so far that have this in their arguments."""
+        return [line for line in self.record.read_text().splitlines() if part in line] if self.record.exists() else []
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    project, path, home = (tmp_path / name for name in ("a project's folder", "bin", "home"))
+    for folder in (project, path, home):
+        folder.mkdir()
+    for tool in TOOLS:
+        if found := shutil.which(tool):
+            (path / tool).symlink_to(found)
+    shutil.copy(ROOT / "run.sh", project)
+    (project / "pyproject.toml").write_text("[project]\n")
+    return Machine(project=project, path=path, home=home, record=tmp_path / "record")
+
+
+def test_starts_mitmdump_with_the_addon_the_arguments_and_its_status(machine: Machine) -> None:
+    machine.python()
+    status, out, err = machine.run("--listen-port", "9000", "--set", "a=b c")
+    assert out == (
+        f"mitmdump -s {machine.project}/addon/pypi_cache.py --listen-port 9000 --set a=b c\nin {machine.home}\n"
+    )
+    assert status == 7
+    assert [line.split(", with")[0] for line in err] == ["run.sh: Installing into .venv"]
+    assert len(machine.calls(f"--editable {machine.project}")) == 1
+
+
+def test_a_second_start_calls_no_python(machine: Machine) -> None:
+    machine.python()
+    machine.run()
+    before = machine.record.read_text()
+    assert machine.run()[0] == 7
+    assert machine.record.read_text() == before
+    assert machine.run()[2] == []
+
+
+def test_works_through_a_link_in_another_folder(machine: Machine) -> None:
+    machine.python()
+    (machine.home / "first").symlink_to(machine.project / "run.sh")
+    (machine.home / "proxy").symlink_to("first")
+    status, out, _ = machine.run(RUN_SH=str(machine.home / "proxy"))
+    assert (status, f"-s {machine.project}/addon/pypi_cache.py" in out) == (7, True)
+
+
+@pytest.mark.parametrize("argument", ["help", "-h", "--help"])
+def test_help_installs_nothing(machine: Machine, argument: str) -> None:
+    status, out, err = machine.run(argument)
+    assert (status, out.startswith("usage: ./run.sh"), err) == (0, True, [])
+    assert not (machine.project / ".venv").exists()
+
+
+# ---- Which Python ----
+
+
+def test_the_newest_name_on_path_is_taken(machine: Machine) -> None:
+    for name in ("python3", "python3.12", "python3.13"):
+        machine.python(name)
+    machine.run()
+    assert machine.calls("-m venv")[0].startswith("python3.13 ")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        pytest.param("echo 'pyenv: python3.13: command not found' >&2; exit 127", id="a pyenv shim without a version"),
+        pytest.param("echo 'is Python 3.11' >&2; exit 1", id="an old one"),
+        pytest.param("exit 0", id="says nothing"),
+        pytest.param("echo hello", id="no interpreter at all"),
+    ],
+)
+def test_a_python_that_does_not_run_is_passed_over_even_for_a_hidden_namesake(machine: Machine, broken: str) -> None:
+    shims = machine.home / "shims"
+    machine.script(shims / "python3.13", f"#!/bin/bash\n{broken}\n")
+    good = machine.python("python3.13")
+    assert machine.run(PATH=f"{shims}:{machine.path}")[0] == 7
+    assert str(good) == machine.made_with()
+
+
+def test_pyenvs_newest_is_taken_where_path_has_none(machine: Machine) -> None:
+    versions = machine.home / ".pyenv" / "versions"
+    for version in ("3.9.18", "3.12.10", "3.13.2", "3.13.10", "3.15.0a1", "miniconda3-latest"):
+        machine.python("python3", at=versions / version / "bin")
+    _, _, err = machine.run()
+    assert f"with {versions}/3.13.10/bin/python3 " in err[0]
+
+
+def test_pyenv_root_comes_before_home(machine: Machine, tmp_path: Path) -> None:
+    machine.python("python3", at=machine.home / ".pyenv" / "versions" / "3.13.2" / "bin")
+    machine.python("python3", at=tmp_path / "pyenv" / "versions" / "3.12.1" / "bin")
+    _, _, err = machine.run(PYENV_ROOT=str(tmp_path / "pyenv"))
+    assert f"with {tmp_path}/pyenv/versions/3.12.1/bin/python3 " in err[0]
+
+
+def test_uv_is_asked_where_there_is_no_other(machine: Machine) -> None:
+    managed = machine.python("python3.13", at=machine.home / "managed")
+    machine.script(machine.path / "uv", f'#!/bin/bash\n[[ $1 == python && $2 == find ]] && echo "{managed}"\nexit 0\n')
+    status, _, err = machine.run()
+    assert (status, len(err)) == (7, 1)
+    assert f"with {managed} " in err[0]
+
+
+def test_uv_fetches_one_where_it_knows_none(machine: Machine) -> None:
+    managed = machine.home / "managed" / "python3.13"
+    ready = machine.python("ready", at=machine.home)
+    ready.write_text(GOOD_PYTHON.replace("$SELF", str(managed)))
+    machine.script(
+        machine.path / "uv",
+        f"""#!/bin/bash
+case "$*" in
+    "python install"*) mkdir -p "{managed.parent}"; cp "{ready}" "{managed}" ;;
+    "python find"*) [[ -x "{managed}" ]] && echo "{managed}" ;;
+esac
+""",
+    )
+    status, _, err = machine.run()
+    assert (status, len(err)) == (7, 1)
+    assert f"with {managed} " in err[0]
+
+
+def test_an_old_pythons_pip_brings_uv(machine: Machine) -> None:
+    managed = machine.python("python3.13", at=machine.home / "managed")
+    machine.script(
+        machine.path / "python3",
+        f"""#!/bin/bash
+case "$*" in
+    *"-m pip --version") ;;
+    *"-m pip install"*" uv")
+        target=$(for part; do [[ $last == --target ]] && echo "$part"; last=$part; done)
+        mkdir -p "$target/bin"
+        printf '#!/bin/bash\\n[[ "$*" == "python find"* ]] && echo "{managed}"; exit 0\\n' > "$target/bin/uv"
+        chmod +x "$target/bin/uv" ;;
+    *) exit 1 ;;
+esac
+""",
+    )
+    assert machine.run()[0] == 7
+    assert (machine.project / ".tools" / "uv" / "bin" / "uv").exists()
+    assert machine.calls("-m venv")[0].startswith("python3.13 ")
+
+
+def test_no_python_is_one_line(machine: Machine) -> None:
+    status, out, err = machine.run()
+    assert (status, out, len(err)) == (1, "", 1)
+    for part in ("run.sh: ", "3.12 or newer", "PATH", "pyenv", "uv", "apt install", "brew install", "PYTHON="):
+        assert part in err[0]
+    assert not (machine.project / ".venv").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (None, "there is no such program"),
+        ("echo 'pyenv: python3: command not found' >&2\necho 'more' >&2\nexit 127", "pyenv: python3: command not found"),
+        ("echo 'is Python 3.11' >&2\nexit 1", "is Python 3.11"),
+        ("printf 'Traceback (most recent call last):\\n  …\\nImportError: no ssl\\n' >&2\nexit 1", "ImportError: no ssl"),
+        ("exit 0", "it does not run"),
+    ],
+)
+def test_an_unusable_chosen_python_is_one_line_whatever_else_there_is(
+    machine: Machine, text: str | None, reason: str
+) -> None:
+    machine.python()
+    chosen = machine.home / "python"
+    if text is not None:
+        machine.script(chosen, f"#!/bin/bash\n{text}\n")
+    status, _, err = machine.run(PYTHON=str(chosen))
+    assert (status, len(err)) == (1, 1)
+    assert err[0].startswith(f"run.sh: PYTHON={chosen} cannot be used: {reason};")
+
+
+def test_a_python_without_ensurepip_gets_pip_from_another_pip(machine: Machine) -> None:
+    """Debian without python3-venv."""
+    lacking = machine.python("python3.12")
+    lacking.write_text(
+        lacking.read_text()
+        .replace("case", 'case "$*" in *"-c import ensurepip") exit 1 ;; *"import sysconfig"*) echo /packages ;; esac\ncase', 1)
+        .replace(f'echo "{lacking}" ;;', f'echo "{lacking}"; exit 3 ;;')
+    )
+    assert machine.run()[0] == 7
+    assert machine.calls("-m venv --without-pip")
+    assert machine.calls("--target /packages pip")
+
+
+# ---- When to install again ----
+
+
+def test_another_pyproject_installs_into_the_same_venv(machine: Machine) -> None:
+    machine.python()
+    machine.run()
+    (machine.project / "pyproject.toml").write_text("[project]\nname = 'other'\n")
+    machine.run()
+    assert (len(machine.calls("-m venv")), len(machine.calls("--editable"))) == (1, 2)
+
+
+def _interpreter_gone(machine: Machine) -> None:
+    (machine.path / "python3.13").rename(machine.path / "python3.12")
+    machine.python("python3.12")
+
+
+def _link_leads_elsewhere(machine: Machine) -> None:
+    (machine.project / ".venv/bin/python").unlink()
+    (machine.project / ".venv/bin/python").symlink_to(machine.python("python3.14"))
+
+
+def _stamp_gone(machine: Machine) -> None:
+    (machine.project / ".venv/.installed-run").unlink()
+
+
+def _mitmdump_gone(machine: Machine) -> None:
+    (machine.project / ".venv/bin/mitmdump").unlink()
+
+
+@pytest.mark.parametrize("damage", [_interpreter_gone, _link_leads_elsewhere, _stamp_gone, _mitmdump_gone])
+def test_a_broken_venv_is_made_anew(machine: Machine, damage: Callable[[Machine], None]) -> None:
+    machine.python()
+    machine.run()
+    damage(machine)
+    assert machine.run()[0] == 7
+    assert len(machine.calls("-m venv")) == 2
+    assert machine.run()[2] == []
+
+
+def test_a_moved_folder_gets_a_new_venv(machine: Machine, tmp_path: Path) -> None:
+    machine.python()
+    machine.run()
+    moved = machine.project.rename(tmp_path / "moved")
+    assert machine.run(RUN_SH=str(moved / "run.sh"))[0] == 7
+    assert len(machine.calls(f"-m venv {moved}/.venv")) == 1
+
+
+def test_another_chosen_python_gets_a_new_venv_and_the_same_one_does_not(machine: Machine) -> None:
+    machine.python("python3.13")
+    machine.python("python3.12")
+    machine.run()
+    machine.run(PYTHON="python3.13")
+    assert len(machine.calls("-m venv")) == 1
+    machine.run(PYTHON="python3.12")
+    machine.run(PYTHON="python3.12")
+    machine.run()
+    assert [call.split()[0] for call in machine.calls("-m venv")] == ["python3.13", "python3.12"]
+
+
+def test_a_failed_install_shows_pips_words_and_is_tried_again(machine: Machine) -> None:
+    machine.python()
+    status, out, err = machine.run(PIP_FAILS="1")
+    assert (status, out) == (1, "")
+    assert err[1] == "no matching distribution"
+    assert err[2].startswith("run.sh: the install failed")
+    assert machine.run()[0] == 7
+
+
+def test_two_first_starts_at_once_install_once(machine: Machine) -> None:
+    machine.python()
+    both = [machine.start(PIP_TAKES="0.5") for _ in range(2)]
+    errors = [process.communicate(timeout=60)[1] for process in both]
+    assert [process.returncode for process in both] == [7, 7]
+    assert len(machine.calls("--editable")) == 1
+    assert any("waiting for another run.sh" in error for error in errors)
+
+
+def test_the_users_pip_settings_hold_but_nothing_leads_past_the_venv(machine: Machine) -> None:
+    python = machine.python()
+    python.write_text(python.read_text() + 'echo "$PIP_INDEX_URL ${PIP_USER:-} ${PIP_TARGET:-none}" >> "$RECORD.pip"\n')
+    index = "https://index.example/simple"
+    machine.run(PIP_INDEX_URL=index, PIP_USER="1", PIP_TARGET="/elsewhere")
+    assert Path(f"{machine.record}.pip").read_text().splitlines()[-1] == f"{index} 0 none"
+
+
+# ---- Tests ----
+
+
+def test_test_adds_the_dev_group_once_and_runs_pytest(machine: Machine) -> None:
+    machine.python()
+    machine.run()
+    status, out, _ = machine.run("test", "-k", "two words")
+    assert (status, out.startswith("pytest -m pytest "), out.endswith(" -k two words\n")) == (0, True, True)
+    group = f"--group {machine.project}/pyproject.toml:dev"
+    assert machine.run("test")[2] == []
+    assert machine.run()[2] == []
+    assert (len(machine.calls(group)), len(machine.calls("-m venv"))) == (1, 1)
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+def test_shellcheck_finds_nothing() -> None:
+    scripts = [str(ROOT / "run.sh"), str(ROOT / ".ci" / "run")]
+    assert subprocess.run(["shellcheck", *scripts], check=False, capture_output=True, text=True).stdout == ""
+
+
+def test_the_scripts_may_be_run() -> None:
+    assert all(os.access(ROOT / script, os.X_OK) for script in ("run.sh", ".ci/run"))
