@@ -14,7 +14,22 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-TOOLS = ("bash", "cat", "chmod", "cp", "dirname", "flock", "ln", "mkdir", "mv", "perl", "readlink", "rm", "sleep", "sort")
+TOOLS = (
+    "bash",
+    "cat",
+    "chmod",
+    "cp",
+    "dirname",
+    "flock",
+    "ln",
+    "mkdir",
+    "mv",
+    "perl",
+    "readlink",
+    "rm",
+    "sleep",
+    "sort",
+)
 
 # $0 is what it is called as, so that the .venv's link to it tells itself from the interpreter.
 GOOD_PYTHON = """#!/bin/bash
@@ -149,8 +164,9 @@ def test_a_python_that_does_not_run_is_passed_over_even_for_a_hidden_namesake(ma
     shims = machine.home / "shims"
     machine.script(shims / "python3.13", f"#!/bin/bash\n{broken}\n")
     good = machine.python("python3.13")
-    assert machine.run(PATH=f"{shims}:{machine.path}")[0] == 7
-    assert str(good) == machine.made_with()
+    status, _, err = machine.run(PATH=f"{shims}:{machine.path}")
+    assert status == 7
+    assert f"with {good} " in err[0]
 
 
 def test_pyenvs_newest_is_taken_where_path_has_none(machine: Machine) -> None:
@@ -227,9 +243,15 @@ def test_no_python_is_one_line(machine: Machine) -> None:
     ("text", "reason"),
     [
         (None, "there is no such program"),
-        ("echo 'pyenv: python3: command not found' >&2\necho 'more' >&2\nexit 127", "pyenv: python3: command not found"),
+        (
+            "echo 'pyenv: python3: command not found' >&2\necho 'more' >&2\nexit 127",
+            "pyenv: python3: command not found",
+        ),
         ("echo 'is Python 3.11' >&2\nexit 1", "is Python 3.11"),
-        ("printf 'Traceback (most recent call last):\\n  …\\nImportError: no ssl\\n' >&2\nexit 1", "ImportError: no ssl"),
+        (
+            "printf 'Traceback (most recent call last):\\n  …\\nImportError: no ssl\\n' >&2\nexit 1",
+            "ImportError: no ssl",
+        ),
         ("exit 0", "it does not run"),
     ],
 )
@@ -250,7 +272,11 @@ def test_a_python_without_ensurepip_gets_pip_from_another_pip(machine: Machine) 
     lacking = machine.python("python3.12")
     lacking.write_text(
         lacking.read_text()
-        .replace("case", 'case "$*" in *"-c import ensurepip") exit 1 ;; *"import sysconfig"*) echo /packages ;; esac\ncase', 1)
+        .replace(
+            "case",
+            'case "$*" in *"-c import ensurepip") exit 1 ;; *"import sysconfig"*) echo /packages ;; esac\ncase',
+            1,
+        )
         .replace(f'echo "{lacking}" ;;', f'echo "{lacking}"; exit 3 ;;')
     )
     assert machine.run()[0] == 7

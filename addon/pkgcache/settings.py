@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 PREFIX = "pypi_cache_"
 
-type OptionType = type[str] | type[bool] | type[Sequence[str]]
+type OptionType = type[str | bool | Sequence[str]]
 type Url = str
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
@@ -168,7 +168,13 @@ OPTIONS: tuple[Option, ...] = (
         "A page past its lifetime by no more than this is served at once and renewed behind the client's back.",
         parse_duration,
     ),
-    Option("stale_if_error", str, "30d", "How long past its lifetime a page is served if the upstream fails.", parse_duration),
+    Option(
+        "stale_if_error",
+        str,
+        "30d",
+        "How long past its lifetime a page is served if the upstream fails.",
+        parse_duration,
+    ),
     Option("negative_ttl", str, "1m", "How long a 404 of a page is remembered.", parse_duration),
     Option("offline", bool, False, "Answer from the store alone."),
     Option(

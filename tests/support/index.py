@@ -49,7 +49,7 @@ class PageStyle:
     """JSON only, PEP 700: versions, size and upload-time."""
 
 
-def href(release: ReleaseFile, page_url: str, style: PageStyle, *, page_is_html: bool = True) -> str:  # noqa: PLR0911 - one a form
+def href(release: ReleaseFile, page_url: str, style: PageStyle, *, page_is_html: bool = True) -> str:
     """The link to a file, without a fragment. `page_url` is the page's own absolute address, with its final slash."""
     path = release.quoted_path
     match style.form:

@@ -282,7 +282,7 @@ def test_down_and_up(mirror: Upstream, get: Get, ca: Authority) -> None:
     with Wire(0, mirror.origin, ca=ca.bundle, via="direct") as wire:
         assert wire.request("/pypi/simple/").status == 200
         mirror.down()
-        with pytest.raises(OSError):  # noqa: PT011 - reset or an orderly end, as it happens
+        with pytest.raises(OSError):
             wire.request("/pypi/simple/")
     for _ in range(3):
         with pytest.raises(ConnectionRefusedError):
@@ -331,7 +331,7 @@ def test_fifty_at_once(mirror: Upstream, ca: Authority) -> None:
 
 def test_weak_hashes_on_a_page(mirror: Upstream, get: Get) -> None:
     mirror.style = PageStyle(hashes=("md5",))
-    digest = hashlib.new("md5", WHEEL.content).hexdigest()  # noqa: S324 - what weak pages give
+    digest = hashlib.new("md5", WHEEL.content).hexdigest()
     assert f"#md5={digest}".encode() in get(mirror.page_url("alpha")).body
 
 

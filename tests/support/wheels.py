@@ -93,7 +93,7 @@ def normalise(name: str) -> str:
 
 def payload(size: int, seed: int = 0) -> Iterator[bytes]:
     """Incompressible bytes in chunks of at most 1 MiB, the same for the same seed."""
-    source = random.Random(seed)  # noqa: S311 - test data
+    source = random.Random(seed)
     for offset in range(0, size, CHUNK):
         yield source.randbytes(min(CHUNK, size - offset))
 

@@ -13,17 +13,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict
 
 from pkgcache.engine.fill import Fill, FillError, Head, Wanted, check_answer
-from pkgcache.engine.messages import Body, Reply, Request
+from pkgcache.engine.messages import Reply, Request
 from pkgcache.engine.metrics import Metrics
-from pkgcache.engine.pages import Pages
 from pkgcache.engine.passage import Passage
-from pkgcache.engine.readers import Joined, Reader, SharedSource, Source, StoredFile
+from pkgcache.engine.readers import StoredFile
+from pkgcache.engine.replies import Found, file_reply, requested_ranges, unsatisfiable
 from pkgcache.engine.store import Entry, Notes, Store
 from pkgcache.engine.tasks import Tasks
 from pkgcache.engine.upstream import Failure, UpstreamClient, UpstreamError
+from pkgcache.engine.views import Views
 from pkgcache.rules.cachestatus import CacheStatus
 from pkgcache.rules.digests import Digest, strongest
 from pkgcache.rules.freshness import (
@@ -33,9 +34,7 @@ from pkgcache.rules.freshness import (
     StaleUsable,
     Stored,
     decide,
-    format_http_date,
     freshened,
-    not_modified,
     storable_headers,
     validators,
 )
@@ -44,15 +43,11 @@ from pkgcache.rules.ranges import (
     Multi,
     Partial,
     Requested,
-    Span,
     Suffix,
     Unsatisfiable,
     Whole,
-    if_range_holds,
-    multipart_parts,
     parse_range,
     satisfy,
-    unsatisfied,
 )
 from pkgcache.rules.routes import ReleaseFile
 from pkgcache.settings import Settings
@@ -87,18 +82,6 @@ class Identified:
         return Wanted(digest=self.digest, size=self.size, sources=self.route.sources)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """A file whose bytes can be read: its length (None: not known yet), entity tags that clients may hold, and its headers."""
-
-    total: int | None
-    etag: str
-    other_tags: tuple[str, ...]
-    headers: CIMultiDict[str]
-    cache: CacheStatus
-    upstream: str = ""
-
-
 class Files:
     """Answers requests for release files. One fill per key, however many ask."""
 
@@ -108,7 +91,7 @@ class Files:
         policy: Policy,
         store: Store,
         client: UpstreamClient,
-        pages: Pages,
+        views: Views,
         metrics: Metrics,
         tasks: Tasks,
     ) -> None:
@@ -116,7 +99,7 @@ class Files:
         self._policy = policy
         self._store = store
         self._client = client
-        self._pages = pages
+        self._views = views
         self._metrics = metrics
         self._tasks = tasks
         self._pool = ThreadPoolExecutor(8, thread_name_prefix="fill")
@@ -136,7 +119,9 @@ class Files:
             if entry is not None and entry.file is not None:
                 entry.file.close()
             if self._settings.offline:
-                return Reply.text(504, f"{route.filename} is not in the store, and the proxy is offline (pypi_cache_offline).")
+                return Reply.text(
+                    504, f"{route.filename} is not in the store, and the proxy is offline (pypi_cache_offline)."
+                )
             fill = self.fills.get(file.key)
         if fill is None and request.method == "HEAD":
             return await self._head_upstream(file)
@@ -152,7 +137,7 @@ class Files:
         size: int | None = None
         if route.release is not None and not route.suffix:
             digest = route.release.digest
-        elif link := await self._pages.link_of(route):
+        elif link := await self._views.link_of(route):
             if not route.suffix:
                 digest, size = strongest(link.hashes), link.size
             elif route.suffix == ".metadata" and not isinstance(link.core_metadata, bool):
@@ -178,7 +163,7 @@ class Files:
         if entry.file is None:
             return Reply.text(502, "the stored entry is no file")  # files are always adopted, never small values
         self._metrics.hit("file")
-        return _reply(request, found, StoredFile(entry.file, entry.size))
+        return file_reply(request, found, StoredFile(entry.file, entry.size))
 
     async def _still_good(self, request: Request, file: Identified, entry: Entry) -> bool:
         """Whether an entry without a digest may be served (RFC 9111): fresh, found unchanged, or stale with nothing better."""
@@ -206,7 +191,9 @@ class Files:
                     await self._store.note(file.key, {**notes, **times, "upstream_headers": list(now.headers.items())})
                     return True
                 if answer.status >= 500:
-                    raise UpstreamError(Failure.STATUS, answer.url, f"it answered {answer.status}", status=answer.status)
+                    raise UpstreamError(
+                        Failure.STATUS, answer.url, f"it answered {answer.status}", status=answer.status
+                    )
                 return False
         except UpstreamError as error:
             self._metrics.upstream_failed(error)
@@ -269,8 +256,13 @@ class Files:
         try:
             head = await fill.wait_head()
             total = head.total
-            requested = _requested(request, _fill_tags(file, fill), head.headers.get("Last-Modified"))
-            if total is not None and requested is not None and request.method == "GET" and not _near(satisfy(requested, total), fill):
+            requested = requested_ranges(request, _fill_tags(file, fill), head.headers.get("Last-Modified"))
+            if (
+                total is not None
+                and requested is not None
+                and request.method == "GET"
+                and not _near(satisfy(requested, total), fill)
+            ):
                 fill.detach()
                 return await self._passed_through(request, file)
         except FillError as error:
@@ -289,7 +281,7 @@ class Files:
             upstream=head.source.origin,
         )
         (self._metrics.collapsed if joined else self._metrics.miss)("file")
-        return _reply(request, found, fill)
+        return file_reply(request, found, fill)
 
     # Without a fill
 
@@ -306,7 +298,9 @@ class Files:
                     headers["ETag"] = _passing_tag(file)
                     headers["Accept-Ranges"] = "bytes"
                     self._metrics.miss("file")
-                    return Reply(status=200, headers=headers, cache=CacheStatus(fwd="miss", fwd_status=200), upstream=url.origin)
+                    return Reply(
+                        status=200, headers=headers, cache=CacheStatus(fwd="miss", fwd_status=200), upstream=url.origin
+                    )
             except UpstreamError as error:
                 self._metrics.upstream_failed(error)
                 errors.append(error)
@@ -323,7 +317,7 @@ class Files:
                 if answer.status == 416:
                     await passage.aclose()
                     content_range = answer.headers.get("Content-Range", "bytes */*")
-                    return _unsatisfiable(content_range, CacheStatus(fwd="partial", fwd_status=416))
+                    return unsatisfiable(content_range, CacheStatus(fwd="partial", fwd_status=416))
                 check_answer(answer)
             except UpstreamError as error:
                 await passage.aclose()
@@ -332,7 +326,9 @@ class Files:
                 continue
             if answer.status == 200:  # it does not do ranges: then the whole file is worth storing
                 await passage.aclose()
-                return await self._from_fill(request, file, self.fills.get(file.key) or self._start_fill(file), joined=False)
+                return await self._from_fill(
+                    request, file, self.fills.get(file.key) or self._start_fill(file), joined=False
+                )
             headers = _file_headers(file, Head(total=None, headers=CIMultiDict(answer.headers), source=answer.url))
             for name in ("Content-Range", "Content-Length", "Content-Type"):
                 if name in answer.headers:
@@ -340,12 +336,21 @@ class Files:
             headers["ETag"] = _passing_tag(file)
             headers["Accept-Ranges"] = "bytes"
             self._metrics.miss("range")
-            return Reply(status=206, headers=headers, body=passage, cache=CacheStatus(fwd="partial", fwd_status=206), upstream=url.origin)
+            return Reply(
+                status=206,
+                headers=headers,
+                body=passage,
+                cache=CacheStatus(fwd="partial", fwd_status=206),
+                upstream=url.origin,
+            )
         return self._failed(file, FillError(errors))
 
     def _failed(self, file: Identified, error: FillError) -> Reply:
         """404 only where every upstream that answered says so; else 502, or 504 where none answered in time."""
-        lines = [f"{file.route.filename}{file.route.suffix} cannot be had from any upstream:", *(f"  {e}" for e in error.errors)]
+        lines = [
+            f"{file.route.filename}{file.route.suffix} cannot be had from any upstream:",
+            *(f"  {e}" for e in error.errors),
+        ]
         failures = {e.failure for e in error.errors}
         if failures and failures <= {Failure.NOT_FOUND}:
             return Reply.text(404, "\n".join(lines), cache=CacheStatus(fwd="miss", fwd_status=404))
@@ -392,7 +397,11 @@ def _passing_tag(file: Identified) -> str:
 
 def _file_headers(file: Identified, head: Head) -> CIMultiDict[str]:
     """The headers of a file's answer but for its length and range."""
-    kept = ("Content-Type", "Last-Modified") if file.digest else ("Content-Type", "Last-Modified", "Cache-Control", "Expires")
+    kept = (
+        ("Content-Type", "Last-Modified")
+        if file.digest
+        else ("Content-Type", "Last-Modified", "Cache-Control", "Expires")
+    )
     headers = CIMultiDict({name: head.headers[name] for name in kept if name in head.headers})
     headers.setdefault("Content-Type", "application/octet-stream")
     if headers["Content-Type"].startswith("multipart/"):
@@ -400,68 +409,3 @@ def _file_headers(file: Identified, head: Head) -> CIMultiDict[str]:
     if file.digest:
         headers["Cache-Control"] = IMMUTABLE
     return headers
-
-
-def _requested(request: Request, tags: tuple[str, ...], last_modified: str | None) -> Requested | None:
-    """The ranges that count (RFC 9110 §14.2: for GET, and where If-Range holds)."""
-    if request.method != "GET":
-        return None
-    condition = request.headers.get("If-Range")
-    if not any(if_range_holds(condition, tag, last_modified) for tag in tags):
-        return None
-    return parse_range(request.headers.get("Range"))
-
-
-def _reply(request: Request, found: Found, source: Source) -> Reply:
-    """The reply with whatever of the file was asked for: 200, 206, 304 or 416; the source is let go of where no body is sent."""
-    headers, total = found.headers, found.total
-    tags = (found.etag, *found.other_tags)
-    last_modified = headers.get("Last-Modified")
-    headers["ETag"] = found.etag
-    headers["Accept-Ranges"] = "bytes"
-    headers["Date"] = format_http_date(time.time())
-
-    def reply(status: int, body: bytes | Body = b"", length: int | None = None) -> Reply:
-        if length is not None:
-            headers["Content-Length"] = str(length)
-        if isinstance(body, bytes) or request.method == "HEAD":
-            source.detach()
-            body = b""
-        return Reply(status=status, headers=headers, body=body, cache=found.cache, upstream=found.upstream)
-
-    if any(not_modified(request.headers, tag, last_modified) for tag in tags):
-        return reply(304)
-    requested = _requested(request, tags, last_modified)
-    if total is None:
-        if request.method == "GET":
-            headers["Transfer-Encoding"] = "chunked"
-            headers["Accept-Ranges"] = "none"
-        return reply(200, Reader(source, 0, None))
-    match satisfy(requested, total):
-        case Whole():
-            return reply(200, Reader(source, 0, total), total)
-        case Partial(span=span):
-            headers["Content-Range"] = span.content_range(total)
-            return reply(206, Reader(source, span.start, span.stop), span.length)
-        case Multi(spans=spans):
-            return _multipart(reply, headers, source, spans, total)
-        case Unsatisfiable():
-            source.detach()
-            return _unsatisfiable(unsatisfied(total), found.cache)
-
-
-def _multipart(reply, headers: CIMultiDict[str], source: Source, spans: tuple[Span, ...], total: int) -> Reply:  # type: ignore[no-untyped-def]
-    boundary = secrets.token_hex(10)
-    framed = multipart_parts(spans, total, headers["Content-Type"], boundary)
-    headers["Content-Type"] = f"multipart/byteranges; boundary={boundary}"
-    shared = SharedSource(source, len(spans))
-    parts: list[bytes | Reader] = []
-    for head, span in framed.parts:
-        parts += [head, Reader(shared, span.start, span.stop)]
-    return reply(206, Joined([*parts, framed.closing]), framed.content_length)  # type: ignore[no-any-return]
-
-
-def _unsatisfiable(content_range: str, cache: CacheStatus) -> Reply:
-    reply = Reply.text(416, "none of the requested ranges is in the file", cache=cache)
-    reply.headers["Content-Range"] = content_range
-    return reply

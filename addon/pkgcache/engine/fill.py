@@ -107,7 +107,11 @@ class Fill:
         if self._verified:
             return self.written
         total = self.total
-        return max(0, (self.written if total is None else min(self.written, total - HOLD_BACK)) - (HOLD_BACK if total is None else 0))
+        return max(
+            0,
+            (self.written if total is None else min(self.written, total - HOLD_BACK))
+            - (HOLD_BACK if total is None else 0),
+        )
 
     def attach(self) -> None:
         """One reader more."""
@@ -116,13 +120,19 @@ class Fill:
     def detach(self) -> None:
         """One reader less; when the last has left, the fill goes on or stops as `pypi_cache_finish_abandoned` says."""
         self.readers -= 1
-        if self.readers == 0 and not self._verified and (self.total or self.written) > self._finish_abandoned and self.task:
+        if (
+            self.readers == 0
+            and not self._verified
+            and (self.total or self.written) > self._finish_abandoned
+            and self.task
+        ):
             logger.info("%s: all its clients have left; stopped (pypi_cache_finish_abandoned)", self.path.name)
             self.task.cancel()
         if self.readers == 0 and self.done:
             self.close_file()
 
     def fileno(self) -> int:
+        """See readers.Source."""
         assert self._file is not None
         return self._file.fileno()
 
@@ -227,7 +237,9 @@ class Fill:
         if total is not None and self.written != total:
             raise UpstreamError(Failure.WRONG_LENGTH, source, f"{self.written} bytes came, and {total} were announced")
         if digest is not None and self.computed != digest.value:
-            raise UpstreamError(Failure.WRONG_DIGEST, source, f"its {digest.algorithm} is {self.computed}, and should be {digest.value}")
+            raise UpstreamError(
+                Failure.WRONG_DIGEST, source, f"its {digest.algorithm} is {self.computed}, and should be {digest.value}"
+            )
 
     async def _start_over(self, errors: list[UpstreamError]) -> None:
         """Throw the bytes away. Readers that have some of them are cut; the others wait for the next source's."""
@@ -252,7 +264,7 @@ class Fill:
             skip = self._judge(url, answer)
             while chunk := await answer.chunk():
                 if skip:
-                    chunk, skip = chunk[skip:], max(0, skip - len(chunk))  # noqa: PLW2901
+                    chunk, skip = chunk[skip:], max(0, skip - len(chunk))
                 if chunk:
                     await self._append(answer.url, chunk)
 
@@ -263,15 +275,29 @@ class Fill:
         if answer.status == 206:
             span = parse_content_range(answer.headers.get("Content-Range", ""))
             if span is None or span.start != self.written:
-                raise UpstreamError(Failure.WRONG_SPAN, answer.url, f"asked from byte {self.written}, got {answer.headers.get('Content-Range')!r}")
+                raise UpstreamError(
+                    Failure.WRONG_SPAN,
+                    answer.url,
+                    f"asked from byte {self.written}, got {answer.headers.get('Content-Range')!r}",
+                )
             start, total = span.start, span.total
         elif self.written and self.wanted.digest is None:
-            raise UpstreamError(Failure.WRONG_SPAN, answer.url, "the file has changed, and it has no digest to go on with")
+            raise UpstreamError(
+                Failure.WRONG_SPAN, answer.url, "the file has changed, and it has no digest to go on with"
+            )
         expected = self.total if self.head.done() else self.wanted.size
         if expected is not None and total is not None and total != expected:
-            raise UpstreamError(Failure.WRONG_LENGTH, answer.url, f"{total} bytes are announced, and the file has {expected}")
+            raise UpstreamError(
+                Failure.WRONG_LENGTH, answer.url, f"{total} bytes are announced, and the file has {expected}"
+            )
         if not self.head.done():
-            self.head.set_result(Head(total=total if total is not None else self.wanted.size, headers=CIMultiDict(answer.headers), source=answer.url))
+            self.head.set_result(
+                Head(
+                    total=total if total is not None else self.wanted.size,
+                    headers=CIMultiDict(answer.headers),
+                    source=answer.url,
+                )
+            )
         self._validator, self._validator_of = _strong_validator(answer), url
         return self.written - start
 
@@ -301,7 +327,9 @@ def check_answer(answer: Answer) -> int | None:
     if status not in {200, 206}:
         raise UpstreamError(Failure.STATUS, answer.url, f"it answered {status}", status=status)
     if headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise UpstreamError(Failure.WRONG_ENCODING, answer.url, f"sent as {headers['Content-Encoding']}, which was not asked for")
+        raise UpstreamError(
+            Failure.WRONG_ENCODING, answer.url, f"sent as {headers['Content-Encoding']}, which was not asked for"
+        )
     if headers.get("Content-Type", "").lower().startswith("text/html"):
         raise UpstreamError(Failure.WRONG_TYPE, answer.url, "a web page instead of the file (a captive portal?)")
     length = headers.get("Content-Length", "")

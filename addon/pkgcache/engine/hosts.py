@@ -64,7 +64,9 @@ class LearnedHosts(Mapping[Address, str]):
             if address in self._index:
                 continue
             if sum(name == index for name in self._index.values()) >= MOST_PER_INDEX:
-                logger.warning("index %s links to more than %d file hosts; %s:%d is not opened", index, MOST_PER_INDEX, *address)
+                logger.warning(
+                    "index %s links to more than %d file hosts; %s:%d is not opened", index, MOST_PER_INDEX, *address
+                )
                 break
             self._index[address] = index
             self._used[address] = time.time()

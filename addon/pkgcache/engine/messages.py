@@ -60,11 +60,13 @@ class Reply:
     def text(cls, status: int, text: str, *, detail: str = "", cache: CacheStatus | None = None) -> Reply:
         """Plain text for a person, one line or several; never to be stored by anyone."""
         body = (text.rstrip("\n") + "\n").encode()
-        headers = CIMultiDict({
-            "Content-Type": "text/plain; charset=utf-8",
-            "Content-Length": str(len(body)),
-            "Cache-Control": "no-store",
-        })
+        headers = CIMultiDict(
+            {
+                "Content-Type": "text/plain; charset=utf-8",
+                "Content-Length": str(len(body)),
+                "Cache-Control": "no-store",
+            }
+        )
         return cls(status=status, headers=headers, body=body, cache=cache or CacheStatus(detail=detail))
 
 

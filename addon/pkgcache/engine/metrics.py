@@ -17,8 +17,12 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         registry = self.registry
-        self._answers = Counter("pypi_cache_answers", "Answers, by kind and by what the cache did.", ["kind", "cache"], registry=registry)
-        self._failures = Counter("pypi_cache_upstream_failures", "Upstream failures, by reason.", ["reason"], registry=registry)
+        self._answers = Counter(
+            "pypi_cache_answers", "Answers, by kind and by what the cache did.", ["kind", "cache"], registry=registry
+        )
+        self._failures = Counter(
+            "pypi_cache_upstream_failures", "Upstream failures, by reason.", ["reason"], registry=registry
+        )
         self._stored = Counter("pypi_cache_stored_bytes", "Bytes of release files stored.", registry=registry)
         self._sent = Counter("pypi_cache_sent_bytes", "Body bytes sent to clients.", registry=registry)
         self._faults = Counter("pypi_cache_faults", "Errors in this proxy's own code.", registry=registry)

@@ -23,6 +23,7 @@ class Passage:
         return self._answer
 
     async def read(self) -> Chunk:
+        """See messages.Body."""
         if self._answer is None:
             raise CutShortError("closed")
         try:
@@ -41,5 +42,6 @@ class Passage:
             await self._asking.__aexit__(None, None, None)
 
     def close(self) -> None:
+        """See messages.Body."""
         if self._answer is not None and self._closing is None:
             self._closing = asyncio.ensure_future(self.aclose())

@@ -39,14 +39,17 @@ class StoredFile:
         self._size = size
 
     def fileno(self) -> int:
+        """See Source."""
         return self._file.fileno()
 
     async def reach(self, offset: int, generation: int) -> tuple[int, int]:
+        """See Source: all of it is there."""
         if offset >= self._size:
             raise CutShortError("read past the end of a stored file")
         return self._size, generation
 
     def detach(self) -> None:
+        """See Source."""
         self._file.close()
 
 
@@ -61,6 +64,7 @@ class Reader:
         self._generation = 0
 
     async def read(self) -> Chunk:
+        """See messages.Body."""
         if self._source is None:
             raise CutShortError("closed")
         if self._at == self._stop:
@@ -79,6 +83,7 @@ class Reader:
         return chunk
 
     def close(self) -> None:
+        """See messages.Body."""
         source, self._source = self._source, None
         if source is not None:
             source.detach()
@@ -94,6 +99,7 @@ class SharedSource:
         self.reach = source.reach
 
     def detach(self) -> None:
+        """See Source."""
         self._readers -= 1
         if self._readers == 0:
             self._source.detach()
@@ -106,6 +112,7 @@ class Joined:
         self._parts = parts
 
     async def read(self) -> Chunk:
+        """See messages.Body."""
         while self._parts:
             part = self._parts[0]
             if isinstance(part, bytes):
@@ -118,6 +125,7 @@ class Joined:
         return b""
 
     def close(self) -> None:
+        """See messages.Body."""
         for part in self._parts:
             if isinstance(part, Reader):
                 part.close()

@@ -13,10 +13,12 @@ from pkgcache.engine.health import Health
 from pkgcache.engine.hosts import LearnedHosts
 from pkgcache.engine.messages import Reply, Request
 from pkgcache.engine.metrics import Metrics
+from pkgcache.engine.pagefetch import PageFetcher
 from pkgcache.engine.pages import Pages
 from pkgcache.engine.store import Store
 from pkgcache.engine.tasks import Tasks
 from pkgcache.engine.upstream import UpstreamClient
+from pkgcache.engine.views import Views
 from pkgcache.rules.freshness import Policy
 from pkgcache.rules.indexes import build_indexes
 from pkgcache.rules.routes import Address, Elsewhere, ProjectPage, ReleaseFile, RootPage, Route, Router
@@ -59,17 +61,12 @@ class Service:
             stale_if_error=settings.stale_if_error,
             offline=settings.offline,
         )
+        self.views = Views(self.store, self.hosts, self.tasks, opens=self.router.opens)
+        fetcher = PageFetcher(self.store, self.client, self.views, self.metrics, offline=settings.offline)
         self.pages = Pages(
-            policy,
-            settings.negative_ttl,
-            self.store,
-            self.client,
-            self.hosts,
-            self.metrics,
-            self.tasks,
-            opens=self.router.opens,
+            policy, settings.negative_ttl, self.store, self.client, fetcher, self.views, self.metrics, self.tasks
         )
-        self.files = Files(settings, policy, self.store, self.client, self.pages, self.metrics, self.tasks)
+        self.files = Files(settings, policy, self.store, self.client, self.views, self.metrics, self.tasks)
         self._ready = asyncio.Event()
 
     def open(self) -> None:
@@ -88,7 +85,7 @@ class Service:
         await self.tasks.close()
         await self.client.close()
         await self.store.close()
-        self.pages.close()
+        self.views.close()
         self.files.close()
 
     def opens(self, address: Address) -> bool:

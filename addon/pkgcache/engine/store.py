@@ -59,7 +59,7 @@ class Adopted:
 
     path: Path
     size: int
-    journal: Callable[[str], None]
+    journal: Callable[[str], object]
 
 
 @dataclass(slots=True)
@@ -87,7 +87,7 @@ class AdoptingDisk(diskcache.Disk):  # type: ignore[misc]
             raise ValueError("a pickled key in the store")
         return super().get(key, raw)
 
-    def store(self, value: Any, read: bool, key: Any = UNKNOWN) -> tuple[int, int, str | None, Any]:  # noqa: FBT001
+    def store(self, value: Any, read: bool, key: Any = UNKNOWN) -> tuple[int, int, str | None, Any]:
         """Adopt a file by rename; bytes as diskcache does it; nothing else."""
         if isinstance(value, Adopted):
             filename, full_path = self.filename(key, value)
@@ -100,7 +100,7 @@ class AdoptingDisk(diskcache.Disk):  # type: ignore[misc]
         result: tuple[int, int, str | None, Any] = super().store(value, read, key)
         return result
 
-    def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:  # noqa: FBT001
+    def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
         """Refuse pickled values."""
         if mode == MODE_PICKLE:
             raise ValueError("a pickled value in the store")
@@ -163,7 +163,9 @@ class Store:
                 raise  # locked, read-only, full: the database itself may be well
             aside = self.directory / f"entries.damaged-{int(time.time())}"
             folder.rename(aside)
-            logger.warning("the store's database was damaged (%s); it is set aside in %s and a new one begun", error, aside)
+            logger.warning(
+                "the store's database was damaged (%s); it is set aside in %s and a new one begun", error, aside
+            )
             return _open(folder)
 
     async def close(self) -> None:
@@ -206,6 +208,21 @@ class Store:
             return None
         return Entry(notes=notes, value=b"", file=value, size=size)
 
+    async def notes(self, key: str) -> Notes | None:
+        """As `get`, the notes alone: nothing is opened for them."""
+        notes = await self._in(self._readers, lambda: self._notes(key))
+        if notes is not None:
+            self._touch(key)
+        return notes
+
+    def _notes(self, key: str) -> Notes | None:
+        assert self._cache is not None
+        rows = self._cache._sql("SELECT tag FROM Cache WHERE key = ? AND raw = 1", (key,)).fetchall()  # noqa: SLF001
+        try:
+            return json.loads(rows[0][0]) if rows else None
+        except (ValueError, TypeError):
+            return None  # `get` heals it
+
     async def read(self, key: str) -> tuple[Notes, bytes] | None:
         """As `get`, with the whole value in memory."""
         return await self._in(self._readers, lambda: self._read(key))
@@ -240,7 +257,9 @@ class Store:
 
     def _adopt(self, key: str, path: Path, size: int, notes: Notes) -> bool:
         if size > self.max_size:
-            logger.warning("%s: %d bytes are more than pypi_cache_max_size (%d); served, not kept", key, size, self.max_size)
+            logger.warning(
+                "%s: %d bytes are more than pypi_cache_max_size (%d); served, not kept", key, size, self.max_size
+            )
             return False
         with path.open("rb") as finished:
             os.fsync(finished.fileno())

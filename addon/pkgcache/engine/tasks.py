@@ -16,7 +16,9 @@ class Tasks:
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()
 
-    def start[T](self, work: Coroutine[Any, Any, T], name: str, *, expected: type[Exception] | None = None) -> asyncio.Task[T]:
+    def start[T](
+        self, work: Coroutine[Any, Any, T], name: str, *, expected: type[Exception] | None = None
+    ) -> asyncio.Task[T]:
         """Run `work` in the background. What it raises is logged, but for an `expected` exception (others were told of it)."""
         # Not asyncio.create_task: under mitmproxy's eager task factory that would run the work at once, inside its caller.
         task = asyncio.Task(work, loop=asyncio.get_running_loop(), name=name, eager_start=False)

@@ -14,10 +14,10 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from urllib.request import getproxies_environment, proxy_bypass_environment
+from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 import aiohttp
 import certifi
@@ -148,7 +148,9 @@ class UpstreamClient:
         return sorted(sources, key=lambda source: self.resting(source[0]))
 
     @asynccontextmanager
-    async def ask(self, method: str, url: Url, headers: Mapping[str, str], authorization: str = "") -> AsyncIterator[Answer]:
+    async def ask(
+        self, method: str, url: Url, headers: Mapping[str, str], authorization: str = ""
+    ) -> AsyncIterator[Answer]:
         """One request, redirects followed; `authorization` goes to `url`'s own origin only. Raises UpstreamError."""
         origin = url.origin
         self._record(origin, lambda breaker, now: breaker.probing(now))
@@ -205,7 +207,9 @@ class UpstreamClient:
         except ValueError:
             return  # a name: the resolver looks at what it resolves to
         if not address.is_global and not self._operators((url.host, url.port)):
-            raise UpstreamError(Failure.REFUSED_ADDRESS, url, "a private address, and no index of the operator's is there")
+            raise UpstreamError(
+                Failure.REFUSED_ADDRESS, url, "a private address, and no index of the operator's is there"
+            )
 
     def _proxy_for(self, url: Url) -> str | None:
         if self.parent is None or proxy_bypass_environment(url.authority, _no_proxy()):
@@ -213,7 +217,7 @@ class UpstreamClient:
         return self.parent
 
 
-def parent_proxy(own: frozenset[tuple[str, int]]) -> tuple[str | None, str]:
+def parent_proxy(own: Collection[tuple[str, int]]) -> tuple[str | None, str]:
     """The parent proxy of the environment (`HTTPS_PROXY`, then `HTTP_PROXY`, `ALL_PROXY`), and a line if it had to be ignored.
 
     A parent that is this proxy itself (`own`: the addresses it listens on) would be a loop.
@@ -226,7 +230,10 @@ def parent_proxy(own: frozenset[tuple[str, int]]) -> tuple[str | None, str]:
         parent = "http://" + parent
     parts = yarl.URL(parent)
     if parts.scheme not in {"http", "https"} or not parts.host:
-        return None, f"HTTPS_PROXY={parts.with_user(None)}: only http:// and https:// parent proxies can be used; ignored"
+        return (
+            None,
+            f"HTTPS_PROXY={parts.with_user(None)}: only http:// and https:// parent proxies can be used; ignored",
+        )
     if (parts.host, parts.port) in own or (parts.host == "localhost" and ("127.0.0.1", parts.port) in own):
         return None, f"HTTPS_PROXY={parts.with_user(None)} is this proxy itself; ignored, upstreams are asked directly"
     return parent, ""
@@ -256,7 +263,9 @@ class _GuardedResolver(AbstractResolver):
         self._operators = operators
         self._inner = ThreadedResolver()
 
-    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
         found = await self._inner.resolve(host, port, family)
         if self._operators((host, port)):
             return found

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Set
+from collections.abc import Awaitable
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from mitmproxy import ctx, exceptions, http, tls
@@ -55,7 +56,7 @@ class PypiCache:
             logger.error("%s", error)  # noqa: TRY400  one line, no traceback
         options.add_options(loader)
 
-    def configure(self, updated: Set[str]) -> None:
+    def configure(self, updated: AbstractSet[str]) -> None:
         """A change while running: a wrong one is refused, a good one takes effect at once."""
         if self.service is None or not any(name.startswith(PREFIX) for name in updated):
             return

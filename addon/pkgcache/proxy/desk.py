@@ -75,7 +75,9 @@ class Desk:
     def own_address(self, address: Address, client: Client) -> bool:
         """Whether this is the proxy itself: the address that the client's socket has reached, or `pypi_cache_public_url`."""
         host, port = client.sockname[0], client.sockname[1]
-        return address == self._public or (address[1] == port and address[0] in {host, "localhost" if host in {"127.0.0.1", "::1"} else host})
+        return address == self._public or (
+            address[1] == port and address[0] in {host, "localhost" if host in {"127.0.0.1", "::1"} else host}
+        )
 
     def vet(self, server: Server) -> None:
         """Take note that a connection's address has been looked at (a tunnel's)."""
@@ -98,7 +100,7 @@ class Desk:
             return None
         path, _, query = request.path.partition("?")
         headers = CIMultiDict((k.decode("latin-1"), v.decode("latin-1")) for k, v in request.headers.fields)
-        if refusal := self._authenticate(context.client, path, headers, own=own, proxied=mode is not HTTPMode.transparent):
+        if refusal := self._authenticate(context.client, path, headers, own=own):
             return self._exchange(context, request, Url(scheme, *address, path, query), headers, own=own, reply=refusal)
         if request.method not in {"GET", "HEAD"}:
             if not own:
@@ -107,8 +109,12 @@ class Desk:
         elif not ends:
             refusal = Reply.text(400, f"a {request.method} with a body makes no sense here")
         elif not own and mode is HTTPMode.transparent and not _host_agrees(request, address, scheme):
-            refusal = Reply.text(421, f"the Host header says {request.host_header!r}, and the connection is to {address[0]}:{address[1]}")
-        exchange = self._exchange(context, request, Url(scheme, *address, path or "/", query), headers, own=own, reply=refusal)
+            refusal = Reply.text(
+                421, f"the Host header says {request.host_header!r}, and the connection is to {address[0]}:{address[1]}"
+            )
+        exchange = self._exchange(
+            context, request, Url(scheme, *address, path or "/", query), headers, own=own, reply=refusal
+        )
         if refusal or (own and self.pages.has(path)):
             return exchange
         exchange.route = self.service.route(exchange.request)
@@ -116,7 +122,9 @@ class Desk:
             if not self.service.settings.offline:
                 self._forget(exchange)
                 return None
-            exchange.reply = Reply.text(504, f"{exchange.request.url}: not kept by the store, and the proxy is offline (pypi_cache_offline)")
+            exchange.reply = Reply.text(
+                504, f"{exchange.request.url}: not kept by the store, and the proxy is offline (pypi_cache_offline)"
+            )
         return exchange
 
     def _destination(self, context: Context, mode: HTTPMode, request: http.Request) -> tuple[bool, Address | None, str]:
@@ -138,7 +146,6 @@ class Desk:
         headers: CIMultiDict[str],
         *,
         own: bool,
-        proxied: bool,
     ) -> Reply | None:
         """mitmproxy's `proxyauth`, which the lane goes past: None if there is nothing to say against the request."""
         auth = self._proxyauth
@@ -170,8 +177,12 @@ class Desk:
         reply: Reply | None,
     ) -> Exchange:
         client = context.client
-        request = Request(method=source.method, url=url, headers=CIMultiDictProxy(headers), own=own, client=str(client.peername[0]))
-        exchange = Exchange(request=request, route=None, source=source, client=client, finished=self._finished, reply=reply)
+        request = Request(
+            method=source.method, url=url, headers=CIMultiDictProxy(headers), own=own, client=str(client.peername[0])
+        )
+        exchange = Exchange(
+            request=request, route=None, source=source, client=client, finished=self._finished, reply=reply
+        )
         self._exchanges.setdefault(client.id, set()).add(exchange)
         return exchange
 
@@ -201,7 +212,9 @@ class Desk:
         headers.setdefault("Content-Length", "0") if not reply.body and reply.status not in {204, 304} else None
         if "Transfer-Encoding" in headers:
             headers.pop("Content-Length", None)
-            if exchange.source.http_version == "HTTP/1.0":  # RFC 9112 §6.1: no transfer coding for it; the end is the close
+            if (
+                exchange.source.http_version == "HTTP/1.0"
+            ):  # RFC 9112 §6.1: no transfer coding for it; the end is the close
                 del headers["Transfer-Encoding"]
                 headers["Connection"] = "close"
         now = time.time()
@@ -209,7 +222,9 @@ class Desk:
             b"HTTP/1.1",
             reply.status,
             status_codes.RESPONSES.get(reply.status, "").encode(),
-            http.Headers([(k.encode("latin-1", "replace"), v.encode("latin-1", "replace")) for k, v in headers.items()]),
+            http.Headers(
+                [(k.encode("latin-1", "replace"), v.encode("latin-1", "replace")) for k, v in headers.items()]
+            ),
             None,
             None,
             exchange.started,

@@ -22,10 +22,15 @@ from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers import tcp
 from mitmproxy.proxy.layers.http import (
     DropStream,
-    ErrorCode,
-    HTTPMode,
     HttpLayer,
+    HTTPMode,
     HttpStream,
+    SendHttp,
+    _upstream_proxy,
+    validate_request,
+)
+from mitmproxy.proxy.layers.http._events import (
+    ErrorCode,
     RequestData,
     RequestEndOfMessage,
     RequestHeaders,
@@ -34,9 +39,6 @@ from mitmproxy.proxy.layers.http import (
     ResponseEndOfMessage,
     ResponseHeaders,
     ResponseProtocolError,
-    SendHttp,
-    _upstream_proxy,
-    validate_request,
 )
 from mitmproxy.proxy.layers.http._hooks import (
     HttpConnectHook,
@@ -136,7 +138,9 @@ class LaneStream(HttpStream):
         """Whatever comes of this request after its answer has begun."""
         yield from ()
 
-    def handle_protocol_error(self, event: RequestProtocolError | ResponseProtocolError) -> layer.CommandGenerator[None]:
+    def handle_protocol_error(
+        self, event: RequestProtocolError | ResponseProtocolError
+    ) -> layer.CommandGenerator[None]:
         """A client that leaves: the lane ends itself (the stock handler would tell a server connection that is not there)."""
         if self.exchange is None:
             yield from super().handle_protocol_error(event)
@@ -192,7 +196,7 @@ class LaneStream(HttpStream):
         yield DropStream(self.stream_id)
 
     def _refuse(self, status: int, why: str) -> layer.CommandGenerator[None]:
-        code = ErrorCode.REQUEST_VALIDATION_FAILED if status == 400 else ErrorCode.GENERIC_SERVER_ERROR  # noqa: PLR2004
+        code = ErrorCode.REQUEST_VALIDATION_FAILED if status == 400 else ErrorCode.GENERIC_SERVER_ERROR
         yield SendHttp(ResponseProtocolError(self.stream_id, why, code), self.context.client)
         self.client_state = self.server_state = self.state_errored
         yield DropStream(self.stream_id)
@@ -208,7 +212,9 @@ class LaneStream(HttpStream):
 
     def _show_response(self, exchange: Exchange, response: http.Response) -> layer.CommandGenerator[None]:
         self.flow.response = response.copy()
-        self.flow.response.content = exchange.reply.body if exchange.reply and isinstance(exchange.reply.body, bytes) else b""
+        self.flow.response.content = (
+            exchange.reply.body if exchange.reply and isinstance(exchange.reply.body, bytes) else b""
+        )
         self.flow.response.timestamp_end = time.time()
         if exchange.cut:
             self.flow.error = flow.Error(exchange.cut)
@@ -268,4 +274,3 @@ class LaneStream(HttpStream):
 
     def _say(self, status: int, text: str) -> None:
         self.flow.response = http.Response.make(status, text + "\n", {"Content-Type": "text/plain; charset=utf-8"})
-

@@ -16,7 +16,8 @@ from pkgcache.settings import OPTIONS, PREFIX, Settings, make_settings
 def raw_values(options: optmanager.OptManager) -> dict[str, Any]:
     """What was given for our options so far: raw texts that wait for the addon, or values of an earlier load."""
     known = {option.full_name: getattr(options, option.full_name) for option in OPTIONS if option.full_name in options}
-    return known | {name: value for name, value in options.deferred.items() if name.startswith(PREFIX)}
+    waiting = {name: value for name, value in options.deferred.items() if name.startswith(PREFIX)}
+    return known | {name: getattr(value, "val", value) for name, value in waiting.items()}  # --set: _UnconvertedStrings
 
 
 def add_options(loader: addonmanager.Loader) -> None:

@@ -81,7 +81,9 @@ class Router:
     anew with each question.
     """
 
-    def __init__(self, indexes: tuple[Index, ...], file_hosts: Iterable[Address], learned: Mapping[Address, str]) -> None:
+    def __init__(
+        self, indexes: tuple[Index, ...], file_hosts: Iterable[Address], learned: Mapping[Address, str]
+    ) -> None:
         self.indexes = indexes
         self.by_name = {index.name: index for index in indexes}
         self._longest_first = sorted(indexes, key=lambda index: -len(index.simple.path))
@@ -120,7 +122,11 @@ class Router:
         owner = owner or self.by_name.get(self._learned.get(address, ""))
         if owner is None and address in self._file_hosts:
             owner = self.indexes[0]
-        return self._linked_file(owner, url.with_path(path, url.query)) if owner else Elsewhere("no index is known to have files here")
+        return (
+            self._linked_file(owner, url.with_path(path, url.query))
+            if owner
+            else Elsewhere("no index is known to have files here")
+        )
 
     def route_own(self, url: Url) -> Route:
         """The meaning of a path at the proxy's own address: `/<index>/simple/…`, `/<index>/packages/…`, `/<index>/files/…`."""
@@ -128,10 +134,14 @@ class Router:
         _, name, *rest = path.split("/", 3)
         index = self.by_name.get(name)
         if index is None or not rest:
-            return Elsewhere(f"no index is called {name!r} here; there are: " + ", ".join(n for n in self.by_name if "@" not in n))
+            return Elsewhere(
+                f"no index is called {name!r} here; there are: " + ", ".join(n for n in self.by_name if "@" not in n)
+            )
         kind, tail = rest[0], rest[1] if len(rest) > 1 else ""
         if kind == "simple":
-            return self._page(index, index.simple.path + tail, url, own=True) or Elsewhere("a project page is /simple/<project>/")
+            return self._page(index, index.simple.path + tail, url, own=True) or Elsewhere(
+                "a project page is /simple/<project>/"
+            )
         release = parse_release_path(path)
         if kind == "packages" and release and index.shares_pypi_files:
             return self._pypi_file(index, release, None)
@@ -140,8 +150,7 @@ class Router:
         return Elsewhere("no page, no release file")
 
     def _page(self, index: Index, path: str, seen: Url, *, own: bool = False) -> ProjectPage | RootPage | None:
-        if path + "/" == index.simple.path:
-            path += "/"
+        path = f"{path}/" if f"{path}/" == index.simple.path else path
         if not path.startswith(index.simple.path):
             return None
         name = unquote(path.removeprefix(index.simple.path).removesuffix("/"))
@@ -160,7 +169,7 @@ class Router:
             for upstream in (*index.upstreams, *pypi.upstreams)
             if upstream.files
         ]
-        if asked and asked.origin != pypi.canonical_files and asked.origin != index.simple.origin:
+        if asked and asked.origin not in {pypi.canonical_files, index.simple.origin}:
             named.insert(0, (asked.with_path(normalise_path(asked.path)), ""))
         return ReleaseFile(
             index=index,

@@ -60,7 +60,11 @@ class OwnPages:
             f"pypi-cache {__version__} listens on {addresses}",
             f"  store  {service.settings.dir}, at most {service.settings.max_size:,} bytes",
             f"  CA     {self._ca}",
-            *(f"  index  {index.name}: {', '.join(u.name for u in index.upstreams)}" for index in service.indexes if "@" not in index.name),
+            *(
+                f"  index  {index.name}: {', '.join(u.name for u in index.upstreams)}"
+                for index in service.indexes
+                if "@" not in index.name
+            ),
             *([f"  parent {redact(service.client.parent)}"] if service.client.parent else []),
             "Paste on an agent:",
             *(f"  {line}" for line in _agent_lines(base)),
@@ -68,8 +72,12 @@ class OwnPages:
 
     async def _start_page(self, request: Request) -> Reply:
         base = self._base(request)
-        text = "\n".join([f"pypi-cache {__version__}", "", "On an agent:", *(f"  {line}" for line in _agent_lines(base)), ""])
-        return Reply.text(200, text + f"\nOr, without any of it: pip install -i {base}/pypi/simple --trusted-host {_hostname(base)} …")
+        text = "\n".join(
+            [f"pypi-cache {__version__}", "", "On an agent:", *(f"  {line}" for line in _agent_lines(base)), ""]
+        )
+        return Reply.text(
+            200, text + f"\nOr, without any of it: pip install -i {base}/pypi/simple --trusted-host {_hostname(base)} …"
+        )
 
     async def _health(self, _: Request) -> Reply:
         trouble = self._service.health.trouble
@@ -87,7 +95,13 @@ class OwnPages:
         return _reply(self._service.metrics.prometheus(), "text/plain; version=0.0.4; charset=utf-8")
 
     async def _stats(self, _: Request) -> Reply:
-        return _json({**self._service.metrics.figures(), "store": await self._service.store.figures(), "fills": len(self._service.files.fills)})
+        return _json(
+            {
+                **self._service.metrics.figures(),
+                "store": await self._service.store.figures(),
+                "fills": len(self._service.files.fills),
+            }
+        )
 
     async def _certificate(self, _: Request) -> Reply:
         return _reply(self._ca.read_bytes(), "application/x-pem-file")
@@ -99,10 +113,10 @@ class OwnPages:
         base = shlex.quote(self._base(request))
         text = f"""\
 # eval "$(curl -fsS {base}/env.sh)"   makes this shell's pip, uv, poetry, pdm and pipenv use the proxy
-PYPI_CACHE_BUNDLE="${{TMPDIR:-/tmp}}/pypi-cache-bundle-$(id -u).pem"
-curl -fsS --noproxy '*' -o "$PYPI_CACHE_BUNDLE" {base}/bundle.pem &&
-export HTTPS_PROXY={base} https_proxy={base} \\
-  PIP_CERT="$PYPI_CACHE_BUNDLE" SSL_CERT_FILE="$PYPI_CACHE_BUNDLE" REQUESTS_CA_BUNDLE="$PYPI_CACHE_BUNDLE" CURL_CA_BUNDLE="$PYPI_CACHE_BUNDLE"
+PYPI_CACHE_BUNDLE="${{XDG_CACHE_HOME:-$HOME/.cache}}/pypi-cache-bundle.pem"
+mkdir -p "${{PYPI_CACHE_BUNDLE%/*}}" && curl -fsS --noproxy '*' -o "$PYPI_CACHE_BUNDLE" {base}/bundle.pem &&
+export HTTPS_PROXY={base} https_proxy={base} PIP_CERT="$PYPI_CACHE_BUNDLE" SSL_CERT_FILE="$PYPI_CACHE_BUNDLE" \\
+  REQUESTS_CA_BUNDLE="$PYPI_CACHE_BUNDLE" CURL_CA_BUNDLE="$PYPI_CACHE_BUNDLE"
 """
         return _reply(text.encode(), "text/x-shellscript; charset=utf-8")
 

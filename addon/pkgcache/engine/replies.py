@@ -1,0 +1,108 @@
+"""A file's reply: whatever of it was asked for, by RFC 9110 §13 (conditions) and §14 (ranges), on a finished or a growing file."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass
+
+from multidict import CIMultiDict
+
+from pkgcache.engine.messages import Body, Reply, Request
+from pkgcache.engine.readers import Joined, Reader, SharedSource, Source
+from pkgcache.rules.cachestatus import CacheStatus
+from pkgcache.rules.freshness import format_http_date, not_modified
+from pkgcache.rules.ranges import (
+    Multi,
+    Partial,
+    Requested,
+    Span,
+    Unsatisfiable,
+    Whole,
+    if_range_holds,
+    multipart_parts,
+    parse_range,
+    satisfy,
+    unsatisfied,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A file whose bytes can be read: its length (None: not known yet), entity tags that clients may hold, and its headers."""
+
+    total: int | None
+    etag: str
+    other_tags: tuple[str, ...]
+    headers: CIMultiDict[str]
+    cache: CacheStatus
+    upstream: str = ""
+
+
+def requested_ranges(request: Request, tags: tuple[str, ...], last_modified: str | None) -> Requested | None:
+    """The ranges that count (RFC 9110 §14.2: for GET, and where If-Range holds for one of the tags or the date)."""
+    if request.method != "GET":
+        return None
+    condition = request.headers.get("If-Range")
+    if not any(if_range_holds(condition, tag, last_modified) for tag in tags):
+        return None
+    return parse_range(request.headers.get("Range"))
+
+
+def file_reply(request: Request, found: Found, source: Source) -> Reply:
+    """The reply with whatever of the file was asked for: 200, 206, 304 or 416. The source is let go of where no body is sent."""
+    found.headers["ETag"] = found.etag
+    found.headers["Accept-Ranges"] = "bytes"
+    found.headers["Date"] = format_http_date(time.time())
+    reply = _reply(request, found, source)
+    if request.method == "HEAD" or isinstance(reply.body, bytes):
+        source.detach()
+        reply.body = b"" if request.method == "HEAD" else reply.body
+    return reply
+
+
+def _reply(request: Request, found: Found, source: Source) -> Reply:
+    headers, total = found.headers, found.total
+    tags = (found.etag, *found.other_tags)
+    last_modified = headers.get("Last-Modified")
+    if any(not_modified(request.headers, tag, last_modified) for tag in tags):
+        return _with_body(found, 304, b"")
+    if total is None:
+        headers["Transfer-Encoding"] = "chunked"
+        headers["Accept-Ranges"] = "none"
+        return _with_body(found, 200, Reader(source, 0, None))
+    match satisfy(requested_ranges(request, tags, last_modified), total):
+        case Whole():
+            return _with_body(found, 200, Reader(source, 0, total), total)
+        case Partial(span=span):
+            headers["Content-Range"] = span.content_range(total)
+            return _with_body(found, 206, Reader(source, span.start, span.stop), span.length)
+        case Multi(spans=spans):
+            return _multipart(found, source, spans, total)
+        case Unsatisfiable():
+            return unsatisfiable(unsatisfied(total), found.cache)
+
+
+def _multipart(found: Found, source: Source, spans: tuple[Span, ...], total: int) -> Reply:
+    """RFC 9110 §14.6; several ranges are sent as asked for, as nginx does."""
+    boundary = secrets.token_hex(10)
+    framed = multipart_parts(spans, total, found.headers["Content-Type"], boundary)
+    found.headers["Content-Type"] = f"multipart/byteranges; boundary={boundary}"
+    shared = SharedSource(source, len(spans))
+    parts: list[bytes | Reader] = []
+    for head, span in framed.parts:
+        parts += [head, Reader(shared, span.start, span.stop)]
+    return _with_body(found, 206, Joined([*parts, framed.closing]), framed.content_length)
+
+
+def _with_body(found: Found, status: int, body: bytes | Body, length: int | None = None) -> Reply:
+    if length is not None:
+        found.headers["Content-Length"] = str(length)
+    return Reply(status=status, headers=found.headers, body=body, cache=found.cache, upstream=found.upstream)
+
+
+def unsatisfiable(content_range: str, cache: CacheStatus) -> Reply:
+    """416, with the file's length (RFC 9110 §15.5.17)."""
+    reply = Reply.text(416, "none of the requested ranges is in the file", cache=cache)
+    reply.headers["Content-Range"] = content_range
+    return reply

@@ -1,0 +1,248 @@
+"""Views: a stored page as one kind of client is to see it, derived once and kept; and what pages say of files.
+
+A view is the upstream's body with its links put right (rules/pages.py), plain and gzipped. Views are kept in memory, as far as it
+goes, and in the store beside their page; each carries the digest of the body that it was derived from, so that a page which
+changed, in this process or another, never meets an old view. Parsing happens on a thread of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from multidict import CIMultiDict
+from packaging.utils import InvalidName, canonicalize_name
+
+from pkgcache.engine.hosts import LearnedHosts
+from pkgcache.engine.messages import strong_tag
+from pkgcache.engine.store import Notes, Store
+from pkgcache.engine.tasks import Tasks
+from pkgcache.rules.digests import parse_release_path
+from pkgcache.rules.freshness import Stored
+from pkgcache.rules.indexes import Index
+from pkgcache.rules.links import PageContext
+from pkgcache.rules.media import Representation
+from pkgcache.rules.pages import PageLink, rewrite
+from pkgcache.rules.routes import Address, ReleaseFile, own_page_path
+from pkgcache.rules.urls import Url, parse_url
+
+VIEWS_IN_MEMORY = 32 * 1024 * 1024
+LINKS_IN_MEMORY = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A stored upstream answer: `body` is gzipped, and None where it has yet to be read from the store."""
+
+    key: str
+    notes: Notes
+    body: bytes | None = None
+
+    @property
+    def stored(self) -> Stored:
+        """What the rules of freshness look at."""
+        return Stored(
+            status=self.notes["status"],
+            headers=CIMultiDict(self.notes["headers"]),
+            request_time=self.notes["request_time"],
+            response_time=self.notes["response_time"],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """A page as one kind of client is to see it."""
+
+    of: str
+    plain: bytes
+    gzipped: bytes
+    etag: str
+    edited: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageAsk:
+    """One page in one representation, as one kind of client looks at it."""
+
+    index: Index
+    project: str
+    representation: Representation
+    seen: Url
+    own: bool
+
+    @property
+    def key(self) -> str:
+        """The page's key in the store."""
+        return f"page|-|{self.index.name}|{self.project}|{self.representation}"
+
+    @property
+    def view(self) -> str:
+        """Which of the page's views it is."""
+        # At its index a page depends on how its URL was spelt only by the slash; at our own address a `<base>` names the origin.
+        return f"own {self.seen.origin}" if self.own else "slash" if self.seen.path.endswith("/") else "bare"
+
+
+class PageGoneError(Exception):
+    """The stored page went away (evicted, purged) between two looks at it."""
+
+
+class Views:
+    """Derives views, keeps them, and remembers what the pages' links say."""
+
+    def __init__(self, store: Store, hosts: LearnedHosts, tasks: Tasks, *, opens: Callable[[Address], bool]) -> None:
+        self._store = store
+        self._hosts = hosts
+        self._tasks = tasks
+        self._opens = opens
+        self._views: OrderedDict[tuple[str, str], View] = OrderedDict()
+        self._links: OrderedDict[str, tuple[str, dict[str, PageLink]]] = OrderedDict()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="pages")
+
+    def close(self) -> None:
+        """Let go of the thread that parses."""
+        self._pool.shutdown(wait=True)
+
+    async def view(self, ask: PageAsk, kept: Kept) -> View:
+        """The page as this client is to see it: from memory, from the store, or derived anew."""
+        memory_key = (view_key(ask), kept.notes["of"])
+        if view := self._views.get(memory_key):
+            self._views.move_to_end(memory_key)
+            return view
+        found = await self._store.read(view_key(ask))
+        if found is not None and found[0]["of"] == kept.notes["of"]:
+            notes, value = found
+            view = View(
+                of=notes["of"],
+                plain=value[: notes["plain"]],
+                gzipped=value[notes["plain"] :],
+                etag=notes["etag"],
+                edited=notes["edited"],
+            )
+            self._remember(memory_key, view)
+            return view
+        body = kept.body
+        if body is None:
+            whole = await self._store.read(kept.key)
+            if whole is None or whole[0].get("of") != kept.notes["of"]:
+                raise PageGoneError(kept.key)
+            body = whole[1]
+        view = await self.derive(ask, kept, await self.threaded(lambda: gzip.decompress(body)))
+        if not kept.notes.get("passing"):
+            await self._store.put(view_key(ask), view.plain + view.gzipped, view_notes(view))
+        return view
+
+    async def derive(self, ask: PageAsk, kept: Kept, page: bytes) -> View:
+        """Make the view of a page's plain body, and take note of what its links say. Raises BrokenPage."""
+        representation = Representation(kept.notes["kind"])
+        context = PageContext(
+            upstream=parse_url(kept.notes["url"]),
+            seen=ask.seen.with_path(own_page_path(ask.index, ask.project)) if ask.own else ask.seen,
+            canonical_files=ask.index.canonical_files,
+            own_prefix=f"/{ask.index.name}" if ask.own else "",
+        )
+        rewritten = await self.threaded(lambda: rewrite(page, representation.kind, context))
+        gzipped = (
+            kept.body
+            if kept.body is not None and not rewritten.edited
+            else await self.threaded(lambda: gzip.compress(rewritten.body, 6, mtime=0))
+        )
+        view = View(
+            of=kept.notes["of"],
+            plain=rewritten.body,
+            gzipped=gzipped,
+            etag=strong_tag(rewritten.body),
+            edited=rewritten.edited,
+        )
+        self._remember((view_key(ask), view.of), view)
+        vouched = {_vouch_key(ask.index, target.identity): link for link, target in rewritten.links}
+        self._links[ask.key] = (view.of, vouched)
+        self._links.move_to_end(ask.key)
+        if len(self._links) > LINKS_IN_MEMORY:
+            self._links.popitem(last=False)
+        self._learn(ask.index, {target.identity for _, target in rewritten.links})
+        return view
+
+    def _remember(self, key: tuple[str, str], view: View) -> None:
+        self._views[key] = view
+        while (
+            sum(len(v.plain) + len(v.gzipped) for v in self._views.values()) > VIEWS_IN_MEMORY and len(self._views) > 1
+        ):
+            self._views.popitem(last=False)
+
+    def _learn(self, index: Index, identities: set[str]) -> None:
+        """Take note of the file hosts that an operator's index links to."""
+        addresses = {(url.host, url.port) for url in map(parse_url, identities)}
+        unknown = sorted(address for address in addresses if not self._opens(address))
+        if unknown and self._hosts.learn(index.name.partition("@")[0], unknown):
+            self._tasks.start(self._hosts.save(), "save learned hosts")
+
+    # What pages say of files
+
+    async def link_of(self, route: ReleaseFile) -> PageLink | None:
+        """What a page of the file's own index says of it; None where no stored page does. Nothing is fetched for it."""
+        identity = str(route.identity).removesuffix(route.suffix) if route.suffix else str(route.identity)
+        for project in _projects_of(route.filename):
+            for representation in Representation:
+                ask = PageAsk(
+                    index=route.index,
+                    project=project,
+                    representation=representation,
+                    seen=route.index.simple.with_path("/"),
+                    own=False,
+                )
+                links = await self._links_of(ask)
+                if link := links.get(_vouch_key(route.index, identity)):
+                    return link
+        return None
+
+    async def _links_of(self, ask: PageAsk) -> Mapping[str, PageLink]:
+        if remembered := self._links.get(ask.key):
+            return remembered[1]
+        found = await self._store.read(ask.key)
+        if found is None or found[0]["status"] != 200:
+            return {}
+        notes, body = found
+        await self.derive(
+            ask, Kept(key=ask.key, notes=notes, body=body), await self.threaded(lambda: gzip.decompress(body))
+        )
+        return self._links[ask.key][1]
+
+    async def threaded[T](self, work: Callable[[], T]) -> T:
+        """Run parsing or compressing off the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+
+def view_key(ask: PageAsk) -> str:
+    """A view's key in the store."""
+    return f"view|{ask.view}|{ask.key}"
+
+
+def view_notes(view: View) -> Notes:
+    """What is noted beside a view's bytes, plain and then gzipped."""
+    return {"of": view.of, "plain": len(view.plain), "etag": view.etag, "edited": view.edited}
+
+
+def _vouch_key(index: Index, identity: str) -> str:
+    """PyPI-layout files are the same under every mirror's name; others are what their URL says."""
+    release = parse_release_path(identity.partition("?")[0]) if index.shares_pypi_files else None
+    return release.path if release else identity
+
+
+def _projects_of(filename: str) -> list[str]:
+    """The projects that a release file may belong to, the likeliest first.
+
+    A wheel's name ends at its first hyphen (PEP 427), an sdist's at some hyphen before its version (PEP 625; older ones hold more).
+    """
+    parts = filename.split("-")
+    ends = [1] if filename.endswith((".whl", ".whl.metadata")) else range(len(parts) - 1, 0, -1)
+    names: list[str] = []
+    for end in ends:
+        try:
+            names.append(canonicalize_name("-".join(parts[:end]), validate=True))
+        except InvalidName:
+            continue
+    return list(dict.fromkeys(names))

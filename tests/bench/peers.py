@@ -1,0 +1,161 @@
+"""Whom the proxy is compared with: the same mitmdump answering by `flow.response`, and nginx as a TLS reverse cache."""
+
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import trustme
+
+from tests.support.names import FILES_HOST, INDEX_HOST
+from tests.support.proxy import Proxy
+
+NGINX: Final = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+FLOW_ADDON: Final = Path(__file__).with_name("flow_addon.py")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """A server that knows the default index's URLs: how curl reaches it, and which process does its work."""
+
+    name: str
+    ca: Path
+    pid: int
+    proxy: str | None = None
+    connect_to: str | None = None
+    rates: list[float] = field(default_factory=list)
+    """Measured: bytes or requests a second."""
+    costs: list[float] = field(default_factory=list)
+    """Measured: the processor seconds that it took."""
+    peak: int = 0
+    """Measured: resident bytes at most."""
+
+
+def flow_proxy(folder: Path, answers: Mapping[str, tuple[Path, str]]) -> Proxy:
+    """mitmdump with `flow_addon`, quiet, HTTP/1.1, and with no connection to any origin."""
+    texts = {path: (str(file), content_type) for path, (file, content_type) in answers.items()}
+    return Proxy(
+        folder,
+        script=None,
+        args=["-s", str(FLOW_ADDON)],
+        options={"connection_strategy": "lazy", "http2": False, "flow_detail": 0},
+        env={"BENCH_ANSWERS": json.dumps(texts)},
+        timeout=60,
+    )
+
+
+class Nginx:
+    """nginx with one worker on a port of its own, over TLS, for `localhost` and the default index's hosts."""
+
+    def __init__(self, folder: Path, location: str, *, shared: str = "") -> None:
+        """`location` is the body of `location /`, `shared` stands in `http`."""
+        assert NGINX is not None, "no nginx"
+        folder.mkdir(parents=True)
+        self.folder = folder
+        self.ca = folder / "ca.pem"
+        authority = trustme.CA(organization_name="pypi-cache benchmark")
+        authority.cert_pem.write_to_path(self.ca)
+        authority.issue_cert("localhost", INDEX_HOST, FILES_HOST).private_key_and_cert_chain_pem.write_to_path(
+            folder / "server.pem"
+        )
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        config = folder / "nginx.conf"
+        config.write_text(_CONFIG % {"folder": folder, "port": self.port, "location": location, "shared": shared, "user": _user()})
+        self.process = subprocess.Popen([NGINX, "-e", str(folder / "error.log"), "-c", str(config), "-p", str(folder)])
+        self._wait()
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port."""
+        return f"https://localhost:{self.port}"
+
+    @property
+    def worker(self) -> int:
+        """The process that serves: the first child of the master."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return int(children[0])
+
+    def close(self) -> None:
+        """End it."""
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(10)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+            except OSError:
+                if time.monotonic() > deadline or self.process.poll() is not None:
+                    raise
+                time.sleep(0.02)
+            else:
+                return
+
+
+def nginx_cache(folder: Path, origin: str) -> Nginx:
+    """nginx as a reverse cache of `origin`."""
+    return Nginx(
+        folder,
+        f"proxy_pass {origin}; proxy_http_version 1.1; proxy_ssl_verify off; proxy_cache kept; proxy_cache_valid 200 1d; "
+        "add_header X-Cache $upstream_cache_status always;",
+        shared=f"proxy_cache_path {folder}/kept levels=1:2 keys_zone=kept:10m max_size=10g inactive=1d use_temp_path=off;",
+    )
+
+
+def nginx_files(folder: Path, root: Path) -> Nginx:
+    """nginx serving a folder: an upstream that costs little processor time."""
+    return Nginx(folder, f"root {root};")
+
+
+def _user() -> str:
+    """Workers run as who started it, so that they may read temporary folders; only root may say so."""
+    return f"user {pwd.getpwuid(0).pw_name};" if os.geteuid() == 0 else ""
+
+
+_CONFIG: Final = """
+daemon off;
+%(user)s
+worker_processes 1;
+pid %(folder)s/nginx.pid;
+error_log %(folder)s/error.log;
+events { worker_connections 1024; }
+http {
+    access_log %(folder)s/access.log;
+    default_type application/octet-stream;
+    sendfile on;
+    tcp_nopush on;
+    keepalive_requests 10000000;
+    client_body_temp_path %(folder)s/body;
+    proxy_temp_path %(folder)s/proxy;
+    fastcgi_temp_path %(folder)s/fastcgi;
+    uwsgi_temp_path %(folder)s/uwsgi;
+    scgi_temp_path %(folder)s/scgi;
+    %(shared)s
+    server {
+        listen 127.0.0.1:%(port)d ssl;
+        ssl_certificate %(folder)s/server.pem;
+        ssl_certificate_key %(folder)s/server.pem;
+        location / { %(location)s }
+    }
+}
+"""
