@@ -237,7 +237,7 @@ take_lock() {
     if type -P flock >/dev/null; then
         flock "$@" 9
     else # macOS has no flock, but Perl
-        perl -e 'open(my $lock, ">&=", 9) && flock($lock, 2 | (@ARGV ? 4 : 0)) or exit 1' -- ${1:+"$1"}
+        perl -e 'open(LOCK, ">>&=", 9) && flock(LOCK, 2 | (@ARGV ? 4 : 0)) or exit 1' -- ${1:+"$1"}
     fi
 }
 

@@ -254,7 +254,7 @@ def _parse(option: Option, value: Any) -> Any:
 
 def _typed(option: Option, value: Any) -> Any:
     """mitmproxy's raw forms: a list of strings from `--set`, or a typed value from config.yaml."""
-    if option.type is Sequence[str]:
+    if option.type == Sequence[str]:  # a new alias each time: equal, not the same
         if isinstance(value, str):
             return (value,)
         if isinstance(value, Sequence) and all(isinstance(item, str) for item in value):

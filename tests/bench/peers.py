@@ -23,7 +23,7 @@ NGINX: Final = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sb
 FLOW_ADDON: Final = Path(__file__).with_name("flow_addon.py")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Peer:
     """A server that knows the default index's URLs: how curl reaches it, and which process does its work."""
 

@@ -220,8 +220,11 @@ def test_a_tunnel_to_this_machine_is_refused(guarded: tuple[Proxy, Peer, Upstrea
     authority = target.format(port=peer.port)
     refusal = Wire(proxy.port, f"http://{authority}/").refusal
     assert refusal is not None, f"a tunnel to {authority} was opened"
-    assert refusal.status == 403, refusal
-    assert b"pypi_cache_local_hosts" in refusal.body
+    if authority.startswith("[") and refusal.status == 400:
+        assert b"Bad Request" in refusal.body  # mitmproxy 12 takes no IPv6 literal in a CONNECT: refused all the same
+    else:
+        assert refusal.status == 403, refusal
+        assert b"pypi_cache_local_hosts" in refusal.body
     assert peer.accepted == 0
 
 
@@ -241,7 +244,7 @@ def test_a_tunnel_to_the_proxy_itself_is_refused(guarded: tuple[Proxy, Peer, Ups
     proxy, _, _ = guarded
     refusal = Wire(proxy.port, f"http://{host}:{proxy.port}/").refusal
     assert refusal is not None
-    assert refusal.status == 403
+    assert refusal.status == 403 or (host.startswith("[") and refusal.status == 400)
 
 
 def test_not_even_where_local_hosts_names_the_proxy(make_proxy: MakeProxy, upstream: Upstream) -> None:
@@ -359,6 +362,7 @@ def parent() -> Iterator[ParentProxy]:
 
 def uses(proxy: Proxy, parent: ParentProxy, upstream: Upstream) -> None:
     """Assert that fills, pages, tunnels and ordinary flows all go by the parent."""
+    parent.clear()
     beta = small_wheels()[3]
     assert fetch(proxy.port, page_url("beta"), ca=proxy.ca).status == 200
     assert fetch(proxy.port, file_url(beta), ca=proxy.ca).sha256 == beta.sha256
@@ -391,6 +395,7 @@ def test_the_mode_upstream(make_proxy: MakeProxy, upstream: Upstream, parent: Pa
 def test_a_parent_with_a_password(make_proxy: MakeProxy, upstream: Upstream, parent: ParentProxy) -> None:
     """The environment's credentials reach the parent, and nobody's log."""
     proxy = make_proxy(upstream, env={"HTTPS_PROXY": f"http://who:sesame@127.0.0.1:{parent.port}"})
+    parent.clear()
     assert fetch(proxy.port, page_url("beta"), ca=proxy.ca).status == 200
     assert b"proxy-authorization: basic" in parent.heads[0].lower()
     assert fetch(proxy.port, "http://elsewhere.example:80/").status == 200
@@ -398,8 +403,20 @@ def test_a_parent_with_a_password(make_proxy: MakeProxy, upstream: Upstream, par
     assert "sesame" not in proxy.output
 
 
+def test_the_first_moments(make_proxy: MakeProxy, upstream: Upstream, parent: ParentProxy) -> None:
+    """mitmproxy listens a little before the addon runs: what comes in between must not go out as if there were no addon.
+
+    `wait_until_up` asks for /healthz from the first moment on; it used to reach the parent (or the proxy itself) as an ordinary flow.
+    """
+    proxy = make_proxy(upstream, env={"HTTPS_PROXY": f"http://127.0.0.1:{parent.port}"})
+    for _ in range(2):
+        proxy.restart()
+    assert parent.targets == []
+
+
 def test_no_proxy_is_honoured(make_proxy: MakeProxy, upstream: Upstream, parent: ParentProxy) -> None:
     proxy = make_proxy(upstream, env={"HTTPS_PROXY": f"http://127.0.0.1:{parent.port}", "NO_PROXY": "localhost"})
+    parent.clear()
     assert fetch(proxy.port, page_url("beta"), ca=proxy.ca).status == 200
     assert (parent.targets, upstream.count()) == ([], 1)
 
@@ -408,6 +425,7 @@ def test_what_the_parent_refuses_ends(make_proxy: MakeProxy, upstream: Upstream)
     """The client does not hang on a tunnel that the parent will not make: an error, or the end of the connection."""
     with ParentProxy(refuses=frozenset({"elsewhere.example:443"})) as parent:
         proxy = make_proxy(upstream, env={"HTTPS_PROXY": f"http://127.0.0.1:{parent.port}"})
+        parent.clear()
         with pytest.raises((OSError, ConnectionError)) as caught:
             answer = fetch(proxy.port, "https://elsewhere.example/", timeout=5)
             assert answer.status in {403, 502}

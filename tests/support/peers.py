@@ -124,6 +124,11 @@ class ParentProxy(Peer):
         self._refuses = refuses
         super().__init__(self._relay)
 
+    def clear(self) -> None:
+        """Forget what was asked so far."""
+        self.targets.clear()
+        self.heads.clear()
+
     def _relay(self, client: socket.socket) -> None:
         head = read_head(client)
         if not head:

@@ -10,7 +10,7 @@ import logging
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from multidict import CIMultiDict
@@ -21,10 +21,11 @@ from pkgcache.engine.metrics import Metrics
 from pkgcache.engine.passage import Passage
 from pkgcache.engine.readers import StoredFile
 from pkgcache.engine.replies import Found, file_reply, requested_ranges, unsatisfiable
-from pkgcache.engine.store import Entry, Notes, Store
+from pkgcache.engine.store import Entry, Notes, Store, file_stem
 from pkgcache.engine.tasks import Tasks
-from pkgcache.engine.upstream import Failure, UpstreamClient, UpstreamError
+from pkgcache.engine.upstream import Answer, Failure, UpstreamClient, UpstreamError
 from pkgcache.engine.views import Views
+from pkgcache.engine.wheelmeta import metadata_of_wheel
 from pkgcache.rules.cachestatus import CacheStatus
 from pkgcache.rules.digests import Digest, strongest
 from pkgcache.rules.freshness import (
@@ -46,10 +47,13 @@ from pkgcache.rules.ranges import (
     Suffix,
     Unsatisfiable,
     Whole,
+    answers,
+    parse_content_range,
     parse_range,
     satisfy,
 )
 from pkgcache.rules.routes import ReleaseFile
+from pkgcache.rules.urls import Url
 from pkgcache.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -81,6 +85,11 @@ class Identified:
         """What a fill has to bring."""
         return Wanted(digest=self.digest, size=self.size, sources=self.route.sources)
 
+    @property
+    def wheels(self) -> list[tuple[Url, str]]:
+        """Where the wheel is whose metadata this is."""
+        return [(url.with_path(url.path.removesuffix(".metadata")), auth) for url, auth in self.route.sources]
+
 
 class Files:
     """Answers requests for release files. One fill per key, however many ask."""
@@ -104,9 +113,13 @@ class Files:
         self._tasks = tasks
         self._pool = ThreadPoolExecutor(8, thread_name_prefix="fill")
         self.fills: dict[str, Fill] = {}
+        self._over: list[Fill] = []
 
     def close(self) -> None:
         """Let go of the writing threads; the fills' tasks have ended before."""
+        for fill in self._over:
+            fill.clean_up()
+        self._over.clear()
         self._pool.shutdown(wait=True)
 
     async def answer(self, request: Request, route: ReleaseFile) -> Reply:
@@ -203,9 +216,12 @@ class Files:
     # From a fill
 
     def _start_fill(self, file: Identified) -> Fill:
+        wanted = file.wanted
+        if file.digest and file.route.suffix == ".metadata" and file.route.filename.endswith(".whl"):
+            wanted = replace(wanted, otherwise=lambda: metadata_of_wheel(self._client, file.wheels))
         fill = Fill(
-            file.wanted,
-            self._store.growing / f"{secrets.token_hex(12)}.part",
+            wanted,
+            self._store.growing / f"{file_stem(file.key)}.part",
             self._client,
             self._pool,
             report=self._metrics.upstream_failed,
@@ -216,7 +232,7 @@ class Files:
 
         async def work() -> None:
             try:
-                await fill.run(lambda done: self._commit(file, done, started))
+                await fill.run(lambda: self._store.find(file.key), lambda done: self._commit(file, done, started))
             finally:
                 self._forget(file.key, fill)
 
@@ -225,15 +241,17 @@ class Files:
 
     def _forget(self, key: str, fill: Fill) -> None:
         """A failed fill at once, so that the next request starts afresh; a good one a little later (a `get` may be under way)."""
+        if fill.error is not None and self.fills.get(key) is fill:
+            del self.fills[key]
+        self._over.append(fill)
+        self._tasks.later(LINGER_SECONDS, lambda: self._let_go(key, fill))
 
-        def forget() -> None:
-            if self.fills.get(key) is fill:
-                del self.fills[key]
-
-        if fill.error is not None:
-            forget()
-        else:
-            self._tasks.later(LINGER_SECONDS, forget)
+    def _let_go(self, key: str, fill: Fill) -> None:
+        if self.fills.get(key) is fill:
+            del self.fills[key]
+        if fill in self._over:
+            self._over.remove(fill)
+            fill.clean_up()
 
     async def _commit(self, file: Identified, fill: Fill, started: float) -> None:
         head = fill.head.result()
@@ -248,7 +266,7 @@ class Files:
             "request_time": started,
             "response_time": time.time(),
         }
-        if await self._store.adopt(file.key, fill.path, fill.written, notes):
+        if await self._store.adopt(file.key, fill.file.path, fill.written, notes):
             self._metrics.stored(fill.written)
 
     async def _from_fill(self, request: Request, file: Identified, fill: Fill, *, joined: bool) -> Reply:
@@ -319,6 +337,7 @@ class Files:
                     content_range = answer.headers.get("Content-Range", "bytes */*")
                     return unsatisfiable(content_range, CacheStatus(fwd="partial", fwd_status=416))
                 check_answer(answer)
+                _check_span(request, answer)
             except UpstreamError as error:
                 await passage.aclose()
                 self._metrics.upstream_failed(error)
@@ -373,6 +392,22 @@ def _wants_fill(request: Request, size: int | None) -> bool:
         case Requested(specs=(Suffix(length=length),), malformed=False) if size:
             return length >= size * FILL_SHARE
     return False
+
+
+def _check_span(request: Request, answer: Answer) -> None:
+    """That a 206 holds the span that was asked for, and announces its length. Raises UpstreamError."""
+    requested = parse_range(request.headers.get("Range"))
+    if answer.status != 206 or requested is None:
+        return
+    found = parse_content_range(answer.headers.get("Content-Range"))
+    if not answers(requested, found):
+        got = answer.headers.get("Content-Range", "no Content-Range")
+        raise UpstreamError(Failure.WRONG_SPAN, answer.url, f"asked for {request.headers['Range']!r}, got {got!r}")
+    length = answer.headers.get("Content-Length")
+    if found and length and int(length) != found.stop - found.start:
+        raise UpstreamError(
+            Failure.WRONG_LENGTH, answer.url, f"{length} bytes are announced for {found.stop - found.start}"
+        )
 
 
 def _near(answer: Whole | Partial | Multi | Unsatisfiable, fill: Fill) -> bool:

@@ -3,12 +3,14 @@
 The file grows under a temporary name in the store's folder. Readers follow it from any offset, the first byte at once; the last
 HOLD_BACK bytes are kept from all of them until length and digest are right, so a wrong file is never complete at any client and
 never stored. A broken upstream is resumed there (`Range`, `If-Range`), then on the next one, where a digest makes mixing safe.
+
+Across processes one of them owns the growing file and the others follow it; when the owner dies, a follower goes on with what is
+there (engine/growing.py).
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
 import secrets
@@ -16,22 +18,28 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from multidict import CIMultiDict
 
+from pkgcache.engine.growing import GrowingFile, State, Word
 from pkgcache.engine.messages import CutShortError
+from pkgcache.engine.store import Entry
 from pkgcache.engine.upstream import Answer, Failure, UpstreamClient, UpstreamError
 from pkgcache.rules.digests import Digest, Hasher
 from pkgcache.rules.ranges import parse_content_range
-from pkgcache.rules.urls import Url
+from pkgcache.rules.urls import Url, parse_url
 
 logger = logging.getLogger(__name__)
 
 HOLD_BACK = 64 * 1024
-MAX_RESUMES = 20
+MAX_RESUMES = 50
+PAUSES = (0.0, 0.5, 2.0)
+"""Seconds before each round over the upstreams; a second round only for a file that has begun to flow."""
 
+FOLLOW_SECONDS = 0.03
+REHASH_CHUNK = 1 << 20
 _IDENTITY = {"Accept": "*/*", "Accept-Encoding": "identity"}
+_TRANSIENT = frozenset({Failure.UNREACHABLE, Failure.TIMEOUT, Failure.BROKEN, Failure.STATUS})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +49,8 @@ class Wanted:
     digest: Digest | None
     size: int | None
     sources: Sequence[tuple[Url, str]]
+    otherwise: Callable[[], Awaitable[bytes]] | None = None
+    """Another way to its bytes, where every source says that it does not have it; may raise UpstreamError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,25 +84,25 @@ class Fill:
         finish_abandoned: int,
     ) -> None:
         self.wanted = wanted
-        self.path = path
         self.attempt = secrets.token_hex(4)
         self.generation = 0
         self.written = 0
         self.head: asyncio.Future[Head] = asyncio.get_running_loop().create_future()
-        self.done = False
         self.error: FillError | None = None
-        self.readers = 0
+        self.task: asyncio.Task[None] | None = None
+        self.file = GrowingFile(path)
+        self._readers = 0
+        self._over = False
+        self._stopped = False
+        self._verified = False
+        self._changed = asyncio.Event()
         self._client = client
         self._pool = pool
         self._report = report
         self._finish_abandoned = finish_abandoned
-        self._changed = asyncio.Event()
-        self._verified = False
-        self._file: IO[bytes] | None = None
-        self._hasher: Hasher | None = None
+        self._hasher: Hasher = self._new_hasher()
         self._validator = ""
         self._validator_of: Url | None = None
-        self.task: asyncio.Task[None] | None = None
 
     # For readers
 
@@ -107,34 +117,32 @@ class Fill:
         if self._verified:
             return self.written
         total = self.total
-        return max(
-            0,
-            (self.written if total is None else min(self.written, total - HOLD_BACK))
-            - (HOLD_BACK if total is None else 0),
-        )
+        return max(0, self.written - HOLD_BACK if total is None else min(self.written, total - HOLD_BACK))
+
+    async def wait_head(self) -> Head:
+        """What the first good upstream says of the file. Raises FillError where there is none."""
+        return await asyncio.shield(self.head)
 
     def attach(self) -> None:
         """One reader more."""
-        self.readers += 1
+        self._readers += 1
 
     def detach(self) -> None:
         """One reader less; when the last has left, the fill goes on or stops as `pypi_cache_finish_abandoned` says."""
-        self.readers -= 1
-        if (
-            self.readers == 0
-            and not self._verified
-            and (self.total or self.written) > self._finish_abandoned
-            and self.task
-        ):
-            logger.info("%s: all its clients have left; stopped (pypi_cache_finish_abandoned)", self.path.name)
+        self._readers -= 1
+        if self._readers:
+            return
+        if self._over and not self._stopped:
+            self.file.close()
+        elif self.task and not self._verified and (self.total or self.written) > self._finish_abandoned:
+            logger.info(
+                "%s: all its clients have left; stopped (pypi_cache_finish_abandoned)", self.wanted.sources[0][0]
+            )
             self.task.cancel()
-        if self.readers == 0 and self.done:
-            self.close_file()
 
     def fileno(self) -> int:
         """See readers.Source."""
-        assert self._file is not None
-        return self._file.fileno()
+        return self.file.fileno()
 
     async def reach(self, offset: int, generation: int) -> tuple[int, int]:
         """See readers.Source."""
@@ -147,55 +155,179 @@ class Fill:
                 return self.available, self.generation
             await self._changed.wait()
 
-    async def wait_head(self) -> Head:
-        """What the first good upstream says of the file. Raises FillError where there is none."""
-        return await asyncio.shield(self.head)
-
     def _progress(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
-    # The download
+    # The work
 
-    async def run(self, commit: Callable[[Fill], Awaitable[None]]) -> None:
-        """Bring the file, verify it, let readers have the rest, then `commit` it. Never raises but when cancelled."""
+    async def run(
+        self,
+        find: Callable[[], Awaitable[Entry | None]],
+        commit: Callable[[Fill], Awaitable[None]],
+    ) -> None:
+        """Bring the file or follow who brings it; the owner verifies and `commit`s it. Never raises but when cancelled.
+
+        `find` looks into the store once more, inside the flight: another process may have committed the file meanwhile.
+        """
         try:
-            self._open_file()
+            await self._threaded(self.file.open)
+            while not self.file.owned:
+                if await self._follow():
+                    return
+            if (entry := await find()) is not None and entry.file is not None:
+                self._be_stored(entry)
+                return
+            await self._go_on()
             await self._from_sources()
+            await self._say("verified")
             self._verified = True
             self._progress()
             await commit(self)
         except FillError as error:
-            self._fail(error)
+            await self._fail(error)
         except OSError as error:
-            self._fail(FillError([UpstreamError(Failure.BROKEN, str(self.path), f"cannot be written: {error}")]))
+            await self._fail(
+                FillError([UpstreamError(Failure.DISK, str(self.file.path), f"cannot be written: {error}")])
+            )
         except asyncio.CancelledError:
-            self._fail(FillError([UpstreamError(Failure.BROKEN, str(self.path), "the download was stopped")]))
+            self._break(FillError([UpstreamError(Failure.BROKEN, str(self.file.path), "the download was stopped")]))
+            self.file.release()  # a follower may go on; `clean_up` comes later
+            self._stopped = True
             raise
         finally:
-            self.done = True
-            self.path.unlink(missing_ok=True)  # the store has renamed it, or nobody may have it
-            if self.readers == 0:
-                self.close_file()
+            self._over = True
+            self.file.remove()  # the store has renamed it, or nobody may have it
+            if self._readers == 0 and not self._stopped:
+                self.file.close()
 
-    def _fail(self, error: FillError) -> None:
+    def clean_up(self) -> None:
+        """Some time after the end: remove the word, and what a stopped download left if no follower has gone on with it."""
+        mine = not self._stopped or self.file.claim()
+        if mine:
+            self.file.remove()
+            self.file.forget_word()
+        if self._stopped:
+            self.file.close()
+
+    def _be_stored(self, entry: Entry) -> None:
+        """The store has the file after all."""
+        assert entry.file is not None
+        with entry.file:
+            self.file.become(entry.file.fileno())
+        self.attempt = entry.notes["attempt"]
+        self.head.set_result(
+            Head(
+                total=entry.size,
+                headers=CIMultiDict(entry.notes["upstream_headers"]),
+                source=parse_url(entry.notes["url"]),
+            )
+        )
+        self.written = entry.size
+        self._verified = True
+        self._progress()
+
+    async def _fail(self, error: FillError) -> None:
+        self._break(error)
+        if self.file.owned:
+            await self._threaded(lambda: self.file.say(self._word("failed", error=str(error))))
+
+    def _break(self, error: FillError) -> None:
         self.error = error
         if not self.head.done():
             self.head.set_exception(error)
             self.head.exception()  # seen: nobody may be waiting
         self._progress()
 
-    def _open_file(self) -> None:
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        self._file = os.fdopen(descriptor, "r+b", buffering=0)
-        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._hasher = self._new_hasher()
+    def _word(self, state: State, error: str = "") -> Word:
+        head = self.head.result() if self.head.done() and not self.head.exception() else None
+        return Word(
+            state=state,
+            attempt=self.attempt,
+            generation=self.generation,
+            begun=head is not None,
+            total=head.total if head else None,
+            source=str(head.source) if head else "",
+            headers=[(name, value) for name, value in head.headers.items()] if head else [],
+            error=error,
+        )
 
-    def close_file(self) -> None:
-        """Let go of the descriptor once nobody reads by it."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+    async def _say(self, state: State = "growing") -> None:
+        await self._threaded(lambda: self.file.say(self._word(state)))
+
+    async def _threaded[T](self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    # Following another process
+
+    async def _follow(self) -> bool:
+        """Look at what the owner has; True when it is over. When the owner is gone this process is the owner, and it is not."""
+        word = await self._threaded(self.file.hear)
+        if word is not None:
+            self._take(word)
+            if word.state == "verified":
+                self.written = self.file.size
+                self._verified = True
+                self._progress()
+                return True
+            if word.state == "failed":
+                raise FillError([UpstreamError(Failure.BROKEN, word.source or str(self.file.path), word.error)])
+        size = self.file.size
+        if size != self.written:
+            self.written = size
+            self._progress()
+        if self.file.claim():
+            return self._inherit()
+        await asyncio.sleep(FOLLOW_SECONDS)
+        return False
+
+    def _inherit(self) -> bool:
+        """The owner is gone: whether there is nothing to go on with. Its last word is heard first, by another round."""
+        word = self.file.hear()
+        if word is not None and word.state != "growing":
+            self.file.release()
+            return False
+        if not self.file.in_place:
+            raise FillError(
+                [UpstreamError(Failure.BROKEN, str(self.file.path), "the process that fetched it went away")]
+            )
+        logger.info(
+            "%s: the process that fetched it is gone; going on with its %d bytes",
+            self.wanted.sources[0][0],
+            self.written,
+        )
+        return False
+
+    def _take(self, word: Word) -> None:
+        """What the owner says holds here too."""
+        self.attempt = word.attempt
+        if word.generation != self.generation:
+            self.generation = word.generation
+            self.written = 0
+            self._progress()
+        if word.begun and not self.head.done():
+            self.head.set_result(
+                Head(total=word.total, headers=CIMultiDict(word.headers), source=parse_url(word.source))
+            )
+
+    async def _go_on(self) -> None:
+        """Begin, or go on with what a dead owner left: only a digest makes that safe."""
+        word = await self._threaded(self.file.hear)
+        size = self.file.size
+        if word is not None:
+            self._take(word)
+        if size and (word is None or not word.begun or self.wanted.digest is None):
+            await self._threaded(self.file.truncate)
+            size, self.generation = 0, self.generation + 1
+        self.written = size
+        if size:
+            await self._threaded(lambda: self._rehash(size))
+        await self._say()
+        self._progress()
+
+    def _rehash(self, size: int) -> None:
+        for offset in range(0, size, REHASH_CHUNK):
+            self._hasher.update(os.pread(self.file.fileno(), min(REHASH_CHUNK, size - offset), offset))
 
     def _new_hasher(self) -> Hasher:
         return (self.wanted.digest or Digest("sha256", "0" * 64)).hasher()
@@ -203,54 +335,95 @@ class Fill:
     @property
     def computed(self) -> str:
         """The digest of what was written, by the algorithm of the wanted digest (sha256 where none was)."""
-        assert self._hasher is not None
         return self._hasher.hexdigest()
 
+    # From the upstreams
+
     async def _from_sources(self) -> None:
-        """Each source in turn, resumed there as long as it makes headway; raises FillError when none is left."""
+        """Each source in turn, and again after a pause where that may help; raises FillError when none is left."""
         errors: list[UpstreamError] = []
-        for url, authorization in self._client.in_order(self.wanted.sources):
-            for _ in range(MAX_RESUMES):
-                before = self.written
-                try:
-                    await self._pull(url, authorization)
-                    self._check()
-                except UpstreamError as error:
-                    errors.append(error)
-                    self._report(error)
-                    if error.failure is Failure.WRONG_DIGEST:
-                        await self._start_over(errors)
-                        break
-                    if self.written == before:
-                        break
-                    if self.wanted.digest is None and not self._validator:
-                        raise FillError(errors) from None  # neither a digest nor a validator: no byte may be mixed
-                else:
-                    return
-            if self.written and self.wanted.digest is None:
+        bad: set[Url] = set()
+        for pause in PAUSES:
+            if pause and not self.written:
                 break
-        raise FillError(errors)
+            await asyncio.sleep(pause)
+            if await self._round(errors, bad):
+                return
+        if not (self.wanted.otherwise and {error.failure for error in errors} == {Failure.NOT_FOUND}):
+            raise FillError(errors)
+        try:
+            await self._take_whole(await self.wanted.otherwise())
+        except UpstreamError as error:
+            self._report(error)
+            raise FillError([*errors, error]) from error
+
+    async def _take_whole(self, content: bytes) -> None:
+        """The file's bytes, found another way."""
+        headers = CIMultiDict({"Content-Type": "application/octet-stream"})
+        self.head.set_result(Head(total=len(content), headers=headers, source=self.wanted.sources[0][0]))
+        await self._append(self.wanted.sources[0][0], content)
+        self._check()
+
+    async def _round(self, errors: list[UpstreamError], bad: set[Url]) -> bool:
+        """One round over the sources that are not `bad`; true when the file is whole and right."""
+        candidates = [source for source in self._client.in_order(self.wanted.sources) if source[0] not in bad]
+        while candidates:
+            url, authorization = candidates.pop(0)
+            error = await self._from_source(url, authorization)
+            if error is None:
+                return True
+            errors.append(error)
+            if error.failure not in _TRANSIENT or (error.failure is Failure.STATUS and error.status < 500):
+                bad.add(url)
+            if error.failure is Failure.WRONG_DIGEST:
+                await self._start_over(error)
+                candidates = [source for source in self._client.in_order(self.wanted.sources) if source[0] not in bad]
+        return False
+
+    async def _from_source(self, url: Url, authorization: str) -> UpstreamError | None:
+        """All that one source gives, resumed as long as it makes headway; None when the file is whole and right."""
+        failed: UpstreamError | None = None
+        for _ in range(MAX_RESUMES):
+            if self.written and self.wanted.digest is None and not (self._validator and self._validator_of == url):
+                return failed or UpstreamError(
+                    Failure.BROKEN, url, "the file has no digest, so nothing can be gone on with"
+                )
+            before = self.written
+            try:
+                if self.written == 0 or self.written != self.total:
+                    await self._pull(url, authorization)
+                self._check()
+            except UpstreamError as error:
+                self._report(error)
+                failed = error
+                if error.failure not in _TRANSIENT or self.written == before:
+                    return error
+            else:
+                return None
+        return failed
 
     def _check(self) -> None:
         total, digest = self.total, self.wanted.digest
         source = self.head.result().source
         if total is not None and self.written != total:
-            raise UpstreamError(Failure.WRONG_LENGTH, source, f"{self.written} bytes came, and {total} were announced")
+            raise UpstreamError(Failure.BROKEN, source, f"it ended after {self.written} of {total} bytes")
         if digest is not None and self.computed != digest.value:
             raise UpstreamError(
-                Failure.WRONG_DIGEST, source, f"its {digest.algorithm} is {self.computed}, and should be {digest.value}"
+                Failure.WRONG_DIGEST,
+                source,
+                f"its {digest.algorithm} is {self.computed}, and should be {digest.value}",
             )
 
-    async def _start_over(self, errors: list[UpstreamError]) -> None:
+    async def _start_over(self, error: UpstreamError) -> None:
         """Throw the bytes away. Readers that have some of them are cut; the others wait for the next source's."""
-        assert self._file is not None
-        self._file.truncate(0)
+        logger.warning("%s; all of it is thrown away", error)
         self.written = 0
         self.generation += 1
         self.attempt = secrets.token_hex(4)
         self._hasher = self._new_hasher()
         self._validator = ""
-        logger.warning("%s", errors[-1])
+        await self._threaded(self.file.truncate)
+        await self._say()
         self._progress()
 
     async def _pull(self, url: Url, authorization: str) -> None:
@@ -261,25 +434,23 @@ class Fill:
             if self._validator and self._validator_of == url:
                 headers["If-Range"] = self._validator
         async with self._client.ask("GET", url, headers, authorization) as answer:
-            skip = self._judge(url, answer)
+            skip = await self._judge(url, answer)
             while chunk := await answer.chunk():
-                if skip:
-                    chunk, skip = chunk[skip:], max(0, skip - len(chunk))
-                if chunk:
-                    await self._append(answer.url, chunk)
+                if skip >= len(chunk):
+                    skip -= len(chunk)
+                else:
+                    await self._append(answer.url, chunk[skip:] if skip else chunk)
+                    skip = 0
 
-    def _judge(self, url: Url, answer: Answer) -> int:
+    async def _judge(self, url: Url, answer: Answer) -> int:
         """Whether these are the bytes asked for: how many to skip before the first new one. Raises UpstreamError."""
         total = check_answer(answer)
         start = 0
         if answer.status == 206:
-            span = parse_content_range(answer.headers.get("Content-Range", ""))
+            span = parse_content_range(answer.headers.get("Content-Range"))
             if span is None or span.start != self.written:
-                raise UpstreamError(
-                    Failure.WRONG_SPAN,
-                    answer.url,
-                    f"asked from byte {self.written}, got {answer.headers.get('Content-Range')!r}",
-                )
+                got = answer.headers.get("Content-Range", "no Content-Range")
+                raise UpstreamError(Failure.WRONG_SPAN, answer.url, f"asked from byte {self.written} on, got {got!r}")
             start, total = span.start, span.total
         elif self.written and self.wanted.digest is None:
             raise UpstreamError(
@@ -291,13 +462,9 @@ class Fill:
                 Failure.WRONG_LENGTH, answer.url, f"{total} bytes are announced, and the file has {expected}"
             )
         if not self.head.done():
-            self.head.set_result(
-                Head(
-                    total=total if total is not None else self.wanted.size,
-                    headers=CIMultiDict(answer.headers),
-                    source=answer.url,
-                )
-            )
+            known = total if total is not None else self.wanted.size
+            self.head.set_result(Head(total=known, headers=CIMultiDict(answer.headers), source=answer.url))
+            await self._say()
         self._validator, self._validator_of = _strong_validator(answer), url
         return self.written - start
 
@@ -305,18 +472,13 @@ class Fill:
         total = self.total
         if total is not None and self.written + len(chunk) > total:
             raise UpstreamError(Failure.WRONG_LENGTH, url, f"more than the {total} bytes that were announced")
-        await asyncio.get_running_loop().run_in_executor(self._pool, self._write, chunk)
+        await self._threaded(lambda: self._write(chunk))
         self.written += len(chunk)
         self._progress()
 
     def _write(self, chunk: bytes) -> None:
-        assert self._file is not None
-        assert self._hasher is not None
         self._hasher.update(chunk)
-        offset, view = self.written, memoryview(chunk)
-        while view:
-            count = os.pwrite(self._file.fileno(), view, offset)
-            offset, view = offset + count, view[count:]
+        self.file.write(chunk, self.written)
 
 
 def check_answer(answer: Answer) -> int | None:
@@ -326,10 +488,9 @@ def check_answer(answer: Answer) -> int | None:
         raise UpstreamError(Failure.NOT_FOUND, answer.url, f"it does not have the file ({status})", status=status)
     if status not in {200, 206}:
         raise UpstreamError(Failure.STATUS, answer.url, f"it answered {status}", status=status)
-    if headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise UpstreamError(
-            Failure.WRONG_ENCODING, answer.url, f"sent as {headers['Content-Encoding']}, which was not asked for"
-        )
+    coding = headers.get("Content-Encoding", "identity").lower()
+    if coding != "identity":
+        raise UpstreamError(Failure.WRONG_ENCODING, answer.url, f"sent as {coding}, which was not asked for")
     if headers.get("Content-Type", "").lower().startswith("text/html"):
         raise UpstreamError(Failure.WRONG_TYPE, answer.url, "a web page instead of the file (a captive portal?)")
     length = headers.get("Content-Length", "")

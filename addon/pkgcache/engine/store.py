@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import IO, Any
 
@@ -43,6 +44,7 @@ BUSY_SECONDS = 0.05
 WRITE_PATIENCE = 10.0
 LOW_WATER = 0.9
 FLUSH_SECONDS = 30.0
+COMMIT_PATIENCE = 2.0
 
 _TROUBLE = (OSError, sqlite3.Error, diskcache.Timeout, ValueError)
 
@@ -237,6 +239,14 @@ class Store:
         with entry.file:
             return entry.notes, entry.file.read()
 
+    async def find(self, key: str) -> Entry | None:
+        """As `get`, but a commit that another process has begun is waited for: between its rename and its row nothing is seen."""
+        patience = time.monotonic() + COMMIT_PATIENCE
+        journal = self.growing / (file_stem(key) + ".commit")
+        while journal.exists() and time.monotonic() < patience:
+            await asyncio.sleep(0.02)
+        return await self.get(key)
+
     # Writing
 
     async def put(self, key: str, value: bytes, notes: Notes) -> bool:
@@ -371,6 +381,9 @@ class Store:
             with _unowned(journal.with_suffix(".part")) as mine:
                 if mine:
                     self._undo(journal)
+        for word in (*self.growing.glob("*.json"), *self.growing.glob("*.new")):
+            if not word.with_suffix(".part").exists():
+                word.unlink(missing_ok=True)
         for part in self.growing.glob("*.part"):
             with _unowned(part) as mine:
                 if mine:
@@ -415,6 +428,11 @@ class Store:
             return None
         self._health.good("store")
         return result
+
+
+def file_stem(key: str) -> str:
+    """The name, without ending, of what belongs to a key in the `growing` folder: the same in every process."""
+    return blake2b(key.encode(), digest_size=16).hexdigest()
 
 
 def _open(folder: Path) -> diskcache.Cache:

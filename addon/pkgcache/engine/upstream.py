@@ -56,7 +56,7 @@ class Failure(enum.StrEnum):
     WRONG_TYPE = "wrong-type"
     WRONG_DIGEST = "wrong-digest"
     WRONG_PAGE = "wrong-page"
-    CIRCUIT_OPEN = "circuit-open"
+    DISK = "disk"
 
 
 class UpstreamError(Exception):
@@ -234,7 +234,7 @@ def parent_proxy(own: Collection[tuple[str, int]]) -> tuple[str | None, str]:
             None,
             f"HTTPS_PROXY={parts.with_user(None)}: only http:// and https:// parent proxies can be used; ignored",
         )
-    if (parts.host, parts.port) in own or (parts.host == "localhost" and ("127.0.0.1", parts.port) in own):
+    if (parts.host, parts.port) in own:
         return None, f"HTTPS_PROXY={parts.with_user(None)} is this proxy itself; ignored, upstreams are asked directly"
     return parent, ""
 

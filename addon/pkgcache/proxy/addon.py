@@ -57,8 +57,13 @@ class PypiCache:
         options.add_options(loader)
 
     def configure(self, updated: AbstractSet[str]) -> None:
-        """A change while running: a wrong one is refused, a good one takes effect at once."""
-        if self.service is None or not any(name.startswith(PREFIX) for name in updated):
+        """Open the house before mitmproxy listens; later, refuse a wrong change, and let a good one take effect at once."""
+        if self._refused:
+            return
+        if self.service is None:
+            self._open()
+            return
+        if not any(name.startswith(PREFIX) for name in updated):
             return
         try:
             settings = options.current_settings(ctx.options)
@@ -66,34 +71,37 @@ class PypiCache:
         except SettingError as error:
             raise exceptions.OptionsError(str(error)) from error
         if settings != self.service.settings:
-            closing = self.done()
-            asyncio.ensure_future(closing)  # noqa: RUF006  the loop keeps it: it awaits the service's own tasks
-            self.running()
+            self.done()
+            self._open()
 
-    def running(self) -> None:
-        """Open the house; from here on the lane answers."""
-        if self._refused:
-            return
-        ctx.options.update(http2=False)  # mitmproxy's HTTP/2 towards clients has unbounded send buffers
+    def _open(self) -> None:
+        """Open store and session; from here on the lane answers."""
         try:
             settings = options.current_settings(ctx.options)
-            self._log = AccessLog(settings.access_log)
+            log = AccessLog(settings.access_log)
             service = Service(settings)
             service.client.parent = self._parent()
             service.open()
         except (SettingError, StoreFormatError, OSError) as error:
-            logger.error("%s", error)  # noqa: TRY400
+            self._refused = True
+            logger.error("%s", error)  # noqa: TRY400  one line, no traceback
             return
         pages = OwnPages(service, trust.ca_file(ctx.options.confdir), lambda: trust.bundle(ctx.options.confdir))
+        self.service, self._log = service, log
         self.desk = Desk(
             service,
             pages,
             proxyauth=ctx.master.addons.get("proxyauth"),
             shows_flows=self._shows_flows(settings.flows),
-            log=self._log.write,
+            log=log.write,
         )
-        self.service = service
-        for line in pages.greeting(self._listens()):
+
+    def running(self) -> None:
+        """Say where it listens and what to paste on an agent."""
+        if self.desk is None:
+            return
+        ctx.options.update(http2=False)  # mitmproxy's HTTP/2 towards clients has unbounded send buffers
+        for line in self.desk.pages.greeting(self._listens()):
             logger.info("%s", line)
 
     def done(self) -> Awaitable[None]:
@@ -197,7 +205,9 @@ class PypiCache:
             if isinstance(mode, UpstreamMode):
                 user = f"{ctx.options.upstream_auth}@" if ctx.options.upstream_auth else ""
                 return f"{mode.scheme}://{user}{mode.address[0]}:{mode.address[1]}"
-        parent, trouble = parent_proxy(self._listens())
+        port = ctx.options.listen_port or 8080  # asked before mitmproxy listens
+        own = {(host, port) for host in ("127.0.0.1", "::1", "localhost", ctx.options.listen_host or "127.0.0.1")}
+        parent, trouble = parent_proxy(own)
         if trouble:
             logger.warning("%s", trouble)
         return parent

@@ -96,25 +96,19 @@ class Desk:
     def consider(self, context: Context, mode: HTTPMode, request: http.Request, *, ends: bool) -> Exchange | None:
         """An exchange if the lane takes this request (it may have its reply already), None for an ordinary flow."""
         own, address, scheme = self._destination(context, mode, request)
-        if address is None or (not own and not self.opens(address)):
+        if address is None or not (own or self.opens(address) or self._denies(mode)):
             return None
         path, _, query = request.path.partition("?")
         headers = CIMultiDict((k.decode("latin-1"), v.decode("latin-1")) for k, v in request.headers.fields)
-        if refusal := self._authenticate(context.client, path, headers, own=own):
-            return self._exchange(context, request, Url(scheme, *address, path, query), headers, own=own, reply=refusal)
-        if request.method not in {"GET", "HEAD"}:
-            if not own:
+        refusal = self._authenticate(context.client, path, headers, own=own)
+        if refusal is None and not own and not self.opens(address):
+            refusal = Reply.text(403, f"{address[0]}:{address[1]} is no package host, and pypi_cache_other_hosts=deny")
+        if refusal is None:
+            if request.method not in {"GET", "HEAD"} and not own:
                 return None
-            refusal = Reply.text(405, f"{request.method}: this address answers GET and HEAD")
-        elif not ends:
-            refusal = Reply.text(400, f"a {request.method} with a body makes no sense here")
-        elif not own and mode is HTTPMode.transparent and not _host_agrees(request, address, scheme):
-            refusal = Reply.text(
-                421, f"the Host header says {request.host_header!r}, and the connection is to {address[0]}:{address[1]}"
-            )
-        exchange = self._exchange(
-            context, request, Url(scheme, *address, path or "/", query), headers, own=own, reply=refusal
-        )
+            refusal = _objection(mode, request, address, scheme, own=own, ends=ends)
+        url = Url(scheme, *address, path or "/", query)
+        exchange = self._exchange(context, request, url, headers, own=own, reply=refusal)
         if refusal or (own and self.pages.has(path)):
             return exchange
         exchange.route = self.service.route(exchange.request)
@@ -123,9 +117,12 @@ class Desk:
                 self._forget(exchange)
                 return None
             exchange.reply = Reply.text(
-                504, f"{exchange.request.url}: not kept by the store, and the proxy is offline (pypi_cache_offline)"
+                504, f"{url}: the store does not keep it, and the proxy is offline (pypi_cache_offline)"
             )
         return exchange
+
+    def _denies(self, mode: HTTPMode) -> bool:
+        return mode is not HTTPMode.transparent and self.service.settings.other_hosts == "deny"
 
     def _destination(self, context: Context, mode: HTTPMode, request: http.Request) -> tuple[bool, Address | None, str]:
         """(is it the proxy's own address, the address, the scheme): from the CONNECT's target, the absolute form, or the socket."""
@@ -251,6 +248,20 @@ def _public_address(public_url: str) -> Address | None:
         return None
     scheme, _, authority = public_url.partition("://")
     return parse_authority(authority, 443 if scheme == "https" else 80)
+
+
+def _objection(
+    mode: HTTPMode, request: http.Request, address: Address, scheme: str, *, own: bool, ends: bool
+) -> Reply | None:
+    """What is wrong with a request for a package host or the proxy itself; None if nothing is."""
+    if request.method not in {"GET", "HEAD"}:
+        return Reply.text(405, f"{request.method}: this address answers GET and HEAD")
+    if not ends:
+        return Reply.text(400, f"a {request.method} with a body makes no sense here")
+    if not own and mode is HTTPMode.transparent and not _host_agrees(request, address, scheme):
+        host, port = address
+        return Reply.text(421, f"the Host header says {request.host_header!r}, and the connection is to {host}:{port}")
+    return None
 
 
 def _host_agrees(request: http.Request, address: Address, scheme: str) -> bool:

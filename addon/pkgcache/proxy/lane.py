@@ -272,5 +272,24 @@ class LaneStream(HttpStream):
         stack /= tcp.TCPLayer(self.context, ignore=True)
         self.child_layer = stack[0]
 
+    def passthrough(self, event: events.Event) -> layer.CommandGenerator[None]:
+        """A raw tunnel's bytes. mitmproxy makes each half-close a whole one; here who has said all may still be answered."""
+        if not isinstance(self.child_layer, tcp.TCPLayer):
+            yield from super().passthrough(event)
+            return
+        client = self.context.client
+        if isinstance(event, RequestData):
+            event = events.DataReceived(client, event.data)
+        elif isinstance(event, RequestEndOfMessage):
+            event = events.ConnectionClosed(client)
+        for command in self.child_layer.handle_event(event):
+            half = isinstance(command, commands.CloseTcpConnection) and command.half_close
+            if isinstance(command, commands.SendData) and command.connection == client:
+                yield SendHttp(ResponseData(self.stream_id, command.data), client)
+            elif isinstance(command, commands.CloseConnection) and command.connection == client and not half:
+                yield SendHttp(ResponseProtocolError(self.stream_id, "EOF", ErrorCode.PASSTHROUGH_CLOSE), client)
+            else:
+                yield command
+
     def _say(self, status: int, text: str) -> None:
         self.flow.response = http.Response.make(status, text + "\n", {"Content-Type": "text/plain; charset=utf-8"})

@@ -201,6 +201,20 @@ def parse_content_range(value: str | None) -> ContentRange | None:
     return ContentRange(start, last + 1, total)
 
 
+def answers(requested: Requested, found: ContentRange | None) -> bool:
+    """Whether an upstream's single-range 206 holds what was asked for (several ranges: not to be told from here)."""
+    if len(requested.specs) != 1:
+        return True
+    if found is None:
+        return False
+    match requested.specs[0]:
+        case Suffix(length=length):
+            return found.total is not None and (found.start, found.stop) == (max(found.total - length, 0), found.total)
+        case Bounded(first=first, last=last):
+            ends = {found.total, None if last is None else last + 1}
+            return found.start == first and found.stop in ends and (last is None or found.stop <= last + 1)
+
+
 def multipart_parts(spans: tuple[Span, ...], total: int, content_type: str, boundary: str) -> Multipart:
     """Frame a multipart/byteranges body (RFC 9110 §14.6), to the byte as nginx does.
 

@@ -1,0 +1,59 @@
+"""A load of small requests: keep-alive connections that each ask again as soon as they have their answer."""
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from tests.support.index import HTML_TYPE, JSON_TYPE, PLAIN_HTML_TYPE
+from tests.support.wire import Wire
+
+PIP_ACCEPT: Final = f"{JSON_TYPE}, {HTML_TYPE}; q=0.1, {PLAIN_HTML_TYPE}; q=0.01"
+
+_BUFFER: Final = 128 * 1024
+
+
+def requests_a_second(wires: Sequence[Wire], url: str, seconds: float) -> float:
+    """How many answers all connections together get a second. Raises RuntimeError for any other status than 200."""
+    request = f"GET {wires[0].target(url)} HTTP/1.1\r\nHost: {wires[0].authority}\r\nAccept: {PIP_ACCEPT}\r\n\r\n".encode()
+    counts = [0] * len(wires)
+    start = threading.Barrier(len(wires) + 1)
+    failures: list[Exception] = []
+
+    def ask(number: int) -> None:
+        buffer = memoryview(bytearray(_BUFFER))
+        start.wait()
+        deadline = time.monotonic() + seconds
+        try:
+            while time.monotonic() < deadline:
+                _exchange(wires[number], request, buffer)
+                counts[number] += 1
+        except (OSError, RuntimeError, ValueError) as failure:
+            failures.append(failure)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(len(wires))]
+    for thread in threads:
+        thread.start()
+    start.wait()
+    began = time.monotonic()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise RuntimeError(f"{len(failures)} connections failed; one of them: {failures[0]!r}")
+    return sum(counts) / (time.monotonic() - began)
+
+
+def _exchange(wire: Wire, request: bytes, buffer: memoryview) -> None:
+    """One request and its answer, which must have a Content-Length and a head that comes in one piece."""
+    wire.sock.sendall(request)
+    got = wire.sock.recv_into(buffer)
+    head, separator, _ = bytes(buffer[:got]).partition(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 200 ") or not separator:
+        raise RuntimeError(f"not an answer: {head[:200]!r}")
+    at = head.lower().index(b"\r\ncontent-length:") + 17
+    left = int(head[at:].split(b"\r\n", 1)[0]) + len(head) + 4 - got
+    while left > 0:
+        got = wire.sock.recv_into(buffer)
+        if not got:
+            raise RuntimeError("the connection was closed within an answer")
+        left -= got
