@@ -12,7 +12,9 @@ from types import TracebackType
 from typing import Final, Self
 
 PY_SPY: Final = shutil.which("py-spy", path=str(Path(sys.executable).parent)) or shutil.which("py-spy")
-_RATE: Final = 400
+_RATE: Final = 100
+_WAITING: Final = re.compile(r"_worker \(.*concurrent/futures/thread\.py|select \(.*selectors\.py")
+"""Threads that wait for work, which py-spy may take for busy ones."""
 
 CATEGORIES: Final = (
     ("hash", r"rules/digests\.py"),
@@ -38,7 +40,7 @@ class Spy:
     def __init__(self, pid: int) -> None:
         assert PY_SPY is not None, "no py-spy"
         self._output = Path(tempfile.mkdtemp()) / "stacks.txt"
-        words = [PY_SPY, "record", "--pid", str(pid), "--format", "raw", "--rate", str(_RATE), "--nonblocking"]
+        words = [PY_SPY, "record", "--pid", str(pid), "--format", "raw", "--rate", str(_RATE)]
         words += ["--full-filenames", "--threads", "--output", str(self._output)]
         self._process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
@@ -56,7 +58,9 @@ class Spy:
         counted: Counter[tuple[str, ...]] = Counter()
         for line in self._output.read_text().splitlines():
             stack, _, count = line.rpartition(" ")
-            counted[tuple(stack.split(";"))] += int(count)
+            frames = tuple(stack.split(";"))
+            if not _WAITING.match(frames[-1]):
+                counted[frames] += int(count)
         return counted
 
     def shares(self) -> list[tuple[str, float]]:

@@ -18,7 +18,6 @@ from tests.support.clients import PIP_ENV, UV_ENV, Way, installed
 from tests.support.house import ACCEPTS, House, links_of, open_house, slug, tidied, without_fragments
 from tests.support.index import HTML_TYPE, JSON_TYPE, LinkForm, PageStyle, project_json
 from tests.support.wheels import ReleaseFile, make_sdist, make_wheel
-from tests.support.wire import fetch
 
 DEVPI = "/root/pypi/+simple/"
 FORMS = tuple(form for form in LinkForm if form is not LinkForm.DEVPI)
@@ -68,13 +67,7 @@ def test_the_page_is_the_one_that_the_canonical_index_would_give(kind: str, hous
     house.upstream.add(*releases)
     page = house.page(name, kind)
     house.upstream.style = style_for(LinkForm.CANONICAL, house)
-    canonical = fetch(
-        house.proxy.port,
-        house.upstream.page_url(name),
-        via="direct",
-        ca=house.proxy.env["SSL_CERT_FILE"],
-        headers={"Accept": ACCEPTS[kind]},
-    )
+    canonical = house.direct(house.upstream.page_url(name), Accept=ACCEPTS[kind])
     assert page.body == canonical.body
     assert page.headers["ETag"] not in (None, canonical.headers["ETag"])  # edited: our own
 
@@ -84,13 +77,7 @@ def test_a_page_that_needs_no_edit_passes_byte_for_byte(kind: str, house: House)
     name = f"untouched-{kind}"
     house.upstream.style = style_for(LinkForm.CANONICAL, house)
     house.upstream.add(make_wheel(name), make_sdist(name, "2.0"))
-    upstream_page = fetch(
-        house.proxy.port,
-        house.upstream.page_url(name),
-        via="direct",
-        ca=house.proxy.env["SSL_CERT_FILE"],
-        headers={"Accept": ACCEPTS[kind]},
-    )
+    upstream_page = house.direct(house.upstream.page_url(name), Accept=ACCEPTS[kind])
     for _ in ("cold", "stored"):
         page = house.page(name, kind)
         assert page.body == upstream_page.body
@@ -302,15 +289,26 @@ def test_own_pages_have_links_that_download(form: LinkForm, kind: str, house: Ho
     page = house.fetch(seen, headers={"Accept": ACCEPTS[kind]})
     raw = json.loads(page.body)["files"][0]["url"] if kind == "json" else re.findall(r'<a href="([^"#]*)', page.body.decode())[0]
     assert raw == f"/pypi/{release.quoted_path}"
-    # joined as a client does: behind another name, too
-    for base in (seen, f"http://build-cache.example:3128{seen}"):
-        (link,) = without_fragments(links_of(page, base))
-        path = link.removeprefix("http://build-cache.example:3128")
-        assert path == f"/pypi/{release.quoted_path}", base
+    (link,) = without_fragments(links_of(page, f"{house.proxy.url}{seen}"))
+    path = link.removeprefix(house.proxy.url)
+    assert path == f"/pypi/{release.quoted_path}"
     assert house.fetch(path).sha256 == release.sha256
     metadata = house.fetch(f"{path}.metadata")
     assert metadata.body == release.metadata
     assert house.file_requests(release) == 1
+
+
+@pytest.mark.parametrize("form", [LinkForm.RELATIVE, LinkForm.BASE_HREF], ids=lambda form: form.name)
+def test_own_pages_behind_another_name(form: LinkForm, house: House) -> None:
+    """A port mapping, a load balancer or a plain DNS name: links lead back to where the client came in, not to the proxy's socket."""
+    release = make_wheel(f"mapped-{slug(form.name)}")
+    house.upstream.style = style_for(form, house)
+    house.upstream.add(release)
+    seen = f"/pypi/simple/{release.project}/"
+    for host in ("build-cache.example:3128", "[2001:db8::1]:80", "other.test"):
+        page = house.fetch(seen, headers={"Accept": "text/html", "Host": host})
+        (link,) = without_fragments(links_of(page, f"http://{host}{seen}"))
+        assert link == f"http://{host}/pypi/{release.quoted_path}"
 
 
 # devpi: an index of its own, links by SHA-256

@@ -6,6 +6,7 @@ is shown to be that page byte for byte; every other mirror must then lead to the
 """
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from tests.support import clients, names
 from tests.support.authority import Authority
 from tests.support.clients import PIP_ENV, UV_ENV
-from tests.support.factories import MakeProxy, small_wheels
+from tests.support.factories import MakeProxy, MakeUpstream, small_wheels
 from tests.support.house import House, open_house
 from tests.support.index import LinkForm, PageStyle
 from tests.support.proxy import Proxy
@@ -95,7 +96,7 @@ def test_the_reference_is_the_canonical_index(reference: Locks, reference_house:
     """Else all that follows would compare the proxy with itself."""
     for project in ("alpha", "local"):
         page = reference_house.page(project)
-        direct = reference_house.fetch(reference_house.upstream.page_url(project), via=None)
+        direct = reference_house.direct(reference_house.upstream.page_url(project))
         assert page.status == direct.status == 200
         assert page.body == direct.body
     upstream = reference_house.upstream
@@ -112,7 +113,7 @@ def test_the_reference_is_the_canonical_index(reference: Locks, reference_house:
     "form", [LinkForm.RELATIVE, LinkForm.DOTTED, LinkForm.PERCENT_DOTTED, LinkForm.ROOT_RELATIVE], ids=lambda f: f.name
 )
 def test_a_json_mirror_leads_to_the_same_locks(
-    form: LinkForm, reference: Locks, make_proxy: MakeProxy, make_upstream, tmp_path: Path
+    form: LinkForm, reference: Locks, make_proxy: MakeProxy, make_upstream: MakeUpstream, tmp_path: Path
 ) -> None:
     upstream = make_upstream(*releases())
     upstream.mode = "json"
@@ -127,7 +128,7 @@ def test_a_json_mirror_leads_to_the_same_locks(
 
 @pytest.mark.parametrize("form", [LinkForm.RELATIVE, LinkForm.BASE_HREF], ids=lambda f: f.name)
 def test_an_html_mirror_leads_to_the_same_locks(
-    form: LinkForm, reference: Locks, make_proxy: MakeProxy, make_upstream, tmp_path: Path
+    form: LinkForm, reference: Locks, make_proxy: MakeProxy, make_upstream: MakeUpstream, tmp_path: Path
 ) -> None:
     """But for `size` and `upload-time`, which HTML cannot tell."""
     upstream = make_upstream(*releases())
@@ -144,7 +145,7 @@ def test_an_html_mirror_leads_to_the_same_locks(
 
 
 def test_a_lock_is_used_at_another_mirror(
-    reference_house: House, reference: Locks, make_proxy: MakeProxy, make_upstream, tmp_path: Path
+    reference_house: House, reference: Locks, make_proxy: MakeProxy, make_upstream: MakeUpstream, tmp_path: Path
 ) -> None:
     """A lock's URLs are asked for with no page seen before: the files come from the mirror's `packages/` beside its `simple/`."""
     upstream = make_upstream(*releases())
@@ -159,7 +160,7 @@ def test_a_lock_is_used_at_another_mirror(
     )
     (project / "uv.lock").write_text(reference.uv_lock)
     env = UV_ENV.env(proxy)
-    clients.uv(home, "sync", "--frozen", "--python", clients.sys.executable, env=env, cwd=project).ok()
+    clients.uv(home, "sync", "--frozen", "--python", sys.executable, env=env, cwd=project).ok()
     library = next((project / ".venv" / "lib").glob("python3*/site-packages"))
     assert clients.installed(library).items() >= {"beta": "1.0", "gamma-ray": "1.0", "local": "1.0+cpu"}.items()
     assert upstream.count(path_contains="/simple/") == 0
@@ -169,9 +170,8 @@ def test_a_lock_is_used_at_another_mirror(
 # The real index
 
 
-def direct(home: Path, *, uv: bool) -> dict[str, str]:
-    """The settings of an agent without a proxy: this machine's roots, whichever client."""
-    return {"UV_SYSTEM_CERTS": "1"} if uv else {}
+DIRECT = {"UV_SYSTEM_CERTS": "1"}
+"""The settings of an agent without a proxy: this machine's roots."""
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +194,7 @@ def real_locks(folder: Path, env: dict[str, str]) -> tuple[str, str]:
 @pytest.mark.network
 def test_the_real_index_leads_to_the_same_locks(real_proxy: Proxy, tmp_path: Path) -> None:
     """Byte for byte: cold, and from the store."""
-    without = real_locks(tmp_path / "direct", direct(tmp_path, uv=True))
+    without = real_locks(tmp_path / "direct", DIRECT)
     assert without[0].count("[[package]]") > 10
     assert "upload-time" in without[0]
     for name in ("cold", "stored"):

@@ -169,7 +169,7 @@ class Files:
         found = Found(
             total=entry.size,
             etag=f'"{notes["digest"]}"',
-            other_tags=(f'"{notes["digest"]}.{notes["attempt"]}"',),
+            other_tags=(f'"{file.digest or file.route.filename}.{notes["attempt"]}"',),
             headers=headers,
             cache=CacheStatus(hit=True, ttl=ttl, detail="" if file.digest else notes.get("detail", "")),
         )
@@ -253,7 +253,7 @@ class Files:
             self._over.remove(fill)
             fill.clean_up()
 
-    async def _commit(self, file: Identified, fill: Fill, started: float) -> None:
+    async def _commit(self, file: Identified, fill: Fill, started: float) -> bool:
         head = fill.head.result()
         digest = file.digest or Digest("sha256", fill.computed)
         notes = {
@@ -266,8 +266,10 @@ class Files:
             "request_time": started,
             "response_time": time.time(),
         }
-        if await self._store.adopt(file.key, fill.file.path, fill.written, notes):
+        kept = await self._store.adopt(file.key, fill.file.path, fill.written, notes)
+        if kept:
             self._metrics.stored(fill.written)
+        return kept
 
     async def _from_fill(self, request: Request, file: Identified, fill: Fill, *, joined: bool) -> Reply:
         fill.attach()
@@ -295,10 +297,12 @@ class Files:
             etag=tags[0],
             other_tags=tags[1:],
             headers=_file_headers(file, head),
-            cache=CacheStatus(fwd="miss", stored=not joined, collapsed=joined),
+            cache=CacheStatus(hit=True)
+            if fill.committed
+            else CacheStatus(fwd="miss", stored=not joined, collapsed=joined),
             upstream=head.source.origin,
         )
-        (self._metrics.collapsed if joined else self._metrics.miss)("file")
+        (self._metrics.hit if fill.committed else self._metrics.collapsed if joined else self._metrics.miss)("file")
         return file_reply(request, found, fill)
 
     # Without a fill
@@ -422,8 +426,11 @@ def _near(answer: Whole | Partial | Multi | Unsatisfiable, fill: Fill) -> bool:
 
 
 def _fill_tags(file: Identified, fill: Fill) -> tuple[str, ...]:
-    """Entity tags of a growing file: until it is committed they carry the attempt, so that no other attempt's bytes are mixed in."""
-    return (f'"{file.digest or file.route.filename}.{fill.attempt}"',)
+    """Entity tags: until a file is committed they carry the attempt, so that no other attempt's bytes are ever mixed in."""
+    tag = f"{file.digest or file.route.filename}.{fill.attempt}"
+    if not fill.committed:
+        return (f'"{tag}"',)
+    return (f'"{file.digest or Digest("sha256", fill.computed)}"', f'"{tag}"')
 
 
 def _passing_tag(file: Identified) -> str:

@@ -92,8 +92,9 @@ class Fill:
         self.task: asyncio.Task[None] | None = None
         self.file = GrowingFile(path)
         self._readers = 0
-        self._over = False
+        self.committed = False
         self._stopped = False
+        self._forgotten = False
         self._verified = False
         self._changed = asyncio.Event()
         self._client = client
@@ -132,7 +133,7 @@ class Fill:
         self._readers -= 1
         if self._readers:
             return
-        if self._over and not self._stopped:
+        if self._forgotten:
             self.file.close()
         elif self.task and not self._verified and (self.total or self.written) > self._finish_abandoned:
             logger.info(
@@ -164,7 +165,7 @@ class Fill:
     async def run(
         self,
         find: Callable[[], Awaitable[Entry | None]],
-        commit: Callable[[Fill], Awaitable[None]],
+        commit: Callable[[Fill], Awaitable[bool]],
     ) -> None:
         """Bring the file or follow who brings it; the owner verifies and `commit`s it. Never raises but when cancelled.
 
@@ -183,7 +184,7 @@ class Fill:
             await self._say("verified")
             self._verified = True
             self._progress()
-            await commit(self)
+            self.committed = await commit(self)
         except FillError as error:
             await self._fail(error)
         except OSError as error:
@@ -196,18 +197,15 @@ class Fill:
             self._stopped = True
             raise
         finally:
-            self._over = True
             self.file.remove()  # the store has renamed it, or nobody may have it
-            if self._readers == 0 and not self._stopped:
-                self.file.close()
 
     def clean_up(self) -> None:
-        """Some time after the end: remove the word, and what a stopped download left if no follower has gone on with it."""
-        mine = not self._stopped or self.file.claim()
-        if mine:
+        """Once it is forgotten: remove its word, and what a stopped download left if no follower has gone on with it."""
+        self._forgotten = True
+        if not self._stopped or self.file.claim():
             self.file.remove()
             self.file.forget_word()
-        if self._stopped:
+        if self._readers == 0:
             self.file.close()
 
     def _be_stored(self, entry: Entry) -> None:
@@ -224,7 +222,7 @@ class Fill:
             )
         )
         self.written = entry.size
-        self._verified = True
+        self._verified = self.committed = True
         self._progress()
 
     async def _fail(self, error: FillError) -> None:
@@ -396,7 +394,8 @@ class Fill:
             except UpstreamError as error:
                 self._report(error)
                 failed = error
-                if error.failure not in _TRANSIENT or self.written == before:
+                stalled = error.failure is Failure.TIMEOUT and len(self.wanted.sources) > 1
+                if error.failure not in _TRANSIENT or self.written == before or stalled:
                     return error
             else:
                 return None

@@ -135,6 +135,7 @@ class PageFetcher:
         page = await self._views.threaded(lambda: _decoded(body, encoding, url))
         notes["of"] = blake2b(page, digest_size=16).hexdigest()
         notes["kind"] = representation.value
+        notes["based"] = representation.kind == "html" and b"<base" in page.lower()
         return await self._kept(ask, notes, page, refusal)
 
     async def _renewed(self, kept: Kept, stored: Stored) -> Kept:
@@ -158,7 +159,7 @@ class PageFetcher:
         if isinstance(refusal, NotStorable):
             notes["passing"] = True
         else:
-            await self._store.put(view_key(ask), view.plain + view.gzipped, view_notes(view))
+            await self._store.put(view_key(ask, notes), view.plain + view.gzipped, view_notes(view))
             await self._store.put(ask.key, compressed, notes)
         return kept
 

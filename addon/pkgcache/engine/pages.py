@@ -40,6 +40,7 @@ from pkgcache.rules.media import (
     accepts,
     accepts_encoding,
     negotiate,
+    representation_of,
 )
 from pkgcache.rules.routes import ProjectPage, RootPage
 
@@ -207,7 +208,9 @@ class Pages:
             text = f"{ask.project} is not on index {ask.index.name} (as {kept.notes['upstream']} says)"
             return Reply.text(kept.notes["status"], text, cache=cache)
         representation = Representation(kept.notes["kind"])
-        if not accepts(request.headers.get("Accept"), representation):
+        if representation.kind == ask.representation.kind:
+            representation = ask.representation  # PEP 691: text/html and v1+html are one format under two names
+        elif not accepts(request.headers.get("Accept"), representation):
             return Reply.text(406, f"the upstream has this page as {representation.content_type} only", cache=cache)
         try:
             view = await self._views.view(ask, kept)
@@ -216,7 +219,10 @@ class Pages:
         stored = kept.stored
         use_gzip = accepts_encoding(request.headers.get("Accept-Encoding"), "gzip")
         headers = CIMultiDict({name: stored.headers[name] for name in _PASSED_ON if name in stored.headers})
-        headers["Content-Type"] = stored.headers.get("Content-Type", representation.content_type)
+        sent_as = stored.headers.get("Content-Type", "")
+        headers["Content-Type"] = (
+            sent_as if representation_of(sent_as) is representation else representation.content_type
+        )
         etag = view.etag if view.edited else stored.headers.get("ETag", view.etag)
         headers["ETag"] = f"W/{etag.removeprefix('W/')}" if use_gzip else etag
         headers["Vary"] = "Accept, Accept-Encoding"

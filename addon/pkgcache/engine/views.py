@@ -79,11 +79,12 @@ class PageAsk:
         """The page's key in the store."""
         return f"page|-|{self.index.name}|{self.project}|{self.representation}"
 
-    @property
-    def view(self) -> str:
-        """Which of the page's views it is."""
-        # At its index a page depends on how its URL was spelt only by the slash; at our own address a `<base>` names the origin.
-        return f"own {self.seen.origin}" if self.own else "slash" if self.seen.path.endswith("/") else "bare"
+    def view(self, *, based: bool) -> str:
+        """Which of the page's views it is; `based`: the page has a `<base>`."""
+        # At its index a page depends on how its URL was spelt only by the slash, and a `<base>` at our own address names the origin.
+        if self.own:
+            return f"own {self.seen.origin}" if based else "own"
+        return "slash" if self.seen.path.endswith("/") else "bare"
 
 
 class PageGoneError(Exception):
@@ -108,11 +109,11 @@ class Views:
 
     async def view(self, ask: PageAsk, kept: Kept) -> View:
         """The page as this client is to see it: from memory, from the store, or derived anew."""
-        memory_key = (view_key(ask), kept.notes["of"])
+        memory_key = (view_key(ask, kept.notes), kept.notes["of"])
         if view := self._views.get(memory_key):
             self._views.move_to_end(memory_key)
             return view
-        found = await self._store.read(view_key(ask))
+        found = await self._store.read(view_key(ask, kept.notes))
         if found is not None and found[0]["of"] == kept.notes["of"]:
             notes, value = found
             view = View(
@@ -132,7 +133,7 @@ class Views:
             body = whole[1]
         view = await self.derive(ask, kept, await self.threaded(lambda: gzip.decompress(body)))
         if not kept.notes.get("passing"):
-            await self._store.put(view_key(ask), view.plain + view.gzipped, view_notes(view))
+            await self._store.put(view_key(ask, kept.notes), view.plain + view.gzipped, view_notes(view))
         return view
 
     async def derive(self, ask: PageAsk, kept: Kept, page: bytes) -> View:
@@ -157,7 +158,7 @@ class Views:
             etag=strong_tag(rewritten.body),
             edited=rewritten.edited,
         )
-        self._remember((view_key(ask), view.of), view)
+        self._remember((view_key(ask, kept.notes), view.of), view)
         vouched = {_vouch_key(ask.index, target.identity): link for link, target in rewritten.links}
         self._links[ask.key] = (view.of, vouched)
         self._links.move_to_end(ask.key)
@@ -216,9 +217,9 @@ class Views:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
 
-def view_key(ask: PageAsk) -> str:
+def view_key(ask: PageAsk, notes: Notes) -> str:
     """A view's key in the store."""
-    return f"view|{ask.view}|{ask.key}"
+    return f"view|{ask.view(based=notes['based'])}|{ask.key}"
 
 
 def view_notes(view: View) -> Notes:

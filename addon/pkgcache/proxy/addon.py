@@ -142,6 +142,18 @@ class PypiCache:
         """Ordinary flows of regular mode go by the parent proxy of the environment too."""
         if self.service is not None and not flow.server_conn.connected and flow.server_conn.via is None:
             flow.server_conn.via = tunnel.parent_of(flow.request.host, flow.client_conn, self.service.client.parent)
+            if flow.server_conn.via and flow.request.scheme == "http":
+                self._sign(flow)
+
+    def http_connect_upstream(self, flow: http.HTTPFlow) -> None:
+        """A CONNECT to the parent proxy."""
+        self._sign(flow)
+
+    def _sign(self, flow: http.HTTPFlow) -> None:
+        """Credentials of the environment's parent proxy (mitmproxy's `upstream_auth` signs for `--mode upstream:`)."""
+        credentials = tunnel.credentials_of(self.service.client.parent) if self.service is not None else ""
+        if credentials:
+            flow.request.headers["Proxy-Authorization"] = credentials
 
     # The lane's own hooks
 

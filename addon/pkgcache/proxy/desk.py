@@ -132,7 +132,7 @@ class Desk:
             address = context.server.address
             return False, canonical_address((address[0], address[1])) if address else None, scheme
         if not request.host:  # origin-form on the outermost layer, whatever its Host says
-            return True, (client.sockname[0], client.sockname[1]), scheme
+            return True, self._public or _named_by(request, scheme) or (client.sockname[0], client.sockname[1]), scheme
         address = canonical_address((request.host, request.port))
         return self.own_address(address, client), address, request.scheme
 
@@ -248,6 +248,14 @@ def _public_address(public_url: str) -> Address | None:
         return None
     scheme, _, authority = public_url.partition("://")
     return parse_authority(authority, 443 if scheme == "https" else 80)
+
+
+def _named_by(request: http.Request, scheme: str) -> Address | None:
+    """The address that the Host header names, if it is one by its syntax."""
+    try:
+        return parse_authority(request.host_header or "", 443 if scheme == "https" else 80)
+    except ValueError:
+        return None
 
 
 def _objection(

@@ -8,7 +8,9 @@ import weakref
 from pathlib import Path
 
 import certifi
+from cryptography import x509
 from OpenSSL import SSL
+from OpenSSL.crypto import X509
 
 _SYSTEM_BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu, Alpine, Arch
@@ -42,7 +44,10 @@ class FlowTrust:
         self._extended: weakref.WeakSet[SSL.Context] = weakref.WeakSet()
 
     def extend(self, context: SSL.Context) -> None:
-        """Once for each of mitmproxy's (cached) TLS contexts."""
-        if context not in self._extended:
-            self._extended.add(context)
-            context.load_verify_locations(str(system_roots()))
+        """Once for each of mitmproxy's (cached) TLS contexts; by its store, since a context in use takes no other change."""
+        store = context.get_cert_store()
+        if store is None or context in self._extended:
+            return
+        self._extended.add(context)
+        for certificate in x509.load_pem_x509_certificates(system_roots().read_bytes()):
+            store.add_cert(X509.from_cryptography(certificate))

@@ -6,8 +6,10 @@ The check is made on the resolved addresses, and those are what is connected to,
 from __future__ import annotations
 
 import asyncio
+import base64
 import ipaddress
 import socket
+from urllib.parse import unquote
 
 from mitmproxy.connection import Client, Server
 from mitmproxy.net.server_spec import ServerSpec, parse
@@ -74,6 +76,12 @@ def parent_address(parent: str) -> ServerSpec:
     """A parent proxy's URL as mitmproxy has it: scheme and address."""
     scheme, _, rest = parent.partition("://")
     return parse(f"{scheme}://{rest.rpartition('@')[2].rstrip('/')}", "http")
+
+
+def credentials_of(parent: str | None) -> str:
+    """Basic credentials (RFC 7617) of a parent proxy's URL, or an empty text."""
+    user = (parent or "").partition("://")[2].rpartition("@")[0]
+    return "Basic " + base64.b64encode(unquote(user).encode()).decode() if user else ""
 
 
 async def refusal_of(server: Server, settings: Settings) -> str:

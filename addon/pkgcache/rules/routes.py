@@ -7,6 +7,7 @@ and is an ordinary flow (`Elsewhere`).
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -87,10 +88,10 @@ class Router:
         self.indexes = indexes
         self.by_name = {index.name: index for index in indexes}
         self._longest_first = sorted(indexes, key=lambda index: -len(index.simple.path))
-        self._files_of: dict[Address, Index] = {}
-        for index in reversed(indexes):
+        self._files_of: dict[Address, list[tuple[Url, Index]]] = {}
+        for index in indexes:
             for url in _file_places(index):
-                self._files_of[(url.host, url.port)] = index
+                self._files_of.setdefault((url.host, url.port), []).append((url, index))
         self._index_hosts = {(index.simple.host, index.simple.port) for index in indexes}
         self._file_hosts = frozenset(file_hosts)
         self._learned = learned
@@ -114,19 +115,25 @@ class Router:
         for index in self._longest_first:
             if index.simple.origin == url.origin and (page := self._page(index, path, url)):
                 return page
-        address = (url.host, url.port)
         release = parse_release_path(path)
-        owner = self._files_of.get(address) or next((i for i in self.indexes if i.simple.origin == url.origin), None)
-        if release and owner and owner.shares_pypi_files:
+        owner = self._owner(url, path, pypi_layout=release is not None)
+        if owner is None:
+            return Elsewhere("no index is known to have files here")
+        if release and owner.shares_pypi_files:
             return self._pypi_file(owner, release, url)
-        owner = owner or self.by_name.get(self._learned.get(address, ""))
-        if owner is None and address in self._file_hosts:
-            owner = self.indexes[0]
-        return (
-            self._linked_file(owner, url.with_path(path, url.query))
-            if owner
-            else Elsewhere("no index is known to have files here")
-        )
+        return self._linked_file(owner, url.with_path(path, url.query))
+
+    def _owner(self, url: Url, path: str, *, pypi_layout: bool) -> Index | None:
+        """The index that a file belongs to: of those on its host the one whose URL it shares the longest path with."""
+        address = (url.host, url.port)
+        here = self._files_of.get(address, [])
+        if pypi_layout and (sharing := [(place, index) for place, index in here if index.shares_pypi_files]):
+            here = sharing
+        if here:
+            return max(here, key=lambda item: _common_segments(item[0].path, path))[1]
+        if learned := self.by_name.get(self._learned.get(address, "")):
+            return learned
+        return self.indexes[0] if address in self._file_hosts else None
 
     def route_own(self, url: Url) -> Route:
         """The meaning of a path at the proxy's own address: `/<index>/simple/…`, `/<index>/packages/…`, `/<index>/files/…`."""
@@ -209,11 +216,18 @@ class Router:
 
 
 def _file_places(index: Index) -> Iterable[Url]:
-    """Where an index's files may be asked for by name: its canonical file host and its upstreams' packages folders."""
+    """Where an index's files may be asked for by name: beside its own URL, on its canonical file host, beside its upstreams."""
+    yield index.simple
     if index.canonical_files:
         yield parse_url(index.canonical_files + "/")
     for upstream in index.upstreams:
         yield upstream.files or upstream.simple
+
+
+def _common_segments(one: str, other: str) -> int:
+    """How many leading path segments two paths share."""
+    pairs = zip(one.split("/"), other.split("/"), strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def own_page_path(index: Index, project: str = "") -> str:

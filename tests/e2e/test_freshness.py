@@ -1,0 +1,470 @@
+"""Pages' lifetimes (RFC 9111) as a client sees them: fresh, revalidated, stale, gone; one request for however many clients.
+
+Each row counts the upstream's requests. What the rules decide is tabled in tests/rules/test_freshness.py; here it is seen to be done.
+"""
+
+import gzip
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import names
+from tests.support.authority import Authority
+from tests.support.behaviour import Behaviour
+from tests.support.factories import MakeProxy, MakeUpstream
+from tests.support.house import ACCEPTS, House, open_house, slug, tidied
+from tests.support.index import JSON_TYPE, LinkForm, PageStyle
+from tests.support.wheels import make_wheel
+from tests.support.wire import Fetched, fetch_many
+
+NO_GRACE = {"pypi_cache_stale_while_revalidate": "0s"}
+
+
+@pytest.fixture(scope="module")
+def usual_house(ca: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """Upstream's lifetimes, and no stale-while-revalidate, which would hide revalidation."""
+    with open_house(ca, tmp_path_factory.mktemp("usual"), options=NO_GRACE) as house:
+        yield house
+
+
+@pytest.fixture(scope="module")
+def hasty_house(ca: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """Pages live for a second, 404 too."""
+    options = {**NO_GRACE, "pypi_cache_index_ttl": "1s", "pypi_cache_negative_ttl": "1s"}
+    with open_house(ca, tmp_path_factory.mktemp("hasty"), options=options) as house:
+        yield house
+
+
+@pytest.fixture
+def house(usual_house: House) -> Iterator[House]:
+    with tidied(usual_house) as house:
+        yield house
+
+
+@pytest.fixture
+def hasty(hasty_house: House) -> Iterator[House]:
+    with tidied(hasty_house) as house:
+        yield house
+
+
+def status_of(answer: Fetched) -> str:
+    return answer.headers["Cache-Status"] or ""
+
+
+def ttl_of(answer: Fetched) -> int:
+    found = re.search(r"ttl=(-?\d+)", status_of(answer))
+    assert found, status_of(answer)
+    return int(found[1])
+
+
+def versions(answer: Fetched) -> set[str]:
+    return set(re.findall(rb"-(\d\.\d)-py3", answer.body)) and {
+        each.decode() for each in re.findall(rb"-(\d\.\d)-py3", answer.body)
+    }
+
+
+# Lifetimes
+
+
+@pytest.mark.parametrize(
+    ("cache_control", "expected_ttl"),
+    [
+        ("max-age=600, public", 600),
+        ("max-age=77", 77),
+        ("max-age=5, s-maxage=300", 300),  # a shared cache's own
+        ("public", 600),  # nothing said of time: ten minutes
+        (None, 600),
+        ("max-age=900, must-revalidate", 900),
+    ],
+)
+def test_a_page_lives_as_long_as_its_upstream_says(cache_control: str | None, expected_ttl: int, house: House) -> None:
+    name = f"lives-{slug(cache_control)}"
+    house.upstream.add(make_wheel(name))
+    house.upstream.script(Behaviour(f"/{name}/", headers={"Cache-Control": cache_control}))
+    first = house.page(name)
+    assert status_of(first) == "pypi-cache; fwd=miss; fwd-status=200; stored"
+    for _ in range(3):
+        again = house.page(name)
+        assert status_of(again).startswith("pypi-cache; hit; ")
+        assert expected_ttl - 5 <= ttl_of(again) <= expected_ttl
+        assert again.body == first.body
+        assert 0 <= int(again.headers["Age"] or -1) < 5
+    assert house.page_requests(name) == 1
+
+
+@pytest.mark.parametrize(
+    ("cache_control", "conditional"),
+    [
+        ("max-age=0", True),
+        ("no-cache", True),
+        ("no-cache, max-age=600", True),
+        ("s-maxage=0, max-age=600", True),
+        ("no-store", False),  # never kept, so there is nothing to ask about
+        ("private, max-age=600", False),
+    ],
+)
+def test_a_page_that_is_asked_for_each_time(cache_control: str, conditional: bool, house: House) -> None:  # noqa: FBT001
+    name = f"asked-{slug(cache_control)}"
+    house.upstream.add(make_wheel(name))
+    house.upstream.script(Behaviour(f"/{name}/", headers={"Cache-Control": cache_control}))
+    bodies = [house.page(name).body for _ in range(3)]
+    assert len(set(bodies)) == 1
+    asked = house.upstream.seen(path_contains=f"/{name}/")
+    assert len(asked) == 3
+    assert [each.status for each in asked] == ([200, 304, 304] if conditional else [200, 200, 200])
+    assert [bool(each.headers.get("if-none-match")) for each in asked[1:]] == [conditional, conditional]
+
+
+@pytest.mark.parametrize(
+    ("cache_control", "expected"),
+    [
+        ("max-age=0", 1),  # older pip sends it always: it means nothing within a page's lifetime
+        ("no-cache", 2),
+        ("max-age=0, must-revalidate", 2),  # uv --refresh
+        ("max-stale=100", 1),
+        ("min-fresh=700", 2),
+    ],
+)
+def test_what_a_client_asks_for(cache_control: str, expected: int, house: House) -> None:
+    name = f"client-{slug(cache_control)}"
+    house.upstream.add(make_wheel(name))
+    house.page(name)
+    assert house.page(name, Cache_Control=cache_control).status == 200
+    assert house.page_requests(name) == expected
+
+
+def test_only_if_cached(house: House) -> None:
+    """RFC 9111 §5.2.1.7: a stored answer or 504, and nothing is forwarded."""
+    house.upstream.add(make_wheel("only-stored"))
+    assert house.page("only-stored", Cache_Control="only-if-cached").status == 504
+    assert house.page_requests("only-stored") == 0
+    house.page("only-stored")
+    assert house.page("only-stored", Cache_Control="only-if-cached").status == 200
+    assert house.page_requests("only-stored") == 1
+
+
+# Revalidation
+
+
+@pytest.mark.parametrize("edited", [True, False], ids=["edited", "verbatim"])
+@pytest.mark.parametrize("validators", [("etag", "last-modified"), ("etag",), ("last-modified",)], ids="-".join)
+def test_an_unchanged_page_is_revalidated(validators: tuple[str, ...], edited: bool, hasty: House) -> None:  # noqa: FBT001
+    """A 304 renews it: no body crosses the wire, and the upstream's own validators are sent, not those of our edited page."""
+    name = f"renewed-{'-'.join(validators)}-{edited}".lower()
+    hasty.upstream.page_validators = frozenset(validators)
+    try:
+        hasty.upstream.style = PageStyle(
+            form=LinkForm.RELATIVE if edited else LinkForm.CANONICAL, files_origin=names.FILES_ORIGIN
+        )
+        hasty.upstream.add(make_wheel(name))
+        first = hasty.page(name)
+        time.sleep(1.1)
+        second = hasty.page(name)
+        assert status_of(second) == "pypi-cache; fwd=stale; fwd-status=304"
+        third = hasty.page(name)
+        assert status_of(third).startswith("pypi-cache; hit; ")
+    finally:
+        hasty.upstream.page_validators = frozenset({"etag", "last-modified"})
+    assert first.body == second.body == third.body
+    assert first.headers["ETag"] == second.headers["ETag"] == third.headers["ETag"]
+    asked = hasty.upstream.seen(path_contains=f"/{name}/")
+    assert [each.status for each in asked] == [200, 304]
+    assert asked[1].bytes_sent == 0
+
+
+def test_a_changed_page_is_seen_after_its_lifetime(hasty: House) -> None:
+    """No staleness beyond it (warehouse#8568), in any representation and at either address."""
+    hasty.upstream.add(make_wheel("grows", "1.0"))
+    urls = (names.page_url("grows"), "/pypi/simple/grows/")
+    answers = [hasty.fetch(url, headers={"Accept": accept}) for url in urls for accept in ACCEPTS.values()]
+    assert all(versions(each) == {"1.0"} for each in answers)
+    hasty.upstream.add(make_wheel("grows", "2.0"))
+    time.sleep(1.1)
+    again = [hasty.fetch(url, headers={"Accept": accept}) for url in urls for accept in ACCEPTS.values()]
+    assert all(versions(each) == {"1.0", "2.0"} for each in again)
+    assert {old.headers["ETag"] for old in answers}.isdisjoint(new.headers["ETag"] for new in again)
+    assert hasty.page_requests("grows") == 2 * len(ACCEPTS)
+
+
+def test_stale_while_revalidate(make_proxy: MakeProxy, make_upstream: MakeUpstream) -> None:
+    """A page a little past its lifetime is served at once, and renewed behind the client's back, once for all."""
+    upstream = make_upstream(make_wheel("swr", "1.0"))
+    proxy = make_proxy(upstream, options={"pypi_cache_index_ttl": "1s"})
+    house = House(upstream, proxy)
+    house.page("swr")
+    upstream.add(make_wheel("swr", "2.0"))
+    upstream.script(Behaviour("/swr/", delay=1.0))
+    time.sleep(1.1)
+    for _ in range(3):
+        stale = house.page("swr")
+        assert versions(stale) == {"1.0"}
+        assert stale.seconds < 0.8
+        assert "detail=stale-while-revalidate" in status_of(stale)
+    upstream.wait_until(lambda: any(each.finished for each in upstream.seen(path_contains="/swr/")[1:]))
+    deadline = time.monotonic() + 5
+    while versions(house.page("swr")) != {"1.0", "2.0"}:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert house.page_requests("swr") <= 3
+
+
+# Failures
+
+
+FAILING = {
+    "down": None,
+    "500": Behaviour("/simple/", status=500),
+    "503": Behaviour("/simple/", status=503),
+    "dropped": Behaviour("/simple/", drop=True),
+    "reset": Behaviour("/simple/", drop=True, reset=True),
+    "cut short": Behaviour("/simple/", cut_after=40),
+    "a captive portal": Behaviour("/simple/", captive=True),
+    "no page": Behaviour("/simple/", body=b"[1, 2]", headers={"Content-Type": JSON_TYPE}),
+    "a redirect loop": Behaviour("/simple/", redirect_loop=True),
+    "nonsense": Behaviour("/simple/", raw=b"220 smtp.example ESMTP\r\n\r\n"),
+}
+
+
+def fail(house: House, how: str) -> None:
+    behaviour = FAILING[how]
+    if behaviour is None:
+        house.upstream.down()
+    else:
+        house.upstream.script(behaviour)
+
+
+@pytest.mark.parametrize("how", FAILING)
+def test_stale_if_the_upstream_fails(how: str, hasty: House) -> None:
+    """The page as it was, marked so that clients do not keep its staleness; and the upstream's own when it is back."""
+    name = f"outage-{slug(how)}"
+    hasty.upstream.add(make_wheel(name, "1.0"))
+    first = hasty.page(name)
+    hasty.upstream.add(make_wheel(name, "2.0"))
+    fail(hasty, how)
+    time.sleep(1.1)
+    stale = hasty.page(name)
+    assert stale.status == 200
+    assert stale.body == first.body
+    assert "; hit; ttl=-" in status_of(stale)
+    assert "detail=stale-if-error" in status_of(stale)
+    assert stale.headers["Cache-Control"] == "no-store"
+    hasty.upstream.unscript()
+    hasty.upstream.up()
+    assert versions(hasty.page(name)) == {"1.0", "2.0"}
+
+
+@pytest.mark.parametrize("how", FAILING)
+def test_a_failure_is_never_a_404(how: str, hasty: House) -> None:
+    """uv goes on to its next index on a 404, so a failure that looks like one is a dependency confusion; pip retries a 502."""
+    name = f"never-404-{slug(how)}"
+    hasty.upstream.add(make_wheel(name))
+    fail(hasty, how)
+    for kind in ("json", "html"):
+        answer = hasty.page(name, kind)
+        assert answer.status in (502, 504), answer.body
+        assert str(hasty.upstream.port).encode() in answer.body  # it names whom it asked
+        assert answer.headers["Cache-Control"] == "no-store"
+    hasty.upstream.unscript()
+    hasty.upstream.up()
+    assert hasty.page(name).status == 200  # and is not remembered
+
+
+def test_an_upstream_that_does_not_answer_is_a_504(hasty: House) -> None:
+    """In time for pip, which gives up after 15 s."""
+    hasty.upstream.add(make_wheel("silent"))
+    hasty.upstream.script(Behaviour("/simple/silent/", delay=30))
+    answer = hasty.page("silent")
+    assert answer.status == 504
+    assert answer.seconds < 14
+
+
+@pytest.mark.parametrize("directive", ["must-revalidate", "proxy-revalidate", "no-cache"])
+def test_what_forbids_stale_answers(directive: str, ca: Authority, house: House) -> None:
+    name = f"forbids-{directive}"
+    house.upstream.add(make_wheel(name))
+    house.upstream.script(Behaviour(f"/{name}/", headers={"Cache-Control": f"max-age=1, {directive}"}))
+    assert house.page(name).status == 200
+    house.upstream.down()
+    time.sleep(1.1)
+    assert house.page(name).status in (502, 504)
+
+
+def test_a_404_is_remembered_briefly(hasty: House) -> None:
+    assert [hasty.page("not-yet").status for _ in range(3)] == [404] * 3
+    assert hasty.page_requests("not-yet") == 1
+    hasty.upstream.add(make_wheel("not-yet"))
+    time.sleep(1.1)
+    assert hasty.page("not-yet").status == 200
+
+
+@pytest.mark.parametrize("how", ["down", "500", "dropped"])
+def test_a_remembered_404_is_not_given_for_a_failure(how: str, hasty: House) -> None:
+    name = f"once-404-{slug(how)}"
+    assert hasty.page(name).status == 404
+    fail(hasty, how)
+    time.sleep(1.1)
+    assert hasty.page(name).status in (502, 504)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 429, 451])
+def test_other_refusals_are_neither_404_nor_remembered(status: int, hasty: House) -> None:
+    name = f"refused-{status}"
+    hasty.upstream.add(make_wheel(name))
+    hasty.upstream.script(Behaviour(f"/{name}/", status=status))
+    answer = hasty.page(name)
+    assert answer.status in (status, 502)
+    assert answer.headers["Cache-Control"] == "no-store"
+    hasty.upstream.unscript()
+    assert hasty.page(name).status == 200
+
+
+# Herds
+
+
+def test_a_hundred_clients_for_one_cold_page(house: House, ca: Authority) -> None:
+    """nora#595: 50 clients, 47 fetches. Here one, though the upstream is slow enough for all of them to come meanwhile."""
+    house.upstream.add(make_wheel("herd"))
+    house.upstream.script(Behaviour("/herd/", delay=1.5))
+    url = names.page_url("herd")
+    answers = fetch_many(100, house.proxy.port, url, ca=house.proxy.ca, headers={"Accept": JSON_TYPE})
+    assert {each.status for each in answers} == {200}
+    assert len({each.body for each in answers}) == 1
+    assert sum("collapsed" in status_of(each) for each in answers) >= 90
+    assert house.page_requests("herd") == 1
+
+
+def test_a_herd_for_a_page_past_its_lifetime(hasty: House) -> None:
+    hasty.upstream.add(make_wheel("stale-herd"))
+    hasty.page("stale-herd")
+    hasty.upstream.script(Behaviour("/stale-herd/", delay=0.8))
+    time.sleep(1.1)
+    url = names.page_url("stale-herd")
+    answers = fetch_many(30, hasty.proxy.port, url, ca=hasty.proxy.ca, headers={"Accept": JSON_TYPE})
+    assert {each.status for each in answers} == {200}
+    assert hasty.page_requests("stale-herd") == 2
+
+
+def test_a_herd_for_a_page_that_fails(hasty: House) -> None:
+    """One failure for all of them, and the next client tries afresh."""
+    hasty.upstream.add(make_wheel("sad-herd"))
+    hasty.upstream.script(Behaviour("/sad-herd/", status=500, delay=0.8))
+    url = names.page_url("sad-herd")
+    answers = fetch_many(30, hasty.proxy.port, url, ca=hasty.proxy.ca, headers={"Accept": JSON_TYPE})
+    assert {each.status for each in answers} == {502}
+    assert hasty.page_requests("sad-herd") == 1
+    hasty.upstream.unscript()
+    assert hasty.page("sad-herd").status == 200
+
+
+def test_the_client_that_came_first_leaves(house: House) -> None:
+    """A refresh belongs to no client."""
+    house.upstream.add(make_wheel("orphan"))
+    house.upstream.script(Behaviour("/orphan/", delay=1.0))
+    with pytest.raises(TimeoutError):
+        fetch_many(1, house.proxy.port, names.page_url("orphan"), ca=house.proxy.ca, timeout=0.4)
+    assert house.page("orphan", "html").status == 200
+    assert house.page_requests("orphan") == 1
+
+
+# What clients ask for besides
+
+
+@pytest.mark.parametrize("kind", ACCEPTS)
+@pytest.mark.parametrize("edited", [True, False], ids=["edited", "verbatim"])
+@pytest.mark.parametrize("coding", ["identity", "gzip"])
+def test_conditional_requests(coding: str, edited: bool, kind: str, house: House) -> None:  # noqa: FBT001
+    """A 304 without Content-Type made pip skip the page (pip#5345)."""
+    name = f"conditional-{coding}-{edited}-{kind}".lower()
+    house.upstream.style = PageStyle(
+        form=LinkForm.RELATIVE if edited else LinkForm.CANONICAL, files_origin=names.FILES_ORIGIN
+    )
+    house.upstream.add(make_wheel(name))
+    first = house.page(name, kind, Accept_Encoding=coding)
+    etag, modified = str(first.headers["ETag"]), str(first.headers["Last-Modified"])
+    table = {
+        "its own tag": ({"If_None_Match": etag}, 304),
+        "among others": ({"If_None_Match": f'"x", {etag}, W/"y"'}, 304),
+        "any": ({"If_None_Match": "*"}, 304),
+        "another tag": ({"If_None_Match": '"other"'}, 200),
+        "another tag wins over the date": ({"If_None_Match": '"other"', "If_Modified_Since": modified}, 200),
+        "not modified since": ({"If_Modified_Since": modified}, 304),
+        "modified since": ({"If_Modified_Since": "Sat, 01 Jan 2000 00:00:00 GMT"}, 200),
+        "no date": ({"If_Modified_Since": "yesterday"}, 200),
+    }
+    for what, (headers, status) in table.items():
+        answer = house.page(name, kind, Accept_Encoding=coding, **headers)
+        assert answer.status == status, what
+        assert answer.headers["Content-Type"] == first.headers["Content-Type"], what
+        assert answer.headers["ETag"] == etag, what
+        assert answer.body == (b"" if status == 304 else first.body), what
+    assert house.page_requests(name) == 1
+
+
+@pytest.mark.parametrize("kind", ACCEPTS)
+@pytest.mark.parametrize("coding", ["identity", "gzip"])
+def test_head_is_get_without_a_body(coding: str, kind: str, house: House) -> None:
+    name = f"headed-{coding}-{kind}"
+    house.upstream.add(make_wheel(name))
+    url = names.page_url(name)
+    headers = {"Accept": ACCEPTS[kind], "Accept-Encoding": coding}
+    cold = house.fetch(url, method="HEAD", headers=headers)
+    got = house.fetch(url, headers=headers)
+    head = house.fetch(url, method="HEAD", headers=headers)
+    assert (cold.status, head.status, head.body) == (200, 200, b"")
+    for header in ("Content-Type", "Content-Length", "Content-Encoding", "ETag", "Last-Modified", "Vary", "Cache-Control"):
+        assert head.headers[header] == cold.headers[header] == got.headers[header], header
+    assert int(got.headers["Content-Length"] or -1) == got.size
+    assert house.page_requests(name) == 1
+    missing = house.fetch(names.page_url(f"missing-{coding}-{kind}"), method="HEAD", headers=headers)
+    assert (missing.status, missing.body) == (404, b"")
+
+
+@pytest.mark.parametrize("upstream_gzips", [True, False], ids=["gzipped upstream", "plain upstream"])
+@pytest.mark.parametrize("edited", [True, False], ids=["edited", "verbatim"])
+def test_gzip_and_identity(edited: bool, upstream_gzips: bool, house: House) -> None:  # noqa: FBT001
+    """Each client gets the coding that it takes, whichever the upstream sent and whoever asked first; the same page in both."""
+    name = f"coded-{edited}-{upstream_gzips}".lower()
+    house.upstream.gzips_pages = upstream_gzips
+    house.upstream.style = PageStyle(
+        form=LinkForm.RELATIVE if edited else LinkForm.CANONICAL, files_origin=names.FILES_ORIGIN
+    )
+    house.upstream.add(*(make_wheel(name, f"{minor}.0") for minor in range(1, 10)))
+    plain = house.page(name, Accept_Encoding="identity")
+    for accept, coding in (
+        ("gzip, deflate", "gzip"),
+        ("gzip, deflate, zstd", "gzip"),
+        ("x-gzip", "gzip"),
+        ("*", "gzip"),
+        ("gzip;q=0", None),
+        ("identity", None),
+        ("br", None),
+        ("", None),
+    ):
+        page = house.page(name, Accept_Encoding=accept)
+        assert page.headers["Content-Encoding"] == coding, accept
+        assert (gzip.decompress(page.body) if coding else page.body) == plain.body, accept
+        assert "Accept-Encoding" in (page.headers["Vary"] or "")
+        assert int(page.headers["Content-Length"] or -1) == page.size
+        # RFC 9110 §8.8.1: one strong tag must not stand for two different byte sequences
+        strong = not (page.headers["ETag"] or "").startswith("W/")
+        assert (page.headers["ETag"] == plain.headers["ETag"]) == (coding is None)
+        assert strong == (coding is None), accept
+    assert house.page_requests(name) == 1
+
+
+def test_freshness_outlives_a_restart(make_proxy: MakeProxy, make_upstream: MakeUpstream, tmp_path: Path) -> None:
+    """Not fetched anew, and not made younger either."""
+    upstream = make_upstream(make_wheel("lasting"))
+    upstream.page_cache_control = "max-age=3"
+    house = House(upstream, make_proxy(upstream, options=NO_GRACE))
+    house.page("lasting")
+    begun = time.monotonic()
+    house.proxy.restart()
+    if time.monotonic() - begun < 2:
+        assert status_of(house.page("lasting")).startswith("pypi-cache; hit; ")
+        assert house.page_requests("lasting") == 1
+    time.sleep(max(0.0, 3.2 - (time.monotonic() - begun)))
+    assert status_of(house.page("lasting")) == "pypi-cache; fwd=stale; fwd-status=304"

@@ -1,0 +1,254 @@
+"""mitmproxy's inner names that proxy/ leans on: each is there, with the signature that is used.
+
+The lane subclasses classes that mitmproxy does not promise to keep (`mitmproxy>=12.2,<13`). When one of these tests fails after an
+upgrade, its message says where in proxy/ to look; compare mitmproxy's own code of that name, old and new, and mend there.
+"""
+
+import ast
+import asyncio
+import dataclasses
+import importlib
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import mitmproxy.version
+import pytest
+from mitmproxy import addons, connection, options, optmanager
+from mitmproxy.addons import next_layer, proxyauth, proxyserver, script, tlsconfig
+from mitmproxy.proxy import commands, context, events, layer, mode_specs, server
+from mitmproxy.proxy.layers import http, tcp
+from mitmproxy.proxy.layers.http import _events, _hooks, _upstream_proxy
+from mitmproxy.test import taddons
+
+PROXY: Final = Path(__file__).resolve().parents[2] / "addon" / "pkgcache" / "proxy"
+
+
+def test_the_version() -> None:
+    """The pin of pyproject.toml, as installed."""
+    major, minor = map(int, mitmproxy.version.VERSION.split(".")[:2])
+    assert major == 12, "another major version: go through proxy/lane.py with mitmproxy's layers/http/__init__.py beside it"
+    assert minor >= 2
+
+
+def imported_names() -> list[tuple[str, str, str]]:
+    """(file, module, name) of every `from mitmproxy… import …` under proxy/."""
+    found = []
+    for path in sorted(PROXY.glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "mitmproxy":
+                found += [(path.name, node.module or "", alias.name) for alias in node.names]
+    return found
+
+
+@pytest.mark.parametrize(("file", "module", "name"), imported_names(), ids=lambda text: str(text))
+def test_what_is_imported_is_there(file: str, module: str, name: str) -> None:
+    place = importlib.import_module(module)
+    if not hasattr(place, name):
+        importlib.import_module(f"{module}.{name}")  # ImportError: mitmproxy has moved what proxy/{file} imports
+
+
+SIGNATURES: Final[list[tuple[Callable[..., Any], str, str]]] = [
+    (http.HttpLayer.__init__, "self, context, mode", "LaneLayer.__init__ passes both on"),
+    (http.HttpLayer.make_stream, "self, stream_id", "LaneLayer.make_stream takes its place"),
+    (http.HttpLayer.event_to_child, "self, child, event", "LaneLayer.make_stream starts its stream by it"),
+    (http.HttpStream.__init__, "self, context, stream_id", "LaneStream.__init__"),
+    (http.HttpStream.state_wait_for_request_headers, "self, event", "where a request goes into the lane"),
+    (http.HttpStream.handle_protocol_error, "self, event", "LaneStream: a client that leaves"),
+    (http.HttpStream.handle_connect, "self", "LaneStream: package host or tunnel"),
+    (http.HttpStream.handle_connect_finish, "self", "LaneStream answers the CONNECT by it"),
+    (http.HttpStream.check_killed, "self, emit_error_hook", "LaneStream.handle_connect"),
+    (http.HttpStream.passthrough, "self, event", "tunnels: see the half-close in it"),
+    (http.HttpStream.state_done, "self, _", "LaneStream ends in it"),
+    (http.HttpStream.state_errored, "self, _", "LaneStream ends in it"),
+    (http.validate_request, "mode, request, validate_inbound_headers", "LaneStream: a bad header is a 400"),
+    (http.SendHttp, "event, connection", "how the lane answers"),
+    (http.DropStream, "stream_id", "how the lane ends"),
+    (_events.RequestHeaders, "stream_id, request, end_stream, replay_flow=…", "what the lane gets"),
+    (_events.RequestEndOfMessage, "stream_id", "what the lane gets"),
+    (_events.RequestData, "stream_id, data", "what the lane gets"),
+    (_events.RequestProtocolError, "stream_id, message, code=…", "a client that leaves"),
+    (_events.ResponseHeaders, "stream_id, response, end_stream=…", "how the lane answers"),
+    (_events.ResponseData, "stream_id, data", "how the lane answers"),
+    (_events.ResponseEndOfMessage, "stream_id", "how the lane answers"),
+    (_events.ResponseProtocolError, "stream_id, message, code=…", "how the lane cuts a body short"),
+    (_hooks.HttpConnectHook, "flow", "LaneStream.handle_connect: proxyauth listens to it"),
+    (tcp.TCPLayer, "context, ignore=…", "LaneStream._tunnel: ignore=True, so that no flow is made"),
+    (_upstream_proxy.HttpUpstreamProxy.make, "ctx, send_connect", "LaneStream._tunnel_through_parent"),
+    (layer.NextLayer, "context, ask_on_start=…", "LaneStream.handle_connect for a package host"),
+    (commands.OpenConnection, "connection", "LaneStream._tunnel"),
+    (next_layer.NextLayer.next_layer, "self, nextlayer", "PypiCache.next_layer lets it choose first"),
+    (tlsconfig.TlsConfig.tls_start_server, "self, tls_start", "PypiCache.tls_start_server lets it go first"),
+    (server.ConnectionHandler.drain_writers, "self", "PypiCache.pypi_cache_chunk: the backpressure"),
+    (proxyserver.Proxyserver.listen_addrs, "self", "PypiCache._listens"),
+    (proxyauth.parse_http_basic_auth, "s", "Desk._authenticate"),
+    (optmanager.OptManager.process_deferred, "self", "options.raw_values reads what waits for it"),
+    (mode_specs.ProxyMode.parse, "spec", "PypiCache._parent"),
+]
+
+
+def shape(function: Callable[..., Any]) -> str:
+    """A signature's names, with `=…` where there is a default."""
+    parameters = inspect.signature(function).parameters.values()
+    shown = [p.name + ("" if p.default is p.empty else "=…") for p in parameters]
+    return ", ".join(shown)
+
+
+@pytest.mark.parametrize(
+    ("function", "expected", "look_at"), SIGNATURES, ids=[function.__qualname__ for function, _, _ in SIGNATURES]
+)
+def test_a_signature(function: Callable[..., Any], expected: str, look_at: str) -> None:
+    assert shape(function) == expected, f"{function.__qualname__} has changed: {look_at}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "base"),
+    [
+        (http.SendHttp, commands.Command),
+        (http.DropStream, commands.Command),
+        (http.HttpStream, layer.Layer),
+        (http.HttpLayer, layer.Layer),
+        (_events.RequestProtocolError, events.Event),
+        (_hooks.HttpConnectHook, commands.StartHook),
+    ],
+)
+def test_a_kind(kind: type, base: type) -> None:
+    assert issubclass(kind, base)
+
+
+def test_error_codes() -> None:
+    """`KILL` cuts and sends no error page; the two others become the status that the lane means."""
+    codes = _events.ErrorCode
+    assert codes.KILL.http_status_code() is None, "LaneStream._end: a cut must not send a page"
+    assert codes.REQUEST_VALIDATION_FAILED.http_status_code() == 400, "LaneStream._refuse"
+    generic = codes.GENERIC_SERVER_ERROR.http_status_code()
+    assert generic is not None, "LaneStream._refuse"
+    assert generic >= 500
+    assert {"PASSTHROUGH_CLOSE", "CLIENT_DISCONNECTED"} <= set(codes.__members__)
+
+
+def test_modes() -> None:
+    assert set(http.HTTPMode.__members__) == {"regular", "transparent", "upstream"}, "Desk._destination has a branch for each"
+
+
+def test_a_blocking_hook() -> None:
+    """A StartHook dataclass: its name is that of the addon's method, and the stream waits until that has returned."""
+
+    @dataclasses.dataclass
+    class SomeNewHook(commands.StartHook):
+        thing: int
+
+    hook = SomeNewHook(7)
+    assert (hook.name, hook.args(), hook.blocking) == ("some_new", [7], True), "lane.py: PypiCacheAnswerHook and its like"
+
+
+def lane_context() -> context.Context:
+    client = connection.Client(peername=("192.0.2.1", 1), sockname=("192.0.2.2", 8080))
+    return context.Context(client, options.Options())
+
+
+def test_a_layer_enters_itself_into_its_context() -> None:
+    """`_with_lane` takes the old layer out of `context.layers` and puts a LaneLayer there."""
+    here = lane_context()
+    first = http.HttpLayer(here, http.HTTPMode.regular)
+    assert here.layers == [first]
+    here.layers.remove(first)
+    second = http.HttpLayer(here, first.mode)
+    assert here.layers == [second]
+    assert second.streams == {}
+    assert second.context is here
+
+
+def test_a_streams_mode_is_that_of_the_layer_above() -> None:
+    here = lane_context()
+    above = http.HttpLayer(here, http.HTTPMode.upstream)
+    stream = http.HttpStream(above.context.fork(), 1)
+    assert stream.mode is http.HTTPMode.upstream
+    assert stream.stream_id == 1
+
+
+def test_a_streams_attributes() -> None:
+    """What LaneStream reads and writes of its base."""
+    above = http.HttpLayer(lane_context(), http.HTTPMode.regular)
+    stream = http.HttpStream(above.context.fork(), 1)
+    assert stream.child_layer is None
+    for name in ("client_state", "server_state", "context", "_handle_event", "state_uninitialized"):
+        assert hasattr(stream, name), f"LaneStream uses HttpStream.{name}"
+
+
+def test_context_and_connections() -> None:
+    """What Desk and the tunnel read and write of the context's two ends."""
+    here = lane_context()
+    assert here.client.id != connection.Client(peername=("192.0.2.1", 1), sockname=("192.0.2.2", 1)).id
+    assert (here.client.peername[0], here.client.sockname[1]) == ("192.0.2.1", 8080)
+    assert not here.client.tls_established
+    for name in ("address", "via", "tls", "connected", "transport_protocol", "error"):
+        assert hasattr(here.server, name), f"proxy/ uses Server.{name}"
+    assert connection.Server(address=("192.0.2.3", 443), transport_protocol="tcp").address == ("192.0.2.3", 443)
+    assert here.options.validate_inbound_headers is True
+
+
+def test_proxyauth() -> None:
+    """`Desk._authenticate`: the validator and the note of clients that a CONNECT has authenticated."""
+    auth = proxyauth.ProxyAuth()
+    assert auth.validator is None
+    client = lane_context().client
+    assert client not in auth.authenticated
+    auth.authenticated[client] = ("u", "p")
+    assert client in auth.authenticated
+    with taddons.context(auth) as running:
+        running.configure(auth, proxyauth="u:p")
+        assert auth.validator is not None
+        assert (auth.validator("u", "p"), auth.validator("u", "x")) == (True, False)
+    assert proxyauth.parse_http_basic_auth("Basic dTpw") == ("Basic", "u", "p")
+    with pytest.raises(ValueError):
+        proxyauth.parse_http_basic_auth("Bearer dTpw")
+
+
+def test_the_order_of_addons() -> None:
+    """Hooks are asked in this order: our script before NextLayer and TlsConfig (each of ours calls theirs), after ProxyAuth."""
+    order = [type(addon) for addon in addons.default_addons()]
+    ours = order.index(script.ScriptLoader)
+    assert order.index(proxyauth.ProxyAuth) < ours, "proxyauth must have answered a CONNECT before the lane's handle_connect"
+    assert ours < order.index(next_layer.NextLayer), "PypiCache.next_layer would be asked after the layer is chosen"
+    assert ours < order.index(tlsconfig.TlsConfig), "PypiCache.tls_start_server calls TlsConfig's first"
+
+
+def test_names_by_which_addons_are_found() -> None:
+    """`ctx.master.addons.get(…)`."""
+
+    async def names() -> set[str]:
+        with taddons.context(*addons.default_addons()) as running:
+            wanted = {"nextlayer", "tlsconfig", "proxyauth", "proxyserver"}
+            return {name for name in wanted if running.master.addons.get(name) is not None}
+
+    assert asyncio.run(names()) == {"nextlayer", "tlsconfig", "proxyauth", "proxyserver"}
+
+
+def test_connections_of_the_proxyserver() -> None:
+    """`pypi_cache_chunk` finds a client's handler by the client's id, and waits for it."""
+    assert proxyserver.Proxyserver().connections == {}
+    assert inspect.iscoroutinefunction(server.ConnectionHandler.drain_writers)
+    source = inspect.getsource(proxyserver.Proxyserver.register_connection)
+    assert "self.connections[connection_id] = handler" in source
+    assert "client.id" in inspect.getsource(importlib.import_module("mitmproxy.proxy.mode_servers")), (
+        "connections are no longer known by the client's id: PypiCache.pypi_cache_chunk"
+    )
+
+
+def test_options_that_wait() -> None:
+    """What `--set` gives for an option that is not there yet is deferred, as a wrapped list; config.yaml's as it is."""
+    manager = optmanager.OptManager()
+    manager.set("pypi_cache_one=1", "pypi_cache_one=2", defer=True)
+    manager.update_defer(pypi_cache_two=["x"])
+    assert set(manager.deferred) == {"pypi_cache_one", "pypi_cache_two"}
+    assert manager.deferred["pypi_cache_one"].val == ["1", "2"], "options.raw_values"
+    assert manager.deferred["pypi_cache_two"] == ["x"]
+
+
+def test_the_strategy_is_the_users() -> None:
+    """`connection_strategy` stays `eager`: the lane goes round it (handle_connect), so that tunnels to dead hosts are a 502."""
+    with taddons.context(proxyserver.Proxyserver()) as running:
+        assert running.options.connection_strategy == "eager"
+        assert running.options.http2 is True, "http2=false in PypiCache.running would mean nothing"
