@@ -287,4 +287,4 @@ def redact(text: str) -> str:
     >>> redact("torch=https://user:secret@wheels.example/simple")
     'torch=https://***@wheels.example/simple'
     """
-    return re.sub(r"(?<=://)[^/\s@]+@", "***@", text)
+    return re.sub(r"(?<=://)[^/\s]+@", "***@", text)

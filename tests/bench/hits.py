@@ -13,7 +13,7 @@ from tests.bench import tools
 from tests.bench.load import PIP_ACCEPT, requests_a_second
 from tests.bench.peers import NGINX, Peer, flow_proxy, nginx_cache
 from tests.bench.spy import PY_SPY, Spy
-from tests.bench.tools import MB, Curl, Stage, cpu_seconds, memory, reset_peak, spread, stage
+from tests.bench.tools import MB, Curl, cpu_seconds, memory, reset_peak, spread, stage
 from tests.support.index import JSON_TYPE
 from tests.support.names import INDEX_HOST, file_url, page_url
 from tests.support.proxy import Proxy
@@ -34,6 +34,7 @@ def run(arguments: argparse.Namespace) -> None:
         ours = stack.enter_context(here.proxy())
         url, page = file_url(wheel), page_url("paged")
         Curl(url, ca=ours.ca, proxy=ours.url).result()
+        here.settle(ours)
         answer = fetch(ours.port, page, ca=ours.ca, headers={"Accept": PIP_ACCEPT})
         saved = here.folder / "page.json"
         saved.write_bytes(answer.body)
@@ -47,7 +48,9 @@ def run(arguments: argparse.Namespace) -> None:
         if NGINX:
             nginx = stack.enter_context(nginx_cache(here.new_folder(), here.upstream.origin))
             peers.append(
-                Peer(name="nginx, TLS reverse cache", ca=nginx.ca, pid=nginx.worker, connect_to=f"127.0.0.1:{nginx.port}")
+                Peer(
+                    name="nginx, TLS reverse cache", ca=nginx.ca, pid=nginx.worker, connect_to=f"127.0.0.1:{nginx.port}"
+                )
             )
         _wheels(peers, url, arguments.repeat)
         _pages(peers, page, len(answer.body), arguments.repeat)

@@ -15,7 +15,9 @@ _BUFFER: Final = 128 * 1024
 
 def requests_a_second(wires: Sequence[Wire], url: str, seconds: float) -> float:
     """How many answers all connections together get a second. Raises RuntimeError for any other status than 200."""
-    request = f"GET {wires[0].target(url)} HTTP/1.1\r\nHost: {wires[0].authority}\r\nAccept: {PIP_ACCEPT}\r\n\r\n".encode()
+    request = (
+        f"GET {wires[0].target(url)} HTTP/1.1\r\nHost: {wires[0].authority}\r\nAccept: {PIP_ACCEPT}\r\n\r\n".encode()
+    )
     counts = [0] * len(wires)
     start = threading.Barrier(len(wires) + 1)
     failures: list[Exception] = []

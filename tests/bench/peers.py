@@ -71,7 +71,9 @@ class Nginx:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
         config = folder / "nginx.conf"
-        config.write_text(_CONFIG % {"folder": folder, "port": self.port, "location": location, "shared": shared, "user": _user()})
+        config.write_text(
+            _CONFIG % {"folder": folder, "port": self.port, "location": location, "shared": shared, "user": _user()}
+        )
         self.process = subprocess.Popen([NGINX, "-e", str(folder / "error.log"), "-c", str(config), "-p", str(folder)])
         self._wait()
 

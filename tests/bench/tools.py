@@ -134,6 +134,8 @@ class Stage:
         self._proxies = 0
         self.authority = Authority(folder)
         self.upstream = stack.enter_context(Upstream(self.authority))
+        self.small = make_wheel("small")
+        self.upstream.add(self.small)
 
     def wheel(self, size: int, name: str = "huge") -> ReleaseFile:
         """Publish a wheel of about `size` stored bytes, kept on disk."""
@@ -147,23 +149,31 @@ class Stage:
         return self.folder / f"process-{self._proxies}"
 
     @contextmanager
-    def proxy(self, *, index: str | None = None, ca: Path | None = None, options: Options | None = None) -> Iterator[Proxy]:
+    def proxy(
+        self, *, index: str | None = None, ca: Path | None = None, options: Options | None = None
+    ) -> Iterator[Proxy]:
         """This project's proxy with an empty store; it has answered a small request on both hosts.
 
-        `index` and `ca`: another upstream than the scripted one.
+        `index` and `ca`: another upstream than the scripted one, which must have `small` too.
         """
-        small = make_wheel("small")
-        if not self.upstream.seen(path_contains="/small/"):
-            self.upstream.add(small)
         with Proxy(
             self.new_folder(),
             options={"pypi_cache_index": f"pypi={index or self.upstream.index_url}", **(options or {})},
             upstream_ca=ca or self.authority.bundle,
             timeout=60,
         ) as proxy:
-            if index is None:
-                Curl(file_url(small), ca=proxy.ca, proxy=proxy.url).result()
+            self.warm(proxy)
             yield proxy
+
+    def settle(self, proxy: Proxy) -> None:
+        """Wait until what was fetched is in the store, and a hit is a hit."""
+        while any((proxy.store / "growing").iterdir()):
+            time.sleep(0.1)
+        time.sleep(2)
+
+    def warm(self, proxy: Proxy) -> None:
+        """One small request, so that certificates, connections and code are there, as in a proxy in use."""
+        Curl(file_url(self.small), ca=proxy.ca, proxy=proxy.url).result()
 
 
 @contextmanager
@@ -202,8 +212,14 @@ def table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> N
 
 def shares(title: str, spy: Spy) -> None:
     """Print what a spy saw: by kind of work, and by innermost function."""
-    table(title, ("work", "share of samples"), [(name, f"{share:.0%}") for name, share in spy.shares() if share >= 0.01])
-    table("of which, by function", ("function", "share"), [(f"`{name}`", f"{share:.0%}") for name, share in spy.functions()])
+    table(
+        title, ("work", "share of samples"), [(name, f"{share:.0%}") for name, share in spy.shares() if share >= 0.01]
+    )
+    table(
+        "of which, by function",
+        ("function", "share"),
+        [(f"`{name}`", f"{share:.0%}") for name, share in spy.functions()],
+    )
 
 
 def note(text: str) -> None:
@@ -214,7 +230,9 @@ def note(text: str) -> None:
 def main(run: Callable[[argparse.Namespace], None], doc: str | None, *, repeat: int, **options: str) -> None:
     """Parse the command line (`--repeat`, and a switch for each of `options`), run, and say how busy the machine was."""
     parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
-    parser.add_argument("--repeat", type=int, default=repeat, help="how often each figure is measured (default: %(default)s)")
+    parser.add_argument(
+        "--repeat", type=int, default=repeat, help="how often each figure is measured (default: %(default)s)"
+    )
     for name, text in options.items():
         parser.add_argument(f"--{name}", action="store_true", help=text)
     arguments = parser.parse_args()

@@ -92,9 +92,7 @@ def credentials(name: str, headers: dict[str, str]) -> dict[str, str]:
 def test_a_connect_without_the_right_credentials(scene: Scene, kind: str, headers: dict[str, str]) -> None:
     url = page_url("alpha") if kind == "package host" else f"http://{scene.peer.authority}/"
     accepted = scene.peer.accepted
-    wire = Wire(
-        scene.proxy.port, url, ca=scene.proxy.ca, connect_headers=credentials("Proxy-Authorization", headers)
-    )
+    wire = Wire(scene.proxy.port, url, ca=scene.proxy.ca, connect_headers=credentials("Proxy-Authorization", headers))
     assert wire.refusal is not None
     assert (wire.refusal.status, wire.refusal.headers["Proxy-Authenticate"][:5]) == (407, "Basic")
     assert (scene.peer.accepted, scene.upstream.count()) == (accepted, 0)
@@ -124,7 +122,9 @@ def test_what_an_agent_needs_first_is_open(scene: Scene, path: str, headers: dic
     assert scene.proxy.get(path, headers=headers).status == 200
 
 
-@pytest.mark.parametrize("path", ["/healthz/", "/healthz/../stats", "/env.sh/../metrics", "//healthz", "/healthz%2f..%2fstats"])
+@pytest.mark.parametrize(
+    "path", ["/healthz/", "/healthz/../stats", "/env.sh/../metrics", "//healthz", "/healthz%2f..%2fstats"]
+)
 def test_what_only_looks_open_is_not(scene: Scene, path: str) -> None:
     """The open pages are four paths, and not what begins with one."""
     assert scene.proxy.get(path).status in {400, 401, 404}

@@ -16,7 +16,7 @@ from tests.support.authority import Authority
 from tests.support.behaviour import Behaviour
 from tests.support.factories import MakeProxy, MakeUpstream
 from tests.support.house import ACCEPTS, House, open_house, slug, tidied
-from tests.support.index import JSON_TYPE, LinkForm, PageStyle
+from tests.support.index import HTML_TYPE, JSON_TYPE, LinkForm, PageStyle
 from tests.support.wheels import make_wheel
 from tests.support.wire import Fetched, fetch_many
 
@@ -61,9 +61,7 @@ def ttl_of(answer: Fetched) -> int:
 
 
 def versions(answer: Fetched) -> set[str]:
-    return set(re.findall(rb"-(\d\.\d)-py3", answer.body)) and {
-        each.decode() for each in re.findall(rb"-(\d\.\d)-py3", answer.body)
-    }
+    return {found.decode() for found in re.findall(rb"-(\d\.\d)-py3", answer.body)}
 
 
 # Lifetimes
@@ -106,7 +104,7 @@ def test_a_page_lives_as_long_as_its_upstream_says(cache_control: str | None, ex
         ("private, max-age=600", False),
     ],
 )
-def test_a_page_that_is_asked_for_each_time(cache_control: str, conditional: bool, house: House) -> None:  # noqa: FBT001
+def test_a_page_that_is_asked_for_each_time(cache_control: str, conditional: bool, house: House) -> None:
     name = f"asked-{slug(cache_control)}"
     house.upstream.add(make_wheel(name))
     house.upstream.script(Behaviour(f"/{name}/", headers={"Cache-Control": cache_control}))
@@ -151,7 +149,7 @@ def test_only_if_cached(house: House) -> None:
 
 @pytest.mark.parametrize("edited", [True, False], ids=["edited", "verbatim"])
 @pytest.mark.parametrize("validators", [("etag", "last-modified"), ("etag",), ("last-modified",)], ids="-".join)
-def test_an_unchanged_page_is_revalidated(validators: tuple[str, ...], edited: bool, hasty: House) -> None:  # noqa: FBT001
+def test_an_unchanged_page_is_revalidated(validators: tuple[str, ...], edited: bool, hasty: House) -> None:
     """A 304 renews it: no body crosses the wire, and the upstream's own validators are sent, not those of our edited page."""
     name = f"renewed-{'-'.join(validators)}-{edited}".lower()
     hasty.upstream.page_validators = frozenset(validators)
@@ -248,15 +246,14 @@ def test_stale_if_the_upstream_fails(how: str, hasty: House) -> None:
     stale = hasty.page(name)
     assert stale.status == 200
     assert stale.body == first.body
-    assert "; hit; ttl=-" in status_of(stale)
-    assert "detail=stale-if-error" in status_of(stale)
+    assert re.fullmatch(r"pypi-cache; hit; ttl=-?\d+; detail=stale-if-error", status_of(stale)), status_of(stale)
     assert stale.headers["Cache-Control"] == "no-store"
     hasty.upstream.unscript()
     hasty.upstream.up()
     assert versions(hasty.page(name)) == {"1.0", "2.0"}
 
 
-@pytest.mark.parametrize("how", FAILING)
+@pytest.mark.parametrize("how", [how for how in FAILING if how != "a captive portal"])
 def test_a_failure_is_never_a_404(how: str, hasty: House) -> None:
     """uv goes on to its next index on a 404, so a failure that looks like one is a dependency confusion; pip retries a 502."""
     name = f"never-404-{slug(how)}"
@@ -270,6 +267,18 @@ def test_a_failure_is_never_a_404(how: str, hasty: House) -> None:
     hasty.upstream.unscript()
     hasty.upstream.up()
     assert hasty.page(name).status == 200  # and is not remembered
+
+
+def test_a_captive_portal_is_no_page(hasty: House) -> None:
+    """A network's log-in page is HTML with 200: stored as the project's page it would say "no files" for as long as it lives."""
+    hasty.upstream.add(make_wheel("hotel"))
+    fail(hasty, "a captive portal")
+    for accept in (", ".join((JSON_TYPE, f"{HTML_TYPE}; q=0.1", "text/html; q=0.01")), *ACCEPTS.values()):
+        answer = hasty.fetch(names.page_url("hotel"), headers={"Accept": accept})
+        assert answer.status not in (200, 404), accept
+        assert b"Room number" not in answer.body
+    hasty.upstream.unscript()
+    assert all(hasty.page("hotel", kind).status == 200 for kind in ACCEPTS)
 
 
 def test_an_upstream_that_does_not_answer_is_a_504(hasty: House) -> None:
@@ -375,7 +384,7 @@ def test_the_client_that_came_first_leaves(house: House) -> None:
 @pytest.mark.parametrize("kind", ACCEPTS)
 @pytest.mark.parametrize("edited", [True, False], ids=["edited", "verbatim"])
 @pytest.mark.parametrize("coding", ["identity", "gzip"])
-def test_conditional_requests(coding: str, edited: bool, kind: str, house: House) -> None:  # noqa: FBT001
+def test_conditional_requests(coding: str, edited: bool, kind: str, house: House) -> None:
     """A 304 without Content-Type made pip skip the page (pip#5345)."""
     name = f"conditional-{coding}-{edited}-{kind}".lower()
     house.upstream.style = PageStyle(
@@ -414,7 +423,15 @@ def test_head_is_get_without_a_body(coding: str, kind: str, house: House) -> Non
     got = house.fetch(url, headers=headers)
     head = house.fetch(url, method="HEAD", headers=headers)
     assert (cold.status, head.status, head.body) == (200, 200, b"")
-    for header in ("Content-Type", "Content-Length", "Content-Encoding", "ETag", "Last-Modified", "Vary", "Cache-Control"):
+    for header in (
+        "Content-Type",
+        "Content-Length",
+        "Content-Encoding",
+        "ETag",
+        "Last-Modified",
+        "Vary",
+        "Cache-Control",
+    ):
         assert head.headers[header] == cold.headers[header] == got.headers[header], header
     assert int(got.headers["Content-Length"] or -1) == got.size
     assert house.page_requests(name) == 1
@@ -424,7 +441,7 @@ def test_head_is_get_without_a_body(coding: str, kind: str, house: House) -> Non
 
 @pytest.mark.parametrize("upstream_gzips", [True, False], ids=["gzipped upstream", "plain upstream"])
 @pytest.mark.parametrize("edited", [True, False], ids=["edited", "verbatim"])
-def test_gzip_and_identity(edited: bool, upstream_gzips: bool, house: House) -> None:  # noqa: FBT001
+def test_gzip_and_identity(edited: bool, upstream_gzips: bool, house: House) -> None:
     """Each client gets the coding that it takes, whichever the upstream sent and whoever asked first; the same page in both."""
     name = f"coded-{edited}-{upstream_gzips}".lower()
     house.upstream.gzips_pages = upstream_gzips

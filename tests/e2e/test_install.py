@@ -12,7 +12,7 @@ import pytest
 from tests.support import clients, names
 from tests.support.authority import Authority
 from tests.support.behaviour import Behaviour
-from tests.support.clients import PIP_ENV, PIP_INDEX, PIP_PROXY, UV_ENV, WAYS, Way, installed
+from tests.support.clients import PIP_ENV, PIP_INDEX, PIP_PROXY, UV_ENV, WAYS, Result, Way, installed
 from tests.support.factories import MakeProxy, small_wheels
 from tests.support.house import House, open_house, slug, tidied
 from tests.support.proxy import Proxy
@@ -120,18 +120,18 @@ def test_core_metadata_is_used_and_stored(way: Way, house: House, tmp_path: Path
     leaf = make_wheel(f"leaf-{slug(way)}", payload_size=1_000_000)
     stem = make_wheel(f"stem-{slug(way)}", requires=[leaf.project])
     house.upstream.add(leaf, stem)
-    resolve = {
-        "pip": lambda home, report: clients.pip(
-            home,
-            *("install", "--dry-run", "--report", report, "--ignore-installed", *way.args(house.proxy), stem.project),
-            env=way.env(house.proxy),
-        ),
-        "uv": lambda home, _: clients.uv_compile(home, [stem.project], env=way.env(house.proxy)),
-    }[way.tool]
-    resolve(agent(tmp_path, "first"), tmp_path / "first.json").ok()
+
+    def resolve(home: Path) -> Result:
+        env = way.env(house.proxy)
+        if way.tool == "uv":
+            return clients.uv_compile(home, [stem.project], env=env).ok()
+        words = ("install", "--dry-run", "--ignore-installed", *way.args(house.proxy), stem.project)
+        return clients.pip(home, *words, env=env).ok()
+
+    resolve(agent(tmp_path, "first"))
     assert [house.upstream.count(path_contains=f"{each.filename}.metadata") for each in (stem, leaf)] == [1, 1]
     before = len(house.upstream.requests)
-    resolve(agent(tmp_path, "second"), tmp_path / "second.json").ok()
+    resolve(agent(tmp_path, "second"))
     asked = [seen.path for seen in house.upstream.requests[before:] if "/simple/pip/" not in seen.path]
     assert asked == []
     if way.tool == "uv":  # pip's dry run downloads the wheels all the same
@@ -164,7 +164,10 @@ def test_project_names_are_normalised(spelling: str, house: House) -> None:
 
 @pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])
 def test_a_restart_in_between(
-    kill: bool, make_proxy: MakeProxy, upstream: Upstream, tmp_path: Path  # noqa: FBT001 - a table's column
+    kill: bool,
+    make_proxy: MakeProxy,
+    upstream: Upstream,
+    tmp_path: Path,
 ) -> None:
     """What was stored outlives the process, also one that had no time to say goodbye (proxpi#87)."""
     proxy = make_proxy(upstream)
@@ -209,7 +212,15 @@ def test_a_requirements_file_with_hashes(house: House, tmp_path: Path) -> None:
     listed = tmp_path / "requirements.txt"
     for digest, fine in ((wheel.sha256, True), (wheel.sha256[::-1], False)):
         listed.write_text(f"hashed==1.0 --hash=sha256:{digest}\n")
-        words = ["install", "--require-hashes", "--no-deps", "--target", tmp_path / digest, "-r", listed]
+        words: list[str | Path] = [
+            "install",
+            "--require-hashes",
+            "--no-deps",
+            "--target",
+            tmp_path / digest,
+            "-r",
+            listed,
+        ]
         home = agent(tmp_path, f"home-{fine}")
         result = clients.pip(home, *words, env=PIP_ENV.env(house.proxy))
         assert (result.returncode == 0) is fine, result

@@ -63,7 +63,11 @@ def test_every_form_becomes_the_canonical_link(form: LinkForm, kind: str, house:
 def test_the_page_is_the_one_that_the_canonical_index_would_give(kind: str, house: House) -> None:
     """Only link bytes are edited: every other key, attribute, blank and order stays."""
     name = f"edited-{kind}"
-    releases = (make_wheel(name), make_sdist(name, "2.0", requires_python=">=3.9,<4"), make_wheel(name, "3.0", yanked='"<&'))
+    releases = (
+        make_wheel(name),
+        make_sdist(name, "2.0", requires_python=">=3.9,<4"),
+        make_wheel(name, "3.0", yanked='"<&'),
+    )
     house.upstream.add(*releases)
     page = house.page(name, kind)
     house.upstream.style = style_for(LinkForm.CANONICAL, house)
@@ -116,7 +120,9 @@ def test_a_page_asked_for_without_its_slash(kind: str, house: House) -> None:
     page = house.fetch(own, headers={"Accept": ACCEPTS[kind]})
     (link,) = without_fragments(links_of(page, own))
     assert house.fetch(link).sha256 == release.sha256
-    assert {each.path for each in house.upstream.seen(path_contains="/simple/")} == {f"{house.upstream.prefix}/simple/{release.project}/"}
+    assert {each.path for each in house.upstream.seen(path_contains="/simple/")} == {
+        f"{house.upstream.prefix}/simple/{release.project}/"
+    }
 
 
 @pytest.mark.parametrize("kind", ["json", "html"])
@@ -287,7 +293,11 @@ def test_own_pages_have_links_that_download(form: LinkForm, kind: str, house: Ho
     house.upstream.add(release)
     seen = f"/pypi/simple/{release.project}/"
     page = house.fetch(seen, headers={"Accept": ACCEPTS[kind]})
-    raw = json.loads(page.body)["files"][0]["url"] if kind == "json" else re.findall(r'<a href="([^"#]*)', page.body.decode())[0]
+    raw = (
+        json.loads(page.body)["files"][0]["url"]
+        if kind == "json"
+        else re.findall(r'<a href="([^"#]*)', page.body.decode())[0]
+    )
     assert raw == f"/pypi/{release.quoted_path}"
     (link,) = without_fragments(links_of(page, f"{house.proxy.url}{seen}"))
     path = link.removeprefix(house.proxy.url)
@@ -305,7 +315,7 @@ def test_own_pages_behind_another_name(form: LinkForm, house: House) -> None:
     house.upstream.style = style_for(form, house)
     house.upstream.add(release)
     seen = f"/pypi/simple/{release.project}/"
-    for host in ("build-cache.example:3128", "[2001:db8::1]:80", "other.test"):
+    for host in ("build-cache.example:3128", "[2001:db8::1]:8080", "other.test"):
         page = house.fetch(seen, headers={"Accept": "text/html", "Host": host})
         (link,) = without_fragments(links_of(page, f"http://{host}{seen}"))
         assert link == f"http://{host}/pypi/{release.quoted_path}"

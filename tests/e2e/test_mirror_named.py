@@ -81,7 +81,7 @@ def test_links_stay_on_the_mirror(form: LinkForm, kind: str, house: House) -> No
         (link,) = without_fragments(links_of(page, seen))
         assert link == house.upstream.file_url(release), seen
         assert names.FILES_HOST not in page.body.decode()
-    assert house.fetch(link).sha256 == release.sha256
+        assert house.fetch(link).sha256 == release.sha256
     assert house.page_requests(release.project) == 1
 
 
@@ -125,8 +125,7 @@ def test_one_file_under_every_name(order: str, house: House) -> None:
         "canonical": names.file_url(release),
         "own": f"/pypi/{release.quoted_path}",
     }
-    first = urls[order.split()[0]]
-    assert house.fetch(first).sha256 == release.sha256
+    assert house.fetch(urls[order.partition(" ")[0]]).sha256 == release.sha256
     house.upstream.down()
     for name, url in urls.items():
         got = house.fetch(url)

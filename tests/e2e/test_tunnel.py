@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.authority import Authority
 from tests.support.clients import CURL, PIP_PROXY, curl, installed
-from tests.support.factories import MakeProxy, MakeUpstream, small_wheels
+from tests.support.factories import MakeProxy, small_wheels
 from tests.support.names import INDEX_HOST, INDEX_URL, file_url, page_url
 from tests.support.peers import Handler, ParentProxy, Peer, echo, greets, resolving, web
 from tests.support.proxy import Proxy
@@ -296,9 +296,7 @@ def test_other_hosts_denied(make_proxy: MakeProxy, upstream: Upstream, make_peer
     assert peer.accepted == 0
 
 
-def test_other_hosts_denied_over_plain_http_too(
-    make_proxy: MakeProxy, upstream: Upstream, make_peer: MakePeer
-) -> None:
+def test_other_hosts_denied_over_plain_http_too(make_proxy: MakeProxy, upstream: Upstream, make_peer: MakePeer) -> None:
     """A denied host is denied: whoever writes `http://` does not get past it."""
     peer = make_peer(web())
     proxy = make_proxy(upstream, options=allowing(peer, pypi_cache_other_hosts="deny"))
@@ -330,9 +328,7 @@ def test_a_package_host_answers_with_its_upstream_down(make_proxy: MakeProxy, up
 
 
 @pytest.mark.parametrize("spelling", [str.upper, lambda host: host + ".", lambda host: host.title() + "."])
-def test_a_package_host_by_any_spelling(
-    guarded: tuple[Proxy, Peer, Upstream], spelling: Callable[[str], str]
-) -> None:
+def test_a_package_host_by_any_spelling(guarded: tuple[Proxy, Peer, Upstream], spelling: Callable[[str], str]) -> None:
     """Host names have no case, and a final dot changes nothing: these are opened, and not tunnelled past the cache."""
     proxy, _, _ = guarded
     host = spelling(INDEX_HOST)
@@ -454,5 +450,3 @@ def test_a_parent_that_is_the_proxy_itself_is_ignored(
     target = tmp_path / "site"
     PIP_PROXY.install(proxy, home, ["beta"], target).ok()
     assert installed(target) == {"alpha": "2.0", "beta": "1.0"}
-
-

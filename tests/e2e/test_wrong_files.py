@@ -200,7 +200,9 @@ def test_a_lie(scene: Scene, request: pytest.FixtureRequest, told: Lie) -> None:
     assert (again.status, again.complete, again.sha256) == (200, True, release.sha256)
     assert scene.upstream.count(method="GET", path_contains=release.filename) == asked + 1
     assert scene.ask(release).sha256 == release.sha256
-    assert scene.upstream.count(method="GET", path_contains=release.filename) == asked + 1, "the right file was not kept"
+    assert scene.upstream.count(method="GET", path_contains=release.filename) == asked + 1, (
+        "the right file was not kept"
+    )
 
 
 def test_a_redirect_to_this_machine(scene: Scene) -> None:
@@ -340,9 +342,7 @@ def test_an_upstream_that_never_answers(make_proxy: MakeProxy, make_upstream: Ma
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stall_after", [0, 100_000])
-def test_a_mirror_that_stalls_is_left(
-    make_proxy: MakeProxy, make_upstream: MakeUpstream, stall_after: int
-) -> None:
+def test_a_mirror_that_stalls_is_left(make_proxy: MakeProxy, make_upstream: MakeUpstream, stall_after: int) -> None:
     """A stalls before or in the middle of the body; the client sees a pause below its own time-out, and the right bytes."""
     release = make_wheel("stalling", payload_size=SIZE)
     a, b = make_upstream(release), make_upstream(release)

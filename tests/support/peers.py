@@ -99,7 +99,9 @@ def web(body: bytes = b"hello from elsewhere\n") -> Handler:
 
     def handler(client: socket.socket) -> None:
         if read_head(client):
-            head = f"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
+            head = (
+                f"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
+            )
             client.sendall(head.encode() + b"\r\n" + body)
 
     return handler

@@ -36,6 +36,7 @@ from pkgcache.rules.freshness import (
     Stored,
     decide,
     freshened,
+    only_if_cached,
     storable_headers,
     validators,
 )
@@ -131,6 +132,8 @@ class Files:
                 return self._from_store(request, file, entry)
             if entry is not None and entry.file is not None:
                 entry.file.close()
+            if only_if_cached(request.headers):  # RFC 9111 §5.2.1.7
+                return Reply.text(504, f"{route.filename} is not in the store, and only-if-cached was asked")
             if self._settings.offline:
                 return Reply.text(
                     504, f"{route.filename} is not in the store, and the proxy is offline (pypi_cache_offline)."
@@ -204,9 +207,7 @@ class Files:
                     await self._store.note(file.key, {**notes, **times, "upstream_headers": list(now.headers.items())})
                     return True
                 if answer.status >= 500:
-                    raise UpstreamError(
-                        Failure.STATUS, answer.url, f"it answered {answer.status}", status=answer.status
-                    )
+                    raise answer.refused()
                 return False
         except UpstreamError as error:
             self._metrics.upstream_failed(error)
@@ -254,7 +255,8 @@ class Files:
             fill.clean_up()
 
     async def _commit(self, file: Identified, fill: Fill, started: float) -> bool:
-        head = fill.head.result()
+        head = fill.head
+        assert head is not None
         digest = file.digest or Digest("sha256", fill.computed)
         notes = {
             "name": file.route.filename + file.route.suffix,
@@ -274,7 +276,7 @@ class Files:
     async def _from_fill(self, request: Request, file: Identified, fill: Fill, *, joined: bool) -> Reply:
         fill.attach()
         try:
-            head = await fill.wait_head()
+            head = await fill.wait_announced()
             total = head.total
             requested = requested_ranges(request, _fill_tags(file, fill), head.headers.get("Last-Modified"))
             if (
@@ -378,7 +380,8 @@ class Files:
         if failures and failures <= {Failure.NOT_FOUND}:
             return Reply.text(404, "\n".join(lines), cache=CacheStatus(fwd="miss", fwd_status=404))
         if len(error.errors) == 1 and (status := error.errors[0].status) in {401, 403, 451}:
-            return Reply.text(status, "\n".join(lines), cache=CacheStatus(fwd="miss", fwd_status=status))
+            cache = CacheStatus(fwd="miss", fwd_status=status)
+            return Reply.text(status, "\n".join(lines), cache=cache, challenge=error.errors[0].challenge)
         status = 504 if failures and failures <= {Failure.TIMEOUT, Failure.NOT_FOUND} else 502
         return Reply.text(status, "\n".join(lines), cache=CacheStatus(fwd="miss", detail="upstreams-failed"))
 

@@ -87,7 +87,8 @@ class Fill:
         self.attempt = secrets.token_hex(4)
         self.generation = 0
         self.written = 0
-        self.head: asyncio.Future[Head] = asyncio.get_running_loop().create_future()
+        self.head: Head | None = None
+        self._announced: asyncio.Future[Head] = asyncio.get_running_loop().create_future()
         self.error: FillError | None = None
         self.task: asyncio.Task[None] | None = None
         self.file = GrowingFile(path)
@@ -110,7 +111,7 @@ class Fill:
     @property
     def total(self) -> int | None:
         """The file's length, as far as it is known."""
-        return self.head.result().total if self.head.done() and not self.head.exception() else None
+        return self.head.total if self.head else None
 
     @property
     def available(self) -> int:
@@ -120,9 +121,15 @@ class Fill:
         total = self.total
         return max(0, self.written - HOLD_BACK if total is None else min(self.written, total - HOLD_BACK))
 
-    async def wait_head(self) -> Head:
-        """What the first good upstream says of the file. Raises FillError where there is none."""
-        return await asyncio.shield(self.head)
+    async def wait_announced(self) -> Head:
+        """What the upstream says of the file, once clients may be told. Raises FillError where no upstream has it.
+
+        A file that is held back whole is announced when it is verified: clients then hear of no wrong one, not even its length.
+        """
+        while True:
+            head = await asyncio.shield(self._announced)
+            if head is self.head:
+                return head
 
     def attach(self) -> None:
         """One reader more."""
@@ -145,15 +152,15 @@ class Fill:
         """See readers.Source."""
         return self.file.fileno()
 
-    async def reach(self, offset: int, generation: int) -> tuple[int, int]:
+    async def reach(self, offset: int, generation: int) -> int:
         """See readers.Source."""
         while True:
-            if generation not in {-1, self.generation}:
-                raise CutShortError("the bytes sent so far were wrong")
+            if generation != self.generation:
+                raise CutShortError("what was sent so far was wrong")
             if self.error is not None:
                 raise CutShortError(str(self.error))
             if self.available > offset or (self._verified and self.available == offset):
-                return self.available, self.generation
+                return self.available
             await self._changed.wait()
 
     def _progress(self) -> None:
@@ -182,8 +189,7 @@ class Fill:
             await self._go_on()
             await self._from_sources()
             await self._say("verified")
-            self._verified = True
-            self._progress()
+            self._be_verified()
             self.committed = await commit(self)
         except FillError as error:
             await self._fail(error)
@@ -214,16 +220,11 @@ class Fill:
         with entry.file:
             self.file.become(entry.file.fileno())
         self.attempt = entry.notes["attempt"]
-        self.head.set_result(
-            Head(
-                total=entry.size,
-                headers=CIMultiDict(entry.notes["upstream_headers"]),
-                source=parse_url(entry.notes["url"]),
-            )
-        )
+        headers = CIMultiDict(entry.notes["upstream_headers"])
+        self.head = Head(total=entry.size, headers=headers, source=parse_url(entry.notes["url"]))
         self.written = entry.size
-        self._verified = self.committed = True
-        self._progress()
+        self.committed = True
+        self._be_verified()
 
     async def _fail(self, error: FillError) -> None:
         self._break(error)
@@ -232,13 +233,28 @@ class Fill:
 
     def _break(self, error: FillError) -> None:
         self.error = error
-        if not self.head.done():
-            self.head.set_exception(error)
-            self.head.exception()  # seen: nobody may be waiting
+        if not self._announced.done():
+            self._announced.set_exception(error)
+            self._announced.exception()  # seen: nobody may be waiting
         self._progress()
 
+    def _be_verified(self) -> None:
+        self._verified = True
+        self._announce()
+        self._progress()
+
+    def _announce(self) -> None:
+        """Tell clients of the file, unless it is held back whole and has yet to be verified."""
+        head = self.head
+        if (
+            head is not None
+            and not self._announced.done()
+            and (self._verified or head.total is None or head.total > HOLD_BACK)
+        ):
+            self._announced.set_result(head)
+
     def _word(self, state: State, error: str = "") -> Word:
-        head = self.head.result() if self.head.done() and not self.head.exception() else None
+        head = self.head
         return Word(
             state=state,
             attempt=self.attempt,
@@ -265,8 +281,7 @@ class Fill:
             self._take(word)
             if word.state == "verified":
                 self.written = self.file.size
-                self._verified = True
-                self._progress()
+                self._be_verified()
                 return True
             if word.state == "failed":
                 raise FillError([UpstreamError(Failure.BROKEN, word.source or str(self.file.path), word.error)])
@@ -302,11 +317,17 @@ class Fill:
         if word.generation != self.generation:
             self.generation = word.generation
             self.written = 0
+            self._unannounce()
             self._progress()
-        if word.begun and not self.head.done():
-            self.head.set_result(
-                Head(total=word.total, headers=CIMultiDict(word.headers), source=parse_url(word.source))
-            )
+        if word.begun and self.head is None:
+            self.head = Head(total=word.total, headers=CIMultiDict(word.headers), source=parse_url(word.source))
+            self._announce()
+
+    def _unannounce(self) -> None:
+        """What clients were told was wrong: they are cut, and those to come wait for the next word."""
+        self.head = None
+        if self._announced.done():
+            self._announced = asyncio.get_running_loop().create_future()
 
     async def _go_on(self) -> None:
         """Begin, or go on with what a dead owner left: only a digest makes that safe."""
@@ -358,7 +379,7 @@ class Fill:
     async def _take_whole(self, content: bytes) -> None:
         """The file's bytes, found another way."""
         headers = CIMultiDict({"Content-Type": "application/octet-stream"})
-        self.head.set_result(Head(total=len(content), headers=headers, source=self.wanted.sources[0][0]))
+        self.head = Head(total=len(content), headers=headers, source=self.wanted.sources[0][0])
         await self._append(self.wanted.sources[0][0], content)
         self._check()
 
@@ -381,6 +402,7 @@ class Fill:
     async def _from_source(self, url: Url, authorization: str) -> UpstreamError | None:
         """All that one source gives, resumed as long as it makes headway; None when the file is whole and right."""
         failed: UpstreamError | None = None
+        stuck = 0
         for _ in range(MAX_RESUMES):
             if self.written and self.wanted.digest is None and not (self._validator and self._validator_of == url):
                 return failed or UpstreamError(
@@ -394,8 +416,10 @@ class Fill:
             except UpstreamError as error:
                 self._report(error)
                 failed = error
+                stuck = stuck + 1 if self.written == before else 0
                 stalled = error.failure is Failure.TIMEOUT and len(self.wanted.sources) > 1
-                if error.failure not in _TRANSIENT or self.written == before or stalled:
+                patience = 1 if error.failure is Failure.BROKEN else 0  # a break may swallow what had come before it
+                if error.failure not in _TRANSIENT or stalled or stuck > patience:
                     return error
             else:
                 return None
@@ -403,7 +427,8 @@ class Fill:
 
     def _check(self) -> None:
         total, digest = self.total, self.wanted.digest
-        source = self.head.result().source
+        assert self.head is not None
+        source = self.head.source
         if total is not None and self.written != total:
             raise UpstreamError(Failure.BROKEN, source, f"it ended after {self.written} of {total} bytes")
         if digest is not None and self.computed != digest.value:
@@ -421,6 +446,7 @@ class Fill:
         self.attempt = secrets.token_hex(4)
         self._hasher = self._new_hasher()
         self._validator = ""
+        self._unannounce()
         await self._threaded(self.file.truncate)
         await self._say()
         self._progress()
@@ -455,15 +481,16 @@ class Fill:
             raise UpstreamError(
                 Failure.WRONG_SPAN, answer.url, "the file has changed, and it has no digest to go on with"
             )
-        expected = self.total if self.head.done() else self.wanted.size
+        expected = self.total if self.head is not None else self.wanted.size
         if expected is not None and total is not None and total != expected:
             raise UpstreamError(
                 Failure.WRONG_LENGTH, answer.url, f"{total} bytes are announced, and the file has {expected}"
             )
-        if not self.head.done():
+        if self.head is None:
             known = total if total is not None else self.wanted.size
-            self.head.set_result(Head(total=known, headers=CIMultiDict(answer.headers), source=answer.url))
+            self.head = Head(total=known, headers=CIMultiDict(answer.headers), source=answer.url)
             await self._say()
+            self._announce()
         self._validator, self._validator_of = _strong_validator(answer), url
         return self.written - start
 
@@ -483,10 +510,8 @@ class Fill:
 def check_answer(answer: Answer) -> int | None:
     """That an answer is a file's bytes, as they are: its announced length if it is whole. Raises UpstreamError."""
     status, headers = answer.status, answer.headers
-    if status in {404, 410}:
-        raise UpstreamError(Failure.NOT_FOUND, answer.url, f"it does not have the file ({status})", status=status)
     if status not in {200, 206}:
-        raise UpstreamError(Failure.STATUS, answer.url, f"it answered {status}", status=status)
+        raise answer.refused()
     coding = headers.get("Content-Encoding", "identity").lower()
     if coding != "identity":
         raise UpstreamError(Failure.WRONG_ENCODING, answer.url, f"sent as {coding}, which was not asked for")

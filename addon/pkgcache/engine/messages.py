@@ -57,8 +57,10 @@ class Reply:
     upstream: str = ""
 
     @classmethod
-    def text(cls, status: int, text: str, *, detail: str = "", cache: CacheStatus | None = None) -> Reply:
-        """Plain text for a person, one line or several; never to be stored by anyone."""
+    def text(
+        cls, status: int, text: str, *, detail: str = "", cache: CacheStatus | None = None, challenge: str = ""
+    ) -> Reply:
+        """Plain text for a person, one line or several; never to be stored by anyone. `challenge`: a 401's."""
         body = (text.rstrip("\n") + "\n").encode()
         headers = CIMultiDict(
             {
@@ -67,6 +69,8 @@ class Reply:
                 "Cache-Control": "no-store",
             }
         )
+        if challenge:
+            headers["WWW-Authenticate"] = challenge
         return cls(status=status, headers=headers, body=body, cache=cache or CacheStatus(detail=detail))
 
 

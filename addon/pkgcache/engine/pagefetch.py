@@ -29,8 +29,8 @@ from pkgcache.rules.freshness import (
     validators,
 )
 from pkgcache.rules.indexes import Index, Upstream
-from pkgcache.rules.media import representation_of, upstream_accept
-from pkgcache.rules.pages import BrokenPage
+from pkgcache.rules.media import Representation, representation_of, upstream_accept
+from pkgcache.rules.pages import BrokenPage, check_html
 from pkgcache.rules.urls import Url
 
 MAX_PAGE = 256 * 1024 * 1024
@@ -110,7 +110,7 @@ class PageFetcher:
             ):
                 return await self._renewed(kept, freshened(kept.stored, answer.headers, before, time.time()))
             if answer.status not in {200, 404, 410}:
-                raise UpstreamError(Failure.STATUS, answer.url, f"it answered {answer.status}", status=answer.status)
+                raise answer.refused()
             notes: Notes = {
                 "status": answer.status,
                 "headers": list(storable_headers(answer.headers).items()),
@@ -153,6 +153,8 @@ class PageFetcher:
         compressed = await self._views.threaded(lambda: gzip.compress(page, 6, mtime=0))
         kept = Kept(key=ask.key, notes=notes, body=compressed)
         try:
+            if notes["kind"] != Representation.JSON:
+                await self._views.threaded(lambda: check_html(page))
             view = await self._views.derive(ask, kept, page)
         except BrokenPage as error:
             raise UpstreamError(Failure.WRONG_PAGE, notes["url"], f"no index page: {error}") from error

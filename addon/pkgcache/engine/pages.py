@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from dataclasses import replace
 
@@ -32,6 +33,7 @@ from pkgcache.rules.freshness import (
     decide,
     format_http_date,
     not_modified,
+    only_if_cached,
     storable_headers,
 )
 from pkgcache.rules.media import (
@@ -100,9 +102,7 @@ class Pages:
             try:
                 answer = await passage.open()
                 if answer.status != 200:
-                    raise UpstreamError(
-                        Failure.STATUS, answer.url, f"it answered {answer.status}", status=answer.status
-                    )
+                    raise answer.refused()
             except UpstreamError as error:
                 await passage.aclose()
                 self._metrics.upstream_failed(error)
@@ -128,6 +128,10 @@ class Pages:
     async def _decided(self, request: Request, ask: PageAsk, kept: Kept | None) -> tuple[Kept, CacheStatus]:
         """What to serve: the stored page, or what a refresh brings. Raises PageError."""
         if kept is None:
+            if only_if_cached(request.headers):  # RFC 9111 §5.2.1.7
+                raise PageError(
+                    [UpstreamError(Failure.TIMEOUT, ask.key, "it is not in the store, and only-if-cached was asked")]
+                )
             collapsed = ask.key in self._refreshing
             fetched = await self._refreshed(ask, None)
             (self._metrics.collapsed if collapsed else self._metrics.miss)("page")
@@ -139,17 +143,17 @@ class Pages:
         match decide(kept.stored, request.headers, policy, time.time()):
             case Fresh(ttl=ttl):
                 self._metrics.hit("page")
-                return kept, CacheStatus(hit=True, ttl=int(ttl))
+                return kept, CacheStatus(hit=True, ttl=math.floor(ttl))
             case StaleUsable(ttl=ttl, reason=reason, revalidate=revalidate):
                 if revalidate:
                     self._refresh(ask, kept)
                 self._metrics.stale("page")
-                return kept, CacheStatus(hit=True, ttl=int(ttl), detail=str(reason))
+                return kept, CacheStatus(hit=True, ttl=math.floor(ttl), detail=str(reason))
             case MustRevalidate(ttl=ttl, reason=reason, stale_if_error_ok=stale_ok, only_if_cached=only):
                 return await self._revalidated(
                     ask,
                     kept,
-                    CacheStatus(hit=True, ttl=int(ttl), detail="stale-if-error"),
+                    CacheStatus(hit=True, ttl=math.floor(ttl), detail="stale-if-error"),
                     reason,
                     stale_ok=stale_ok,
                     only=only,
@@ -228,7 +232,7 @@ class Pages:
         headers["Vary"] = "Accept, Accept-Encoding"
         headers["Date"] = format_http_date(time.time())
         headers["Age"] = str(max(0, int(time.time() - stored.response_time)))
-        if cache.hit and (cache.ttl or 0) < 0 and cache.detail != Reason.STALE_WHILE_REVALIDATE:
+        if cache.hit and cache.detail not in {"", Reason.STALE_WHILE_REVALIDATE}:
             headers["Cache-Control"] = "no-store"  # clients are not to keep staleness
             headers.pop("Expires", None)
         if not_modified(request.headers, headers["ETag"], stored.headers.get("Last-Modified")):
@@ -250,7 +254,8 @@ def _failed(what: str, error: PageError) -> Reply:
     """401 and 403 where that is what all upstreams say; else 504 if none answered in time, or 502. Never a 404."""
     text = "\n".join([f"{what} cannot be had from any upstream:", *(f"  {e}" for e in error.errors)])
     if error.status in {401, 403, 451}:
-        return Reply.text(error.status, text, cache=CacheStatus(fwd="miss", fwd_status=error.status))
+        cache = CacheStatus(fwd="miss", fwd_status=error.status)
+        return Reply.text(error.status, text, cache=cache, challenge=error.errors[0].challenge)
     failures = {e.failure for e in error.errors}
     return Reply.text(
         504 if failures == {Failure.TIMEOUT} else 502, text, cache=CacheStatus(fwd="miss", detail="upstreams-failed")

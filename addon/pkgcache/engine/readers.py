@@ -21,10 +21,14 @@ class Source(Protocol):
     def fileno(self) -> int:
         """The file's descriptor; the source keeps it open as long as it has readers."""
 
-    async def reach(self, offset: int, generation: int) -> tuple[int, int]:
-        """Wait until there is something to read past `offset`: (end of what may be read, generation).
+    @property
+    def generation(self) -> int:
+        """Which bytes these are: another number once they turned out wrong and were thrown away."""
 
-        Raises CutShortError if there will be nothing, or if the bytes that this reader has of `generation` were wrong.
+    async def reach(self, offset: int, generation: int) -> int:
+        """Wait until there is something to read past `offset`: the end of what may be read now.
+
+        Raises CutShortError if there will be nothing, or if these are not the bytes of `generation` any more.
         """
 
     def detach(self) -> None:
@@ -34,6 +38,8 @@ class Source(Protocol):
 class StoredFile:
     """A whole file of the store; one reader, which owns it."""
 
+    generation = 0
+
     def __init__(self, file: IO[bytes], size: int) -> None:
         self._file = file
         self._size = size
@@ -42,11 +48,11 @@ class StoredFile:
         """See Source."""
         return self._file.fileno()
 
-    async def reach(self, offset: int, generation: int) -> tuple[int, int]:
-        """See Source: all of it is there."""
-        if offset >= self._size:
+    async def reach(self, offset: int, generation: int) -> int:
+        """See Source: all of it is there, and stays."""
+        if offset >= self._size or generation != self.generation:
             raise CutShortError("read past the end of a stored file")
-        return self._size, generation
+        return self._size
 
     def detach(self) -> None:
         """See Source."""
@@ -59,9 +65,8 @@ class Reader:
     def __init__(self, source: Source, start: int, stop: int | None) -> None:
         self._source: Source | None = source
         self._at = start
-        self._start = start
         self._stop = stop
-        self._generation = 0
+        self._generation = source.generation
 
     async def read(self) -> Chunk:
         """See messages.Body."""
@@ -69,10 +74,9 @@ class Reader:
             raise CutShortError("closed")
         if self._at == self._stop:
             return b""
-        end, generation = await self._source.reach(self._at, self._generation if self._at > self._start else -1)
+        end = await self._source.reach(self._at, self._generation)
         if self._source is None:
             raise CutShortError("closed while it waited")
-        self._generation = generation
         if end == self._at:
             return b""  # the end of a file whose length was not known before
         want = min(CHUNK, (end if self._stop is None else min(end, self._stop)) - self._at)
@@ -95,6 +99,7 @@ class SharedSource:
     def __init__(self, source: Source, readers: int) -> None:
         self._source = source
         self._readers = readers
+        self.generation = source.generation
         self.fileno = source.fileno
         self.reach = source.reach
 

@@ -191,24 +191,33 @@ class Store:
 
     def _get(self, key: str) -> Entry | None:
         assert self._cache is not None
+        missing = object()
         try:
-            value, tag = self._cache.get(key, read=True, tag=True)
-            notes = json.loads(tag) if value is not None else {}
-        except (ValueError, TypeError) as error:
+            value, tag = self._cache.get(key, default=missing, read=True, tag=True)
+            if value is missing:
+                self._heal(key)
+                return None
+            notes = _read_notes(tag)
+            size = len(value) if isinstance(value, bytes) else os.fstat(value.fileno()).st_size
+            if size != notes["size"]:
+                raise ValueError(f"it has {size} bytes and should have {notes['size']}")
+        except (ValueError, TypeError, KeyError) as error:
             self._cache.delete(key)
             logger.warning("%s: a damaged entry (%s); dropped", key, error)
             return None
-        if value is None:
-            return None
         if isinstance(value, bytes):
-            return Entry(notes=notes, value=value, file=None, size=len(value))
-        size = os.fstat(value.fileno()).st_size
-        if size != notes.get("size", size):
-            value.close()
-            self._cache.delete(key)
-            logger.warning("%s: the stored file has %d bytes and should have %d; dropped", key, size, notes["size"])
-            return None
+            return Entry(notes=notes, value=value, file=None, size=size)
         return Entry(notes=notes, value=b"", file=value, size=size)
+
+    def _heal(self, key: str) -> None:
+        """Drop a row whose file is gone."""
+        assert self._cache is not None
+        rows = self._cache._sql("SELECT rowid, filename FROM Cache WHERE key = ? AND raw = 1", (key,)).fetchall()  # noqa: SLF001
+        for rowid, filename in rows:
+            if filename is not None and not (self.directory / "entries" / filename).exists():
+                logger.warning("%s: its file is gone; dropped", key)
+                with self._transaction() as cache:
+                    cache._sql("DELETE FROM Cache WHERE rowid = ? AND filename = ?", (rowid, filename))  # noqa: SLF001
 
     async def notes(self, key: str) -> Notes | None:
         """As `get`, the notes alone: nothing is opened for them."""
@@ -221,7 +230,7 @@ class Store:
         assert self._cache is not None
         rows = self._cache._sql("SELECT tag FROM Cache WHERE key = ? AND raw = 1", (key,)).fetchall()  # noqa: SLF001
         try:
-            return json.loads(rows[0][0]) if rows else None
+            return _read_notes(rows[0][0]) if rows else None
         except (ValueError, TypeError):
             return None  # `get` heals it
 
@@ -326,16 +335,10 @@ class Store:
         self._flush()
         freed = dropped = 0
         while freed < excess:
-            with self._transaction() as cache:
-                rows = cache._sql(  # noqa: SLF001
-                    "SELECT key, size + coalesce(length(value), 0) FROM Cache ORDER BY access_time LIMIT 32",
-                ).fetchall()
-                for key, size in rows:
-                    if freed < excess:
-                        cache.delete(key)
-                        freed, dropped = freed + size, dropped + 1
+            rows = self._drop_rows("ORDER BY access_time LIMIT 32", (), excess - freed)
             if not rows:
                 break
+            freed, dropped = freed + sum(rows), dropped + len(rows)
         logger.info("evicted %d entries, %d bytes, least recently used first", dropped, freed)
 
     async def drop_inactive(self) -> None:
@@ -345,13 +348,25 @@ class Store:
 
     def _drop_inactive(self) -> None:
         self._flush()
+        self._drop_rows("WHERE access_time < ?", (time.time() - self._inactive,), None)
+
+    def _drop_rows(self, which: str, values: tuple[float, ...], excess: int | None) -> list[int]:
+        """Drop rows in order until `excess` bytes are gone (None: all of them): their sizes.
+
+        Files go before the rows are gone: a kill in between leaves rows that heal themselves, and no file that nobody knows.
+        """
+        dropped: list[tuple[int, str | None]] = []
         with self._transaction() as cache:
-            rows = cache._sql(  # noqa: SLF001
-                "SELECT key FROM Cache WHERE access_time < ?",
-                (time.time() - self._inactive,),
-            ).fetchall()
-            for (key,) in rows:
-                cache.delete(key)
+            select = f"SELECT rowid, size + coalesce(length(value), 0) + 512, filename FROM Cache {which}"  # noqa: S608
+            for rowid, size, filename in cache._sql(select, values).fetchall():  # noqa: SLF001
+                if excess is not None and sum(size for size, _ in dropped) >= excess:
+                    break
+                cache._sql("DELETE FROM Cache WHERE rowid = ?", (rowid,))  # noqa: SLF001
+                dropped.append((size, filename))
+            for _, filename in dropped:
+                if filename is not None:
+                    cache.disk.remove(filename)
+        return [size for size, _ in dropped]
 
     # Access times
 
@@ -393,7 +408,7 @@ class Store:
 
     def _undo(self, journal: Path) -> None:
         assert self._cache is not None
-        with contextlib.suppress(ValueError, KeyError):
+        with contextlib.suppress(ValueError, KeyError, TypeError):
             intent = json.loads(journal.read_text())
             rows = self._cache._sql("SELECT filename FROM Cache WHERE key = ? AND raw = 1", (intent["key"],)).fetchall()  # noqa: SLF001
             if (intent["filename"],) not in rows:
@@ -428,6 +443,14 @@ class Store:
             return None
         self._health.good("store")
         return result
+
+
+def _read_notes(tag: Any) -> Notes:
+    """An entry's notes. Raises ValueError or TypeError for anything but a JSON object."""
+    notes = json.loads(tag)
+    if not isinstance(notes, dict):
+        raise TypeError("its notes are no object")
+    return notes
 
 
 def file_stem(key: str) -> str:

@@ -62,11 +62,12 @@ class Failure(enum.StrEnum):
 class UpstreamError(Exception):
     """One upstream's failure: a reason value, and one line naming it for people."""
 
-    def __init__(self, failure: Failure, url: Url | str, detail: str, *, status: int = 0) -> None:
+    def __init__(self, failure: Failure, url: Url | str, detail: str, *, status: int = 0, challenge: str = "") -> None:
         self.failure = failure
         self.url = str(url)
         self.detail = detail
         self.status = status
+        self.challenge = challenge
         super().__init__(f"{self.url}: {detail}")
 
 
@@ -91,6 +92,17 @@ class Answer:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             self._failed()
             raise _failure(self.url, error) from error
+
+    def refused(self) -> UpstreamError:
+        """The failure that this answer's status is; a 401's challenge goes with it."""
+        challenge = self.headers.get("WWW-Authenticate", "")
+        if self.status in {404, 410}:
+            return UpstreamError(
+                Failure.NOT_FOUND, self.url, f"it does not have it ({self.status})", status=self.status
+            )
+        return UpstreamError(
+            Failure.STATUS, self.url, f"it answered {self.status}", status=self.status, challenge=challenge
+        )
 
     async def body(self, limit: int) -> bytes:
         """The whole body, of at most `limit` bytes. Raises UpstreamError."""
@@ -152,29 +164,34 @@ class UpstreamClient:
         self, method: str, url: Url, headers: Mapping[str, str], authorization: str = ""
     ) -> AsyncIterator[Answer]:
         """One request, redirects followed; `authorization` goes to `url`'s own origin only. Raises UpstreamError."""
-        origin = url.origin
-        self._record(origin, lambda breaker, now: breaker.probing(now))
+        asked = url
+        self._record(asked.origin, lambda breaker, now: breaker.probing(now))
         for _ in range(MAX_REDIRECTS + 1):
             sent = {"User-Agent": "pypi-cache", "Via": self._via, **headers}
-            if authorization and url.origin == origin:
+            if authorization and url.origin == asked.origin:
                 sent["Authorization"] = authorization
-            async with self._open(method, url, sent) as response:
+            async with self._open(method, url, sent, asked) as response:
                 if response.status in _REDIRECTS and (location := response.headers.get("Location")):
                     url = _redirected(url, location)
                     continue
                 if response.status >= 500:
-                    self._failed(origin)
+                    self._failed(asked.origin)
                 else:
-                    self._breakers.pop(origin, None)
-                yield Answer(url, response.status, response.headers, response.content, lambda: self._failed(origin))
+                    self._breakers.pop(asked.origin, None)
+                yield Answer(
+                    url, response.status, response.headers, response.content, lambda: self._failed(asked.origin)
+                )
                 return
-        raise UpstreamError(Failure.REDIRECTS, url, f"more than {MAX_REDIRECTS} redirects")
+        raise UpstreamError(Failure.REDIRECTS, asked, f"more than {MAX_REDIRECTS} redirects, the last to {url}")
 
     @asynccontextmanager
-    async def _open(self, method: str, url: Url, headers: Mapping[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _open(
+        self, method: str, url: Url, headers: Mapping[str, str], asked: Url
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """One hop; its failures name what was asked, and where that has led."""
         assert self._session is not None
-        self._check_literal(url)
         try:
+            self._check_literal(url)
             response = await self._session.request(
                 method,
                 yarl.URL(str(url), encoded=True),
@@ -183,8 +200,11 @@ class UpstreamClient:
                 proxy=self._proxy_for(url),
             )
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            self._failed(url.origin)
-            raise _failure(url, error) from error
+            self._failed(asked.origin)
+            failure = _failure(asked, error)
+            if url != asked:
+                failure = UpstreamError(failure.failure, asked, f"it redirects to {url}: {failure.detail}")
+            raise failure from error
         try:
             yield response
         finally:
@@ -207,9 +227,7 @@ class UpstreamClient:
         except ValueError:
             return  # a name: the resolver looks at what it resolves to
         if not address.is_global and not self._operators((url.host, url.port)):
-            raise UpstreamError(
-                Failure.REFUSED_ADDRESS, url, "a private address, and no index of the operator's is there"
-            )
+            raise RefusedAddressError(f"{url.host} is a private address, and no index of the operator's is there")
 
     def _proxy_for(self, url: Url) -> str | None:
         if self.parent is None or proxy_bypass_environment(url.authority, _no_proxy()):

@@ -51,12 +51,8 @@ async def _fetch(client: UpstreamClient, url: Url, authorization: str, span: str
     """One span's bytes, and the length of the whole; an upstream without ranges gives the whole."""
     headers = {"Accept": "*/*", "Accept-Encoding": "identity", "Range": span}
     async with client.ask("GET", url, headers, authorization) as answer:
-        if answer.status in {404, 410}:
-            raise UpstreamError(
-                Failure.NOT_FOUND, url, f"it does not have the wheel ({answer.status})", status=answer.status
-            )
         if answer.status not in {200, 206}:
-            raise UpstreamError(Failure.STATUS, url, f"it answered {answer.status}", status=answer.status)
+            raise answer.refused()
         found = parse_content_range(answer.headers.get("Content-Range")) if answer.status == 206 else None
         if found is None or found.total is None:
             raise UpstreamError(Failure.WRONG_SPAN, url, "it does not answer ranges")

@@ -266,17 +266,14 @@ def _objection(
         return Reply.text(405, f"{request.method}: this address answers GET and HEAD")
     if not ends:
         return Reply.text(400, f"a {request.method} with a body makes no sense here")
-    if not own and mode is HTTPMode.transparent and not _host_agrees(request, address, scheme):
-        host, port = address
-        return Reply.text(421, f"the Host header says {request.host_header!r}, and the connection is to {host}:{port}")
+    if own or mode is not HTTPMode.transparent or not request.host_header:
+        return None
+    # RFC 9110 §7.2, §7.4: the CONNECT's target is the key, and Host must not say otherwise.
+    named = _named_by(request, scheme)
+    if named is None:
+        return Reply.text(400, f"the Host header is no host: {request.host_header!r}")
+    if named != address:
+        return Reply.text(
+            421, f"the Host header says {request.host_header!r}, and the connection is to {address[0]}:{address[1]}"
+        )
     return None
-
-
-def _host_agrees(request: http.Request, address: Address, scheme: str) -> bool:
-    """Whether Host names the connection's own target (RFC 9110 §7.2); a missing one names nothing else."""
-    if not request.host_header:
-        return True
-    try:
-        return parse_authority(request.host_header, 443 if scheme == "https" else 80) == address
-    except ValueError:
-        return False

@@ -125,6 +125,10 @@ class LaneStream(HttpStream):
             self.exchange = verdict
             self.client_state = self.state_lane_request
         else:
+            if self.mode is HTTPMode.transparent and self.context.client.tls_established:
+                self.context.server.tls = (
+                    True  # `_with_lane` opened TLS towards the client alone; the origin speaks it too
+                )
             yield from super().state_wait_for_request_headers(event)
 
     @expect(RequestData, RequestEndOfMessage)

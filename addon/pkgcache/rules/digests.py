@@ -123,7 +123,7 @@ def parse_release_path(path: str) -> ReleasePath | None:
         return None
     if _UNSAFE.search(name):
         return None
-    filename, suffix = _split_companion(name)
+    filename, suffix = split_filename(name)
     return ReleasePath(Digest("blake2b", (match[1] + match[2] + match[3]).lower()), filename, suffix)
 
 
@@ -133,7 +133,17 @@ def _read(name: str, value: str) -> tuple[str, str] | None:
     return (name, value) if len(value) == _LENGTHS.get(name) and _HEX.fullmatch(value) else None
 
 
-def _split_companion(name: str) -> tuple[str, str]:
+def is_distribution(name: str) -> bool:
+    """Whether a file name is a wheel's, an sdist's or an egg's, or what came before them, by its ending."""
+    return _FILE_ITSELF.fullmatch(name) is not None
+
+
+def split_filename(name: str) -> tuple[str, str]:
+    """A distribution's file name and what stands behind it: '' for itself, '.metadata' (PEP 658), '.asc' and the like.
+
+    >>> split_filename("six-1.0-py3-none-any.whl.metadata")
+    ('six-1.0-py3-none-any.whl', '.metadata')
+    """
     if _FILE_ITSELF.fullmatch(name) or (match := _COMPANION.fullmatch(name)) is None:
         return name, ""
     return (match[1], match[2]) if match[1] else (match[3], match[4])

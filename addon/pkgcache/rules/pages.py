@@ -18,6 +18,7 @@ from html.entities import html5
 from typing import Any, Final, Literal
 from urllib.parse import unquote
 
+from pkgcache.rules.digests import is_distribution
 from pkgcache.rules.links import PageContext, Target, needs_edit, resolve_link
 from pkgcache.rules.urls import Url, parse_url, resolve_reference
 
@@ -43,6 +44,8 @@ _RAW_TEXT: Final = frozenset(
 )
 _CHARACTER_REFERENCE: Final = re.compile(r"&(?:#[0-9]+|#[xX][0-9a-fA-F]+|[a-zA-Z][a-zA-Z0-9]*)[;=]?")
 
+# What says that a page without files is a project page: PEP 629's version, or the heading that indexes give it.
+_MARK: Final = re.compile(r"pypi:repository-version|<h1>[^<]*\blinks\b", re.IGNORECASE)
 _BLANKS: Final = " \t\n\r"
 _DECODER: Final = json.JSONDecoder()
 
@@ -134,6 +137,16 @@ def read_json(body: bytes) -> Page:
         if isinstance(file, dict) and isinstance(file.get("url"), str) and file["url"]
     ]
     return Page(text=text, encoding="utf-8", links=tuple(links))
+
+
+def check_html(body: bytes) -> None:
+    """Tell a project page from what a captive portal, a log-in form or a lost server answers with 200. Raises BrokenPage.
+
+    A project page links to a release file, or says by its version or its heading what it is (PEP 503, PEP 629).
+    """
+    page = read_html(body)
+    if not any(is_distribution(link.filename) for link in page.links) and not _MARK.search(page.text):
+        raise BrokenPage("HTML with no release file's link, and nothing that says it is a project page")
 
 
 def edit(page: Page, changes: Sequence[tuple[int, int, str]]) -> bytes:

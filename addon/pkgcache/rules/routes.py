@@ -15,18 +15,12 @@ from urllib.parse import quote, unquote
 
 from packaging.utils import NormalizedName, canonicalize_name
 
-from pkgcache.rules.digests import ReleasePath, parse_release_path
+from pkgcache.rules.digests import ReleasePath, is_distribution, parse_release_path, split_filename
 from pkgcache.rules.indexes import Index
 from pkgcache.rules.urls import Url, normalise_path, parse_url
 
 type Address = tuple[str, int]
 
-# What an index links to: wheels, sdists and eggs (PEP 427, 625 and what came before), and what may stand beside one:
-# core metadata (PEP 658), a signature, provenance (PEP 740).
-_RELEASE_FILE = re.compile(
-    r"(?P<file>[^/]+\.(?:whl|egg|zip|tar\.(?:gz|bz2|xz|Z)|tgz|tbz|exe|msi|rpm|deb|dmg))(?P<suffix>\.metadata|\.asc|\.sig|\.provenance)?",
-    re.IGNORECASE,
-)
 _PROJECT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
@@ -189,15 +183,15 @@ class Router:
 
     def _linked_file(self, index: Index, url: Url) -> Route:
         """A file known by a link: its URL is its identity, and its digest is what the index's page says."""
-        match = _RELEASE_FILE.fullmatch(unquote(url.path.rpartition("/")[2]))
-        if not match:
+        filename, suffix = split_filename(unquote(url.path.rpartition("/")[2]))
+        if not is_distribution(filename):
             return Elsewhere("no release file by its name")
         authorization = next((u.authorization for u in index.upstreams if u.simple.origin == url.origin), "")
         return ReleaseFile(
             index=index,
             identity=url,
-            filename=match["file"],
-            suffix=match["suffix"] or "",
+            filename=filename,
+            suffix=suffix,
             release=None,
             sources=((url, authorization),),
         )
