@@ -164,14 +164,6 @@ def test_good_ones(make_proxy: MakeProxy, upstream: Upstream, by: str, options: 
         assert b"proxy.example:8080" in proxy.get("/env.sh").body
 
 
-def test_set_wins_over_config_yaml(make_proxy: MakeProxy, upstream: Upstream) -> None:
-    proxy = make_proxy(upstream, start=False, options={"pypi_cache_offline": "true"})
-    configured(proxy, "pypi_cache_offline: false\n")
-    proxy.start()
-    assert fetch(proxy.port, page_url("alpha"), ca=proxy.ca).status == 504
-    assert upstream.count() == 0
-
-
 def test_a_flag_without_a_value_is_true(make_proxy: MakeProxy, upstream: Upstream) -> None:
     """`--set pypi_cache_offline`, as mitmproxy has it for its own flags."""
     proxy = make_proxy(upstream, args=["--set", "pypi_cache_offline"])
