@@ -147,7 +147,7 @@ class Option:
 
 OPTIONS: tuple[Option, ...] = (
     Option("dir", str, "", "The store's folder; empty: the user's cache folder.", parse_directory),
-    Option("max_size", str, "10g", "Bytes of files kept (k m g t).", parse_size),
+    Option("max_size", str, "10g", "Bytes of files kept (k m g t); least recently used go first.", parse_size),
     Option("inactive", str, "0", "Drop what nobody asked for in this long (30d); 0: never.", parse_duration),
     Option("min_free", str, "1g", "Free disk space to leave (k m g t).", parse_size),
     Option(
@@ -158,9 +158,21 @@ OPTIONS: tuple[Option, ...] = (
         "that clients use (and the upstream, if alone), the rest its mirrors.",
         parse_index,
     ),
-    Option("file_hosts", Sequence[str], (), "Further file hosts to open: HOST or HOST:PORT.", parse_hosts),
+    Option(
+        "file_hosts",
+        Sequence[str],
+        (),
+        "Further file hosts to open: HOST or HOST:PORT. Hosts that an index's pages link to are learned by themselves.",
+        parse_hosts,
+    ),
     Option("public_url", str, "", "The proxy's own address as agents know it: http://HOST:PORT.", parse_public_url),
-    Option("index_ttl", str, "", "Overrides the upstream's lifetime of index pages (10m).", parse_optional_duration),
+    Option(
+        "index_ttl",
+        str,
+        "",
+        "Overrides the upstream's lifetime of index pages (10m). Without either: 10 minutes.",
+        parse_optional_duration,
+    ),
     Option(
         "stale_while_revalidate",
         str,
@@ -188,7 +200,7 @@ OPTIONS: tuple[Option, ...] = (
         "other_hosts",
         str,
         "tunnel",
-        "CONNECT to hosts that are no package hosts: tunnel (never decrypted), intercept (mitmproxy's own way) or deny.",
+        "Hosts that are no package hosts: tunnel (never decrypted), intercept (mitmproxy's own way) or deny.",
         one_of("tunnel", "intercept", "deny"),
     ),
     Option(
