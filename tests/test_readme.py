@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from pkgcache.settings import OPTIONS, Option
 
 README = Path(__file__).parent.parent / "README.md"

@@ -422,11 +422,13 @@ def test_what_the_parent_refuses_ends(make_proxy: MakeProxy, upstream: Upstream)
     with ParentProxy(refuses=frozenset({"elsewhere.example:443"})) as parent:
         proxy = make_proxy(upstream, env={"HTTPS_PROXY": f"http://127.0.0.1:{parent.port}"})
         parent.clear()
-        with pytest.raises((OSError, ConnectionError)) as caught:
-            answer = fetch(proxy.port, "https://elsewhere.example/", timeout=5)
-            assert answer.status in {403, 502}
-            raise ConnectionRefusedError
-        assert not isinstance(caught.value, TimeoutError)
+        try:
+            status = fetch(proxy.port, "https://elsewhere.example/", timeout=5).status
+        except TimeoutError:
+            pytest.fail("the client waits for a tunnel that will never be there")
+        except OSError:
+            status = 0  # the end of the connection
+        assert status in {0, 403, 502}
         assert parent.targets == ["elsewhere.example:443"]
 
 

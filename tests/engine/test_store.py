@@ -67,6 +67,11 @@ def files(folder: Path) -> list[Path]:
     return [path for path in (folder / "entries").rglob("*") if path.is_file() and not path.name.startswith("cache.db")]
 
 
+def everything(folder: Path) -> dict[Path, bytes]:
+    """All files of a folder with their bytes."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def value_file(folder: Path) -> Path:
     (path,) = files(folder)
     return path
@@ -417,10 +422,10 @@ def test_a_damaged_database_is_set_aside(tmp_path: Path, damage: Callable[[Path]
             assert await adopt(store, "k", b"again" * MB)
             assert await content(store, "k") == b"again" * MB
             assert not health.trouble
-        (aside,) = tmp_path.glob("entries.damaged-*")
-        assert (aside / "cache.db").exists()
 
     told(story)
+    (aside,) = tmp_path.glob("entries.damaged-*")
+    assert (aside / "cache.db").exists()
 
 
 def test_damage_while_it_runs_is_no_answers_trouble(tmp_path: Path) -> None:
@@ -435,7 +440,7 @@ def test_damage_while_it_runs_is_no_answers_trouble(tmp_path: Path) -> None:
                 if path.exists():
                     path.write_bytes(b"\xaa" * path.stat().st_size)
             for _ in range(3):
-                assert await store.get("k") in (None,) or await content(store, "k") == b"v"
+                assert await content(store, "k") in {None, b"v"}
                 await store.put("other", b"v", {})
 
     told(story)
@@ -504,13 +509,13 @@ def test_another_format_is_refused(tmp_path: Path, mark: str) -> None:
         async with opened(tmp_path) as store:
             await store.put("k", b"v", {})
         (tmp_path / "format").write_text(mark)
-        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        before = everything(tmp_path)
         with pytest.raises(StoreFormatError) as caught:
             async with opened(tmp_path):
                 pass
         assert str(tmp_path) in str(caught.value)
         assert "\n" not in str(caught.value)
-        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+        assert everything(tmp_path) == before
 
     told(story)
 
@@ -676,7 +681,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("instant", range(1, 13))
+@pytest.mark.parametrize("instant", range(1, 11))
 def test_a_kill_at_any_instant_of_a_commit(tmp_path: Path, instant: int) -> None:
     """A process is killed at its n-th opening, renaming or removing of a file in a commit: a whole entry, or the old one."""
 

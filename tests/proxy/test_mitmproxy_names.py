@@ -43,7 +43,7 @@ def imported_names() -> list[tuple[str, str, str]]:
     return found
 
 
-@pytest.mark.parametrize(("file", "module", "name"), imported_names(), ids=lambda text: str(text))
+@pytest.mark.parametrize(("file", "module", "name"), imported_names(), ids=str)
 def test_what_is_imported_is_there(file: str, module: str, name: str) -> None:
     place = importlib.import_module(module)
     if not hasattr(place, name):

@@ -6,6 +6,7 @@ else its URL, and then it is revalidated like a page. Core metadata (PEP 658/714
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 import time
@@ -16,7 +17,7 @@ from urllib.parse import quote
 from multidict import CIMultiDict
 
 from pkgcache.engine.fill import Fill, FillError, Head, Wanted, check_answer
-from pkgcache.engine.messages import Reply, Request
+from pkgcache.engine.messages import CLIENT_SECONDS, Reply, Request, ask_again
 from pkgcache.engine.metrics import Metrics
 from pkgcache.engine.passage import Passage
 from pkgcache.engine.readers import StoredFile
@@ -126,7 +127,7 @@ class Files:
     async def answer(self, request: Request, route: ReleaseFile) -> Reply:
         """The reply to a GET or HEAD for a release file."""
         file = await self._identify(route)
-        if (fill := self.fills.get(file.key)) is None:
+        if (fill := self._fill_of(file)) is None:
             entry = await self._store.get(file.key)
             if entry is not None and (file.digest is not None or await self._still_good(request, file, entry)):
                 return self._from_store(request, file, entry)
@@ -138,7 +139,7 @@ class Files:
                 return Reply.text(
                     504, f"{route.filename} is not in the store, and the proxy is offline (pypi_cache_offline)."
                 )
-            fill = self.fills.get(file.key)
+            fill = self._fill_of(file)
         if fill is None and request.method == "HEAD":
             return await self._head_upstream(file)
         if fill is None and not _wants_fill(request, file.size):
@@ -216,6 +217,19 @@ class Files:
 
     # From a fill
 
+    def _fill_of(self, file: Identified) -> Fill | None:
+        fill = self.fills.get(file.key)
+        return None if fill is None or fill.failing else fill
+
+    async def _find(self, file: Identified, since: float) -> Entry | None:
+        """What another process has committed meanwhile; without a digest an older entry is the one that is to be replaced."""
+        entry = await self._store.find(file.key)
+        if entry is not None and file.digest is None and entry.notes["response_time"] < since:
+            if entry.file is not None:
+                entry.file.close()
+            return None
+        return entry
+
     def _start_fill(self, file: Identified) -> Fill:
         wanted = file.wanted
         if file.digest and file.route.suffix == ".metadata" and file.route.filename.endswith(".whl"):
@@ -233,7 +247,7 @@ class Files:
 
         async def work() -> None:
             try:
-                await fill.run(lambda: self._store.find(file.key), lambda done: self._commit(file, done, started))
+                await fill.run(lambda: self._find(file, started), lambda done: self._commit(file, done, started))
             finally:
                 self._forget(file.key, fill)
 
@@ -273,26 +287,31 @@ class Files:
             self._metrics.stored(fill.written)
         return kept
 
-    async def _from_fill(self, request: Request, file: Identified, fill: Fill, *, joined: bool) -> Reply:
+    async def _from_fill(
+        self, request: Request, file: Identified, fill: Fill, *, joined: bool, however_far: bool = False
+    ) -> Reply:
+        """The reply out of a growing file; a range that it has yet to come near to is passed through, unless it must be waited for."""
         fill.attach()
         try:
-            head = await fill.wait_announced()
-            total = head.total
-            requested = requested_ranges(request, _fill_tags(file, fill), head.headers.get("Last-Modified"))
-            if (
-                total is not None
-                and requested is not None
-                and request.method == "GET"
-                and not _near(satisfy(requested, total), fill)
-            ):
-                fill.detach()
-                return await self._passed_through(request, file)
-        except FillError as error:
+            async with asyncio.timeout(CLIENT_SECONDS):
+                head = await fill.wait_announced()
+        except BaseException as error:
             fill.detach()
-            return self._failed(file, error)
-        except BaseException:
-            fill.detach()
+            if isinstance(error, FillError):
+                return self._failed(file, error)
+            if isinstance(error, TimeoutError):
+                return ask_again(file.route.filename)
             raise
+        total = head.total
+        requested = requested_ranges(request, _fill_tags(file, fill), head.headers.get("Last-Modified"))
+        if (
+            not however_far
+            and total is not None
+            and requested is not None
+            and not _near(satisfy(requested, total), fill)
+        ):
+            fill.detach()
+            return await self._passed_through(request, file)
         tags = _fill_tags(file, fill)
         found = Found(
             total=total,
@@ -335,7 +354,7 @@ class Files:
         errors: list[UpstreamError] = []
         for url, authorization in self._client.in_order(file.route.sources):
             sent = {"Accept": "*/*", "Accept-Encoding": "identity", "Range": request.headers["Range"]}
-            passage = Passage(self._client.ask("GET", url, sent, authorization))
+            passage = Passage(self._client.ask("GET", url, sent, authorization, alone=len(file.route.sources) == 1))
             try:
                 answer = await passage.open()
                 if answer.status == 416:
@@ -351,8 +370,9 @@ class Files:
                 continue
             if answer.status == 200:  # it does not do ranges: then the whole file is worth storing
                 await passage.aclose()
+                fill = self._fill_of(file)
                 return await self._from_fill(
-                    request, file, self.fills.get(file.key) or self._start_fill(file), joined=False
+                    request, file, fill or self._start_fill(file), joined=fill is not None, however_far=True
                 )
             headers = _file_headers(file, Head(total=None, headers=CIMultiDict(answer.headers), source=answer.url))
             for name in ("Content-Range", "Content-Length", "Content-Type"):

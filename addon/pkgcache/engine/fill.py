@@ -50,7 +50,7 @@ class Wanted:
     size: int | None
     sources: Sequence[tuple[Url, str]]
     otherwise: Callable[[], Awaitable[bytes]] | None = None
-    """Another way to its bytes, where every source says that it does not have it; may raise UpstreamError."""
+    """Another way to its bytes, where no source gives it and one says that it does not have it; may raise UpstreamError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +105,7 @@ class Fill:
         self._hasher: Hasher = self._new_hasher()
         self._validator = ""
         self._validator_of: Url | None = None
+        self._givers: set[Url | None] = set()  # whose bytes these are; None: a dead owner's
 
     # For readers
 
@@ -120,6 +121,11 @@ class Fill:
             return self.written
         total = self.total
         return max(0, self.written - HOLD_BACK if total is None else min(self.written, total - HOLD_BACK))
+
+    @property
+    def failing(self) -> bool:
+        """It has failed or is being stopped: no use for anyone who comes now."""
+        return self.error is not None or (self.task is not None and self.task.cancelling() > 0)
 
     async def wait_announced(self) -> Head:
         """What the upstream says of the file, once clients may be told. Raises FillError where no upstream has it.
@@ -142,11 +148,15 @@ class Fill:
             return
         if self._forgotten:
             self.file.close()
-        elif self.task and not self._verified and (self.total or self.written) > self._finish_abandoned:
-            logger.info(
-                "%s: all its clients have left; stopped (pypi_cache_finish_abandoned)", self.wanted.sources[0][0]
-            )
-            self.task.cancel()
+        else:
+            self._stop_if_abandoned()
+
+    def _stop_if_abandoned(self) -> None:
+        size = self.written if self.total is None else self.total
+        if self._readers or self.task is None or self._verified or self.failing or size <= self._finish_abandoned:
+            return
+        logger.info("%s: all its clients have left; stopped (pypi_cache_finish_abandoned)", self.wanted.sources[0][0])
+        self.task.cancel()
 
     def fileno(self) -> int:
         """See readers.Source."""
@@ -201,6 +211,7 @@ class Fill:
             self._break(FillError([UpstreamError(Failure.BROKEN, str(self.file.path), "the download was stopped")]))
             self.file.release()  # a follower may go on; `clean_up` comes later
             self._stopped = True
+            await asyncio.sleep(3 * FOLLOW_SECONDS)  # at the service's end it would come before any follower has looked
             raise
         finally:
             self.file.remove()  # the store has renamed it, or nobody may have it
@@ -300,10 +311,14 @@ class Fill:
         if word is not None and word.state != "growing":
             self.file.release()
             return False
-        if not self.file.in_place:
-            raise FillError(
-                [UpstreamError(Failure.BROKEN, str(self.file.path), "the process that fetched it went away")]
-            )
+        if not self.file.in_place:  # who left it took it away: begin again, those that have some of it are cut
+            self.file.close()
+            self.file.open()
+            self.written = 0
+            self.generation += 1
+            self._unannounce()
+            self._progress()
+            return False
         logger.info(
             "%s: the process that fetched it is gone; going on with its %d bytes",
             self.wanted.sources[0][0],
@@ -340,6 +355,7 @@ class Fill:
             size, self.generation = 0, self.generation + 1
         self.written = size
         if size:
+            self._givers = {None}
             await self._threaded(lambda: self._rehash(size))
         await self._say()
         self._progress()
@@ -361,14 +377,15 @@ class Fill:
     async def _from_sources(self) -> None:
         """Each source in turn, and again after a pause where that may help; raises FillError when none is left."""
         errors: list[UpstreamError] = []
-        bad: set[Url] = set()
+        bad: dict[Url | None, Failure] = {}
         for pause in PAUSES:
             if pause and not self.written:
                 break
             await asyncio.sleep(pause)
             if await self._round(errors, bad):
                 return
-        if not (self.wanted.otherwise and {error.failure for error in errors} == {Failure.NOT_FOUND}):
+        lacking = any(error.failure is Failure.NOT_FOUND for error in errors)
+        if self.wanted.otherwise is None or not lacking or self.written:
             raise FillError(errors)
         try:
             await self._take_whole(await self.wanted.otherwise())
@@ -383,8 +400,12 @@ class Fill:
         await self._append(self.wanted.sources[0][0], content)
         self._check()
 
-    async def _round(self, errors: list[UpstreamError], bad: set[Url]) -> bool:
-        """One round over the sources that are not `bad`; true when the file is whole and right."""
+    async def _round(self, errors: list[UpstreamError], bad: dict[Url | None, Failure]) -> bool:
+        """One round over the sources that are not `bad`; true when the file is whole and right.
+
+        Where the bytes of several turn out wrong together, those that broke off are to blame first: the last is asked for all of it.
+        Who was refused for another length than that of the wrong bytes may be right.
+        """
         candidates = [source for source in self._client.in_order(self.wanted.sources) if source[0] not in bad]
         while candidates:
             url, authorization = candidates.pop(0)
@@ -392,11 +413,15 @@ class Fill:
             if error is None:
                 return True
             errors.append(error)
-            if error.failure not in _TRANSIENT or (error.failure is Failure.STATUS and error.status < 500):
-                bad.add(url)
             if error.failure is Failure.WRONG_DIGEST:
+                for lying in self._givers - {url} or {url}:
+                    bad[lying] = error.failure
+                for refused in [each for each, why in bad.items() if why is Failure.WRONG_LENGTH]:
+                    del bad[refused]
                 await self._start_over(error)
                 candidates = [source for source in self._client.in_order(self.wanted.sources) if source[0] not in bad]
+            elif error.failure not in _TRANSIENT or (error.failure is Failure.STATUS and error.status < 500):
+                bad[url] = error.failure
         return False
 
     async def _from_source(self, url: Url, authorization: str) -> UpstreamError | None:
@@ -446,6 +471,7 @@ class Fill:
         self.attempt = secrets.token_hex(4)
         self._hasher = self._new_hasher()
         self._validator = ""
+        self._givers = set()
         self._unannounce()
         await self._threaded(self.file.truncate)
         await self._say()
@@ -458,12 +484,13 @@ class Fill:
             headers["Range"] = f"bytes={self.written}-"
             if self._validator and self._validator_of == url:
                 headers["If-Range"] = self._validator
-        async with self._client.ask("GET", url, headers, authorization) as answer:
+        async with self._client.ask("GET", url, headers, authorization, alone=len(self.wanted.sources) == 1) as answer:
             skip = await self._judge(url, answer)
             while chunk := await answer.chunk():
                 if skip >= len(chunk):
                     skip -= len(chunk)
                 else:
+                    self._givers.add(url)
                     await self._append(answer.url, chunk[skip:] if skip else chunk)
                     skip = 0
 
@@ -501,6 +528,8 @@ class Fill:
         await self._threaded(lambda: self._write(chunk))
         self.written += len(chunk)
         self._progress()
+        if total is None:
+            self._stop_if_abandoned()
 
     def _write(self, chunk: bytes) -> None:
         self._hasher.update(chunk)

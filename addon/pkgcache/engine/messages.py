@@ -18,6 +18,9 @@ from pkgcache.rules.urls import Url
 CHUNK = 256 * 1024
 """Bytes handed to a client at a time: memory is bounded by this times the clients."""
 
+CLIENT_SECONDS = 12.0
+"""So long a client waits for the beginning of an answer (pip gives up after 15 s); then it is told to ask again, and joins in."""
+
 type Chunk = bytes | bytearray
 
 
@@ -72,6 +75,13 @@ class Reply:
         if challenge:
             headers["WWW-Authenticate"] = challenge
         return cls(status=status, headers=headers, body=body, cache=cache or CacheStatus(detail=detail))
+
+
+def ask_again(what: str) -> Reply:
+    """503 with Retry-After, which pip and uv heed: what is asked for is on its way, only not in time for this request."""
+    reply = Reply.text(503, f"{what} is still being fetched from a slow upstream; ask again", detail="slow-upstream")
+    reply.headers["Retry-After"] = "1"
+    return reply
 
 
 def strong_tag(body: bytes) -> str:

@@ -101,7 +101,9 @@ class PageFetcher:
         if kept is not None and conditional:
             headers |= validators(kept.stored.headers)
         before = time.time()
-        async with self._client.ask("GET", url, headers, upstream.authorization) as answer:
+        async with self._client.ask(
+            "GET", url, headers, upstream.authorization, alone=len(ask.index.upstreams) == 1
+        ) as answer:
             if (
                 answer.status == 304
                 and kept is not None

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from multidict import CIMultiDict
 
-from pkgcache.engine.messages import Reply, Request
+from pkgcache.engine.messages import CLIENT_SECONDS, Reply, Request, ask_again
 from pkgcache.engine.metrics import Metrics
 from pkgcache.engine.pagefetch import PageError, PageFetcher
 from pkgcache.engine.passage import Passage
@@ -47,6 +47,9 @@ from pkgcache.rules.media import (
 from pkgcache.rules.routes import ProjectPage, RootPage
 
 logger = logging.getLogger(__name__)
+
+STALE_SECONDS = 4.0
+"""A client waits so long for a page to be renewed before it gets the stale one; the refresh goes on."""
 
 _PASSED_ON = ("X-PyPI-Last-Serial", "Last-Modified", "Cache-Control", "Expires", "Link")
 
@@ -88,9 +91,12 @@ class Pages:
         notes = await self._store.notes(ask.key)
         kept = Kept(key=ask.key, notes=notes) if notes else None
         try:
-            kept, cache = await self._decided(request, ask, kept)
+            async with asyncio.timeout(CLIENT_SECONDS):
+                kept, cache = await self._decided(request, ask, kept)
         except PageError as error:
             return _failed(f"the page of {route.project} on index {route.index.name}", error)
+        except TimeoutError:
+            return ask_again(f"the page of {route.project}")
         return await self._served(request, ask, kept, cache)
 
     async def root(self, request: Request, route: RootPage) -> Reply:
@@ -179,8 +185,9 @@ class Pages:
             )
         collapsed = ask.key in self._refreshing
         try:
-            fetched = await self._refreshed(ask, kept)
-        except PageError:
+            async with asyncio.timeout(STALE_SECONDS if stale_ok else None):
+                fetched = await self._refreshed(ask, kept)
+        except (PageError, TimeoutError):
             if not stale_ok:
                 raise
             self._metrics.stale("page")

@@ -15,6 +15,7 @@ class Passage:
     def __init__(self, asking: AbstractAsyncContextManager[Answer]) -> None:
         self._asking = asking
         self._answer: Answer | None = None
+        self._reading: asyncio.Task[bytes] | None = None
         self._closing: asyncio.Task[None] | None = None
 
     async def open(self) -> Answer:
@@ -26,11 +27,16 @@ class Passage:
         """See messages.Body."""
         if self._answer is None:
             raise CutShortError("closed")
+        self._reading = asyncio.ensure_future(self._answer.chunk())
         try:
-            chunk = await self._answer.chunk()
+            chunk = await self._reading
         except UpstreamError as error:
             self.close()
             raise CutShortError(str(error)) from error
+        except asyncio.CancelledError:
+            if self._closing is None:
+                raise
+            raise CutShortError("closed while it waited") from None
         if not chunk:
             self.close()
         return chunk
@@ -44,4 +50,6 @@ class Passage:
     def close(self) -> None:
         """See messages.Body."""
         if self._answer is not None and self._closing is None:
+            if self._reading is not None:
+                self._reading.cancel()  # or the upstream would be blamed for a client that left
             self._closing = asyncio.ensure_future(self.aclose())

@@ -33,6 +33,9 @@ CONNECT_SECONDS = 5.0
 READ_SECONDS = 8.0
 """No byte for this long, and the upstream is left: below pip's time-out (15 s), so that its client sees only a pause."""
 
+LONE_SECONDS = 60.0
+"""So long an answer may take to begin where there is no other upstream to turn to (an index that renders its page anew)."""
+
 MAX_REDIRECTS = 8
 POOL = 64
 READ_BUFFER = 512 * 1024
@@ -88,7 +91,8 @@ class Answer:
     async def chunk(self) -> bytes:
         """The next bytes of the body as they came, empty at its end. Raises UpstreamError."""
         try:
-            return await self._content.readany()
+            async with asyncio.timeout(READ_SECONDS):
+                return await self._content.readany()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             self._failed()
             raise _failure(self.url, error) from error
@@ -139,7 +143,7 @@ class UpstreamClient:
             connector=connector,
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
             read_bufsize=READ_BUFFER,
             trust_env=False,
             skip_auto_headers=("Accept", "Accept-Encoding"),
@@ -161,16 +165,20 @@ class UpstreamClient:
 
     @asynccontextmanager
     async def ask(
-        self, method: str, url: Url, headers: Mapping[str, str], authorization: str = ""
+        self, method: str, url: Url, headers: Mapping[str, str], authorization: str = "", *, alone: bool = False
     ) -> AsyncIterator[Answer]:
-        """One request, redirects followed; `authorization` goes to `url`'s own origin only. Raises UpstreamError."""
+        """One request, redirects followed; `authorization` goes to `url`'s own origin only. Raises UpstreamError.
+
+        `alone`: there is no other upstream to turn to, so the answer may take long to begin.
+        """
+        patience = LONE_SECONDS if alone else READ_SECONDS
         asked = url
         self._record(asked.origin, lambda breaker, now: breaker.probing(now))
         for _ in range(MAX_REDIRECTS + 1):
             sent = {"User-Agent": "pypi-cache", "Via": self._via, **headers}
             if authorization and url.origin == asked.origin:
                 sent["Authorization"] = authorization
-            async with self._open(method, url, sent, asked) as response:
+            async with self._open(method, url, sent, asked, patience) as response:
                 if response.status in _REDIRECTS and (location := response.headers.get("Location")):
                     url = _redirected(url, location)
                     continue
@@ -186,19 +194,20 @@ class UpstreamClient:
 
     @asynccontextmanager
     async def _open(
-        self, method: str, url: Url, headers: Mapping[str, str], asked: Url
+        self, method: str, url: Url, headers: Mapping[str, str], asked: Url, patience: float
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """One hop; its failures name what was asked, and where that has led."""
         assert self._session is not None
         try:
             self._check_literal(url)
-            response = await self._session.request(
-                method,
-                yarl.URL(str(url), encoded=True),
-                headers=headers,
-                allow_redirects=False,
-                proxy=self._proxy_for(url),
-            )
+            async with asyncio.timeout(patience):
+                response = await self._session.request(
+                    method,
+                    yarl.URL(str(url), encoded=True),
+                    headers=headers,
+                    allow_redirects=False,
+                    proxy=self._proxy_for(url),
+                )
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             self._failed(asked.origin)
             failure = _failure(asked, error)

@@ -32,28 +32,31 @@ async def metadata_of_wheel(client: UpstreamClient, wheels: Sequence[tuple[Url, 
 
 
 async def _from_wheel(client: UpstreamClient, url: Url, authorization: str) -> bytes:
-    data, total = await _fetch(client, url, authorization, f"bytes=-{STEP}")
+    start, data, total = await _fetch(client, url, authorization, f"bytes=-{STEP}")
     wheel = _SparseFile(total)
-    wheel.add(total - len(data), data)
+    wheel.add(start, data)
     for _ in range(MAX_STEPS):
         try:
             return _read_metadata(wheel)
         except _MissingError as missing:
             last = min(max(missing.stop, missing.start + STEP), total) - 1
-            data, _ = await _fetch(client, url, authorization, f"bytes={missing.start}-{last}")
-            wheel.add(missing.start, data)
+            start, data, _ = await _fetch(client, url, authorization, f"bytes={missing.start}-{last}")
+            wheel.add(start, data)
         except (zipfile.BadZipFile, ValueError, OSError) as error:
             raise UpstreamError(Failure.BROKEN, url, f"no wheel: {error}") from error
     raise UpstreamError(Failure.BROKEN, url, "its metadata cannot be found in few steps")
 
 
-async def _fetch(client: UpstreamClient, url: Url, authorization: str, span: str) -> tuple[bytes, int]:
-    """One span's bytes, and the length of the whole; an upstream without ranges gives the whole."""
+async def _fetch(client: UpstreamClient, url: Url, authorization: str, span: str) -> tuple[int, bytes, int]:
+    """One span: where it starts, its bytes, and the length of the whole; an upstream without ranges gives the whole."""
     headers = {"Accept": "*/*", "Accept-Encoding": "identity", "Range": span}
     async with client.ask("GET", url, headers, authorization) as answer:
         if answer.status not in {200, 206}:
             raise answer.refused()
-        found = parse_content_range(answer.headers.get("Content-Range")) if answer.status == 206 else None
+        if answer.status == 200:
+            whole = await answer.body(MAX_METADATA)
+            return 0, whole, len(whole)
+        found = parse_content_range(answer.headers.get("Content-Range"))
         if found is None or found.total is None:
             raise UpstreamError(Failure.WRONG_SPAN, url, "it does not answer ranges")
         data = await answer.body(MAX_METADATA)
@@ -61,7 +64,7 @@ async def _fetch(client: UpstreamClient, url: Url, authorization: str, span: str
             raise UpstreamError(
                 Failure.WRONG_LENGTH, url, f"{len(data)} bytes came for {answer.headers['Content-Range']!r}"
             )
-        return data, found.total
+        return found.start, data, found.total
 
 
 def _read_metadata(wheel: _SparseFile) -> bytes:
