@@ -42,7 +42,7 @@ from pkgcache.rules.urls import Url, parse_url
 from pkgcache.settings import make_settings
 
 A, B = "https://a.example", "https://b.example"
-END_SECONDS: Final = 10.0
+END_SECONDS: Final = 3.0
 SIZES: Final = (1, 1000, HOLD_BACK, HOLD_BACK + 1, 100_000, 300_000)
 LIES: Final = ("404", "503", "unreachable", "ignores range", "wrong byte", "short", "other span", "html")
 

@@ -1,4 +1,4 @@
-"""What the scripted upstream may do wrong, as data.
+r"""What the scripted upstream may do wrong, as data.
 
 A `Behaviour` names requests (by a pattern on the target, by method, by count) and what happens to them. All that match
 one request are laid over each other, the later one winning where both say something, so they compose:

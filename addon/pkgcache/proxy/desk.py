@@ -8,6 +8,7 @@ the CONNECT's target, since the target is the key.
 from __future__ import annotations
 
 import logging
+import re
 import time
 import weakref
 from collections.abc import Callable
@@ -38,6 +39,8 @@ logger = logging.getLogger(__name__)
 type Address = tuple[str, int]
 
 OPEN_PAGES = frozenset({"/healthz", "/ca.pem", "/bundle.pem", "/env.sh"})
+MAX_HOST = 260  # RFC 1035 §2.3.4: 255 octets, and a port
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9.])?)(?::[0-9]{1,5})?")
 _REALM = 'Basic realm="pypi-cache"'
 
 
@@ -251,9 +254,12 @@ def _public_address(public_url: str) -> Address | None:
 
 
 def _named_by(request: http.Request, scheme: str) -> Address | None:
-    """The address that the Host header names, if it is one by its syntax."""
+    """The address that the Host header names, if it is a host's name or address by its syntax."""
+    host = request.host_header or ""
+    if len(host) > MAX_HOST or not _HOST.fullmatch(host):
+        return None
     try:
-        return parse_authority(request.host_header or "", 443 if scheme == "https" else 80)
+        return parse_authority(host, 443 if scheme == "https" else 80)
     except ValueError:
         return None
 
@@ -263,7 +269,9 @@ def _objection(
 ) -> Reply | None:
     """What is wrong with a request for a package host or the proxy itself; None if nothing is."""
     if request.method not in {"GET", "HEAD"}:
-        return Reply.text(405, f"{request.method}: this address answers GET and HEAD")
+        refusal = Reply.text(405, f"{request.method}: this address answers GET and HEAD")
+        refusal.headers["Allow"] = "GET, HEAD"  # RFC 9110 §15.5.6
+        return refusal
     if not ends:
         return Reply.text(400, f"a {request.method} with a body makes no sense here")
     if own or mode is not HTTPMode.transparent or not request.host_header:

@@ -34,6 +34,7 @@ class Exchange:
     def leave(self) -> None:
         """The client has left: nothing more is read for it."""
         self.gone = True
+        self.cut = self.cut or "the client left"
         self.close()
 
     def close(self) -> None:

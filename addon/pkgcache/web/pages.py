@@ -7,7 +7,6 @@ our CA) · `/env.sh` (exports for an agent's shell).
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,8 +18,6 @@ from pkgcache import __version__
 from pkgcache.engine.messages import Reply, Request
 from pkgcache.engine.service import Service
 from pkgcache.settings import redact
-
-_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?)(?::[0-9]{1,5})?")
 
 
 class OwnPages:
@@ -121,11 +118,8 @@ export HTTPS_PROXY={base} https_proxy={base} PIP_CERT="$PYPI_CACHE_BUNDLE" SSL_C
         return _reply(text.encode(), "text/x-shellscript; charset=utf-8")
 
     def _base(self, request: Request) -> str:
-        """The proxy's address as agents know it: the option, else the request's Host if it is one, else the socket's."""
-        if self._service.settings.public_url:
-            return self._service.settings.public_url
-        host = request.headers.get("Host", "")
-        return f"{request.url.scheme}://{host}" if _HOST.fullmatch(host) else request.url.origin
+        """The proxy's address as agents know it: the option, else what the request named (the desk has checked it)."""
+        return self._service.settings.public_url or request.url.origin
 
 
 def _agent_lines(base: str) -> list[str]:
