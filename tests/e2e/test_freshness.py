@@ -286,8 +286,9 @@ def test_a_captive_portal_is_no_page(hasty: House) -> None:
 
 
 def test_a_slow_upstream_is_waited_for(hasty: House) -> None:
-    """An index that renders its page anew may take half a minute: pip, which gives up after 15 s, is told in time to ask again,
-    joins the one request that is under way, and has its page.
+    """An index that renders its page anew may take half a minute.
+
+    pip, which gives up after 15 s, is told in time to ask again, joins the one request that is under way, and has its page.
     """
     hasty.upstream.add(make_wheel("silent"))
     hasty.upstream.script(Behaviour("/simple/silent/", delay=16))

@@ -2,7 +2,7 @@ r"""What the scripted upstream may do wrong, as data.
 
 A `Behaviour` names requests (by a pattern on the target, by method, by count) and what happens to them. All that match
 one request are laid over each other, the later one winning where both say something, so they compose:
-`Behaviour(r"\\.whl$", pace=4e6)` and `Behaviour(r"\\.whl$", cut_after=1000, times=1)`.
+`Behaviour(r"\.whl$", pace=4e6)` and `Behaviour(r"\.whl$", cut_after=1000, times=1)`.
 """
 
 import threading
