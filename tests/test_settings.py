@@ -37,6 +37,7 @@ HOSTS: Final[list[tuple[Any, Any]]] = [
 GOOD: Final[dict[str, list[tuple[Any, Any]]]] = {
     "dir": [("/var/cache/p", Path("/var/cache/p")), ("~/p", Path.home() / "p"), ("", module.default_directory())],
     "max_size": SIZES,
+    "memory": SIZES,
     "inactive": DURATIONS,
     "min_free": SIZES,
     "index": [
@@ -80,6 +81,7 @@ WRONG_HOSTS: Final = [
 WRONG: Final[dict[str, list[Any]]] = {
     "dir": [["a", "b"], True],
     "max_size": WRONG_SIZES,
+    "memory": WRONG_SIZES,
     "inactive": ["", *WRONG_DURATIONS],
     "min_free": WRONG_SIZES,
     "index": [

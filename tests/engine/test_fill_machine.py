@@ -101,7 +101,7 @@ class Mirrors:
 
     @asynccontextmanager
     async def ask(
-        self, method: str, url: Url, headers: Mapping[str, str], authorization: str = ""
+        self, method: str, url: Url, headers: Mapping[str, str], authorization: str = "", *, alone: bool = False
     ) -> AsyncIterator[Stream]:
         await asyncio.sleep(0)
         task = asyncio.current_task()
@@ -314,14 +314,12 @@ class FillMachine(RuleBasedStateMachine):
 
     # Upstreams
 
-    @precondition(lambda self: self.mirrors.streams)
     @rule(count=st.sampled_from([1, 1000, 40_000, 100_000, 1_000_000]))
     def give(self, count: int) -> None:
         for stream in self.mirrors.streams:
             stream.give(count)
         self.run(asyncio.sleep(0.002))
 
-    @precondition(lambda self: self.mirrors.streams)
     @rule(failure=st.sampled_from([Failure.BROKEN, Failure.TIMEOUT, Failure.UNREACHABLE]))
     def break_off(self, failure: Failure) -> None:
         for stream in self.mirrors.streams:

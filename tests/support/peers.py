@@ -118,12 +118,22 @@ def read_head(client: socket.socket) -> bytes:
 class ParentProxy(Peer):
     """A company's proxy: CONNECT and absolute-form plain HTTP. `targets` are the request lines' targets, in order."""
 
-    def __init__(self, *, names: dict[str, int] | None = None, refuses: frozenset[str] = frozenset()) -> None:
-        """`names`: hosts that only it knows, and the local port behind each. `refuses`: authorities that get a 403."""
+    def __init__(
+        self,
+        *,
+        names: dict[str, int] | None = None,
+        refuses: frozenset[str] = frozenset(),
+        outside: bool = False,
+    ) -> None:
+        """`names`: hosts that only it knows, and the local port behind each. `refuses`: authorities that get a 403.
+
+        `outside`: any other host is dialled as it is called; else it is on this machine, whatever its name.
+        """
         self.targets: list[str] = []
         self.heads: list[bytes] = []
         self._names = names or {}
         self._refuses = refuses
+        self._outside = outside
         super().__init__(self._relay)
 
     def clear(self) -> None:
@@ -144,7 +154,10 @@ class ParentProxy(Peer):
             return
         host, port = split_authority(authority, 80)
         try:
-            server = socket.create_connection(("127.0.0.1", self._names.get(host, port)), timeout=10)
+            local = host in self._names or not self._outside
+            server = socket.create_connection(
+                ("127.0.0.1" if local else host, self._names.get(host, port)), timeout=10
+            )
         except OSError:
             client.sendall(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
             return

@@ -214,6 +214,8 @@ class Fill:
             await asyncio.sleep(3 * FOLLOW_SECONDS)  # at the service's end it would come before any follower has looked
             raise
         finally:
+            if not self._verified and self.error is None:  # an error in our own code: nobody may wait for ever
+                self._break(FillError([UpstreamError(Failure.BROKEN, str(self.file.path), "pypi-cache failed")]))
             self.file.remove()  # the store has renamed it, or nobody may have it
 
     def clean_up(self) -> None:

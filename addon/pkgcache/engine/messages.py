@@ -31,6 +31,13 @@ class CutShortError(Exception):
 class Body(Protocol):
     """A stream of bytes to one client."""
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether all of it has been read."""
+
+    def read_now(self) -> Chunk:
+        """As `read`, but without waiting: empty where that would need it, or where something is wrong (`read` tells)."""
+
     async def read(self) -> Chunk:
         """The next bytes, at most CHUNK; empty at the end. Raises CutShortError."""
 

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import math
 import time
+from collections import OrderedDict
 from dataclasses import replace
 
 from multidict import CIMultiDict
@@ -22,7 +23,7 @@ from pkgcache.engine.passage import Passage
 from pkgcache.engine.store import Store
 from pkgcache.engine.tasks import Tasks
 from pkgcache.engine.upstream import Failure, UpstreamClient, UpstreamError
-from pkgcache.engine.views import Kept, PageAsk, PageGoneError, Views
+from pkgcache.engine.views import Kept, PageAsk, PageGoneError, View, Views
 from pkgcache.rules.cachestatus import CacheStatus, Forwarded
 from pkgcache.rules.freshness import (
     Fresh,
@@ -51,6 +52,10 @@ logger = logging.getLogger(__name__)
 STALE_SECONDS = 4.0
 """A client waits so long for a page to be renewed before it gets the stale one; the refresh goes on."""
 
+HOT_SECONDS = 1.0
+"""How long what the store said of a page is believed without asking it again: other processes may have changed it."""
+
+HOT_PAGES = 4096
 _PASSED_ON = ("X-PyPI-Last-Serial", "Last-Modified", "Cache-Control", "Expires", "Link")
 
 
@@ -77,6 +82,7 @@ class Pages:
         self._metrics = metrics
         self._tasks = tasks
         self._refreshing: dict[str, asyncio.Task[Kept]] = {}
+        self._hot: OrderedDict[str, tuple[Kept, float]] = OrderedDict()
 
     async def answer(self, request: Request, route: ProjectPage) -> Reply:
         """The reply to a GET or HEAD for a project page."""
@@ -85,11 +91,10 @@ class Pages:
             return Reply.text(
                 406, "an index page is JSON or HTML: " + ", ".join(r.content_type for r in Representation)
             )
-        ask = PageAsk(
-            index=route.index, project=route.project, representation=representation, seen=route.seen, own=route.own
-        )
+        ask = _asked(route, representation)
         notes = await self._store.notes(ask.key)
         kept = Kept(key=ask.key, notes=notes) if notes else None
+        self._remember(kept)
         try:
             async with asyncio.timeout(CLIENT_SECONDS):
                 kept, cache = await self._decided(request, ask, kept)
@@ -98,6 +103,31 @@ class Pages:
         except TimeoutError:
             return ask_again(f"the page of {route.project}")
         return await self._served(request, ask, kept, cache)
+
+    def answer_at_once(self, request: Request, route: ProjectPage) -> Reply | None:
+        """The reply, if the page is in memory, fresh, and was seen in the store within the last second."""
+        representation = negotiate(request.headers.get("Accept"))
+        if isinstance(representation, NotAcceptable):
+            return None
+        ask = _asked(route, representation)
+        kept, seen = self._hot.get(ask.key, (None, 0.0))
+        now = time.time()
+        if kept is None or now - seen > HOT_SECONDS or kept.notes["status"] != 200:
+            return None
+        view = self._views.in_memory(ask, kept)
+        decision = decide(kept.stored, request.headers, self._policy, now)
+        if view is None or not isinstance(decision, Fresh):
+            return None
+        self._metrics.hit("page")
+        return self._reply(request, ask, kept, CacheStatus(hit=True, ttl=math.floor(decision.ttl)), view)
+
+    def _remember(self, kept: Kept | None) -> None:
+        """Keep what the store has just said of a page; for a second it need not be asked again."""
+        if kept is not None:
+            self._hot[kept.key] = (Kept(key=kept.key, notes=kept.notes), time.time())
+            self._hot.move_to_end(kept.key)
+            if len(self._hot) > HOT_PAGES:
+                self._hot.popitem(last=False)
 
     async def root(self, request: Request, route: RootPage) -> Reply:
         """The list of all projects: passed through, neither stored nor held in memory."""
@@ -206,8 +236,12 @@ class Pages:
         if (task := self._refreshing.get(ask.key)) is None:
             task = self._tasks.start(self._fetcher.fetch(ask, kept), f"refresh of {ask.key}", expected=PageError)
             self._refreshing[ask.key] = task
-            task.add_done_callback(lambda _: self._refreshing.pop(ask.key, None))
+            task.add_done_callback(lambda _: self._refreshed_now(ask.key))
         return task
+
+    def _refreshed_now(self, key: str) -> None:
+        del self._refreshing[key]
+        self._hot.pop(key, None)
 
     async def _refreshed(self, ask: PageAsk, kept: Kept | None) -> Kept:
         return await asyncio.shield(self._refresh(ask, kept))
@@ -218,15 +252,18 @@ class Pages:
         if kept.notes["status"] != 200:
             text = f"{ask.project} is not on index {ask.index.name} (as {kept.notes['upstream']} says)"
             return Reply.text(kept.notes["status"], text, cache=cache)
+        try:
+            view = await self._views.view(ask, kept)
+        except PageGoneError:
+            return Reply.text(503, f"the page of {ask.project} went out of the store just now; ask again", cache=cache)
+        return self._reply(request, ask, kept, cache, view)
+
+    def _reply(self, request: Request, ask: PageAsk, kept: Kept, cache: CacheStatus, view: View) -> Reply:
         representation = Representation(kept.notes["kind"])
         if representation.kind == ask.representation.kind:
             representation = ask.representation  # PEP 691: text/html and v1+html are one format under two names
         elif not accepts(request.headers.get("Accept"), representation):
             return Reply.text(406, f"the upstream has this page as {representation.content_type} only", cache=cache)
-        try:
-            view = await self._views.view(ask, kept)
-        except PageGoneError:
-            return Reply.text(503, f"the page of {ask.project} went out of the store just now; ask again", cache=cache)
         stored = kept.stored
         use_gzip = accepts_encoding(request.headers.get("Accept-Encoding"), "gzip")
         headers = CIMultiDict({name: stored.headers[name] for name in _PASSED_ON if name in stored.headers})
@@ -255,6 +292,12 @@ class Pages:
             cache=cache,
             upstream=kept.notes["upstream"],
         )
+
+
+def _asked(route: ProjectPage, representation: Representation) -> PageAsk:
+    return PageAsk(
+        index=route.index, project=route.project, representation=representation, seen=route.seen, own=route.own
+    )
 
 
 def _failed(what: str, error: PageError) -> Reply:

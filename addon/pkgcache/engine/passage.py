@@ -23,6 +23,15 @@ class Passage:
         self._answer = await self._asking.__aenter__()
         return self._answer
 
+    @property
+    def exhausted(self) -> bool:
+        """See messages.Body: only its end tells."""
+        return False
+
+    def read_now(self) -> Chunk:
+        """See messages.Body: it comes from the network."""
+        return b""
+
     async def read(self) -> Chunk:
         """See messages.Body."""
         if self._answer is None:

@@ -6,7 +6,6 @@ A `Source` is what a Reader follows. It says how far it may be read just now (`r
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 from typing import IO, Protocol
 
@@ -24,6 +23,10 @@ class Source(Protocol):
     @property
     def generation(self) -> int:
         """Which bytes these are: another number once they turned out wrong and were thrown away."""
+
+    @property
+    def available(self) -> int:
+        """The end of what may be read now."""
 
     async def reach(self, offset: int, generation: int) -> int:
         """Wait until there is something to read past `offset`: the end of what may be read now.
@@ -43,6 +46,11 @@ class StoredFile:
     def __init__(self, file: IO[bytes], size: int) -> None:
         self._file = file
         self._size = size
+
+    @property
+    def available(self) -> int:
+        """See Source."""
+        return self._size
 
     def fileno(self) -> int:
         """See Source."""
@@ -67,6 +75,21 @@ class Reader:
         self._at = start
         self._stop = stop
         self._generation = source.generation
+
+    @property
+    def exhausted(self) -> bool:
+        """See messages.Body."""
+        return self._at == self._stop
+
+    def read_now(self) -> Chunk:
+        """See messages.Body."""
+        source = self._source
+        if source is None or source.generation != self._generation:
+            return b""
+        want = min(CHUNK, (source.available if self._stop is None else min(source.available, self._stop)) - self._at)
+        chunk = _pread_now(source.fileno(), want, self._at) if want > 0 else b""
+        self._at += len(chunk)
+        return chunk
 
     async def read(self) -> Chunk:
         """See messages.Body."""
@@ -103,6 +126,11 @@ class SharedSource:
         self.fileno = source.fileno
         self.reach = source.reach
 
+    @property
+    def available(self) -> int:
+        """See Source."""
+        return self._source.available
+
     def detach(self) -> None:
         """See Source."""
         self._readers -= 1
@@ -115,6 +143,15 @@ class Joined:
 
     def __init__(self, parts: list[bytes | Reader]) -> None:
         self._parts = parts
+
+    @property
+    def exhausted(self) -> bool:
+        """See messages.Body."""
+        return not self._parts
+
+    def read_now(self) -> Chunk:
+        """See messages.Body: several small parts need no haste."""
+        return b""
 
     async def read(self) -> Chunk:
         """See messages.Body."""
@@ -136,20 +173,24 @@ class Joined:
                 part.close()
 
 
-async def _pread(descriptor: int, count: int, offset: int) -> Chunk:
-    """`count` bytes at `offset`: at once where they are in memory (RWF_NOWAIT, Linux), else by a thread."""
+def _pread_now(descriptor: int, count: int, offset: int) -> Chunk:
+    """Up to `count` bytes at `offset` where they are in memory (RWF_NOWAIT, Linux); else nothing."""
+    if not _NOWAIT:
+        return b""
     buffer = bytearray(count)
-    if _NOWAIT:
-        try:
-            got = os.preadv(descriptor, [buffer], offset, _NOWAIT)
-        except OSError as error:
-            if error.errno not in {errno.EAGAIN, errno.EOPNOTSUPP, errno.EINVAL}:
-                raise CutShortError(str(error)) from error
-            got = 0
-        if got:
-            if got < count:
-                del buffer[got:]
-            return buffer
+    try:
+        got = os.preadv(descriptor, [buffer], offset, _NOWAIT)
+    except OSError:
+        return b""  # not in memory, not on this file system, or an error that the thread's read will tell
+    if got < count:
+        del buffer[got:]
+    return buffer
+
+
+async def _pread(descriptor: int, count: int, offset: int) -> Chunk:
+    """`count` bytes at `offset`: at once where they are in memory, else by a thread. Raises CutShortError."""
+    if chunk := _pread_now(descriptor, count, offset):
+        return chunk
     duplicate = os.dup(descriptor)  # the reader may be closed while the thread reads
     try:
         return await asyncio.get_running_loop().run_in_executor(None, os.pread, duplicate, count, offset)

@@ -61,7 +61,7 @@ class Service:
             stale_if_error=settings.stale_if_error,
             offline=settings.offline,
         )
-        self.views = Views(self.store, self.hosts, self.tasks, opens=self.router.opens)
+        self.views = Views(self.store, self.hosts, self.tasks, opens=self.router.opens, memory=settings.memory)
         fetcher = PageFetcher(self.store, self.client, self.views, self.metrics, offline=settings.offline)
         self.pages = Pages(
             policy, settings.negative_ttl, self.store, self.client, fetcher, self.views, self.metrics, self.tasks
@@ -100,6 +100,12 @@ class Service:
         if "Authorization" in request.headers or "Cookie" in request.headers:
             return Elsewhere("it has credentials")
         return self.router.route(request.url)
+
+    def answer_at_once(self, request: Request, route: Route) -> Reply | None:
+        """The reply to a request that takes neither waiting nor the disk: a fresh page that is in memory."""
+        if isinstance(route, ProjectPage) and "Via" not in request.headers:
+            return self.pages.answer_at_once(request, route)
+        return None
 
     async def answer(self, request: Request, route: Route) -> Reply:
         """The reply to a GET or HEAD, by its `route`."""

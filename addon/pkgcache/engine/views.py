@@ -30,7 +30,6 @@ from pkgcache.rules.pages import PageLink, rewrite
 from pkgcache.rules.routes import Address, ReleaseFile, own_page_path
 from pkgcache.rules.urls import Url, parse_url
 
-VIEWS_IN_MEMORY = 32 * 1024 * 1024
 LINKS_IN_MEMORY = 64
 
 
@@ -63,6 +62,11 @@ class View:
     etag: str
     edited: bool
 
+    @property
+    def size(self) -> int:
+        """Bytes of memory, about."""
+        return len(self.plain) + len(self.gzipped) + 512
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageAsk:
@@ -94,11 +98,15 @@ class PageGoneError(Exception):
 class Views:
     """Derives views, keeps them, and remembers what the pages' links say."""
 
-    def __init__(self, store: Store, hosts: LearnedHosts, tasks: Tasks, *, opens: Callable[[Address], bool]) -> None:
+    def __init__(
+        self, store: Store, hosts: LearnedHosts, tasks: Tasks, *, opens: Callable[[Address], bool], memory: int
+    ) -> None:
         self._store = store
         self._hosts = hosts
         self._tasks = tasks
         self._opens = opens
+        self._memory = memory
+        self._bytes = 0
         self._views: OrderedDict[tuple[str, str], View] = OrderedDict()
         self._links: OrderedDict[str, tuple[str, dict[str, PageLink]]] = OrderedDict()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="pages")
@@ -109,10 +117,9 @@ class Views:
 
     async def view(self, ask: PageAsk, kept: Kept) -> View:
         """The page as this client is to see it: from memory, from the store, or derived anew."""
-        memory_key = (view_key(ask, kept.notes), kept.notes["of"])
-        if view := self._views.get(memory_key):
-            self._views.move_to_end(memory_key)
+        if view := self.in_memory(ask, kept):
             return view
+        memory_key = (view_key(ask, kept.notes), kept.notes["of"])
         found = await self._store.read(view_key(ask, kept.notes))
         if found is not None and found[0]["of"] == kept.notes["of"]:
             notes, value = found
@@ -167,12 +174,19 @@ class Views:
         self._learn(ask.index, {target.identity for _, target in rewritten.links})
         return view
 
+    def in_memory(self, ask: PageAsk, kept: Kept) -> View | None:
+        """The view, if memory has it."""
+        key = (view_key(ask, kept.notes), kept.notes["of"])
+        if view := self._views.get(key):
+            self._views.move_to_end(key)
+        return view
+
     def _remember(self, key: tuple[str, str], view: View) -> None:
+        if key not in self._views:
+            self._bytes += view.size
         self._views[key] = view
-        while (
-            sum(len(v.plain) + len(v.gzipped) for v in self._views.values()) > VIEWS_IN_MEMORY and len(self._views) > 1
-        ):
-            self._views.popitem(last=False)
+        while self._bytes > self._memory and len(self._views) > 1:
+            self._bytes -= self._views.popitem(last=False)[1].size
 
     def _learn(self, index: Index, identities: set[str]) -> None:
         """Take note of the file hosts that an operator's index links to."""

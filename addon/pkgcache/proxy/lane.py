@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from mitmproxy import flow, http
 from mitmproxy.connection import Server
 from mitmproxy.proxy import commands, events, layer
-from mitmproxy.proxy.layers import tcp
+from mitmproxy.proxy.layers import ClientTLSLayer, tcp
 from mitmproxy.proxy.layers.http import (
     DropStream,
     HttpLayer,
@@ -49,7 +49,9 @@ from mitmproxy.proxy.layers.http._hooks import (
     HttpResponseHook,
 )
 from mitmproxy.proxy.utils import expect
+from OpenSSL import SSL
 
+from pkgcache.engine.messages import Body, Chunk
 from pkgcache.proxy.desk import canonical_address
 from pkgcache.proxy.exchange import Exchange, TunnelPlan
 
@@ -61,22 +63,47 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+CHUNKS_AT_ONCE = 4
+"""Chunks that go out after one wait for the client to take more, where the file is in memory."""
+
+CIPHERTEXT = 512 * 1024
+
+
+class LaneTlsLayer(ClientTLSLayer):
+    """mitmproxy's TLS towards clients, which hands ciphertext on in larger pieces: one a chunk, not five."""
+
+    def tls_interact(self) -> layer.CommandGenerator[None]:
+        """As TLSLayer does it."""
+        while True:
+            try:
+                data = self.tls.bio_read(CIPHERTEXT)
+            except SSL.WantReadError:
+                return
+            yield commands.SendData(self.conn, data)
+
+
+class LaneHook(commands.StartHook):
+    """A hook of the lane's own: it concerns one addon alone, and need not be offered to all (addon.client_connected)."""
+
+    name = ""
+
+
 @dataclass
-class PypiCacheAnswerHook(commands.StartHook):
+class PypiCacheAnswerHook(LaneHook):
     """Answer this exchange's request."""
 
     exchange: Exchange
 
 
 @dataclass
-class PypiCacheChunkHook(commands.StartHook):
+class PypiCacheChunkHook(LaneHook):
     """Wait until the client can take more, and read this exchange's next chunk."""
 
     exchange: Exchange
 
 
 @dataclass
-class PypiCacheTunnelHook(commands.StartHook):
+class PypiCacheTunnelHook(LaneHook):
     """Find the addresses that a tunnel may be opened to."""
 
     plan: TunnelPlan
@@ -162,6 +189,8 @@ class LaneStream(HttpStream):
         if viewed:
             yield from self._show_request(exchange)
         if exchange.reply is None:
+            exchange.reply = self.desk.answer_at_once(exchange)
+        if exchange.reply is None:
             yield PypiCacheAnswerHook(exchange)
         reply = exchange.reply
         if exchange.gone or reply is None:
@@ -174,12 +203,7 @@ class LaneStream(HttpStream):
                 yield SendHttp(ResponseData(self.stream_id, reply.body), self.context.client)
                 exchange.sent = len(reply.body)
         else:
-            while True:
-                yield PypiCacheChunkHook(exchange)
-                if not exchange.chunk or exchange.cut or exchange.gone:
-                    break
-                yield SendHttp(ResponseData(self.stream_id, exchange.chunk), self.context.client)  # type: ignore[arg-type]
-                exchange.sent += len(exchange.chunk)
+            yield from self._stream(exchange, reply.body)
         if viewed:
             yield from self._show_response(exchange, response)
         if exchange.cut or exchange.gone:
@@ -189,6 +213,22 @@ class LaneStream(HttpStream):
         self.client_state = self.server_state = self.state_done
         yield DropStream(self.stream_id)
         yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
+
+    def _stream(self, exchange: Exchange, body: Body) -> layer.CommandGenerator[None]:
+        """Chunk by chunk: one wait until the client can take more, then what needs no waiting."""
+        while not body.exhausted:
+            yield PypiCacheChunkHook(exchange)
+            if not exchange.chunk or exchange.cut or exchange.gone:
+                return
+            yield from self._send(exchange, exchange.chunk)
+            for _ in range(CHUNKS_AT_ONCE - 1):
+                if not (chunk := body.read_now()):
+                    break
+                yield from self._send(exchange, chunk)
+
+    def _send(self, exchange: Exchange, chunk: Chunk) -> layer.CommandGenerator[None]:
+        exchange.sent += len(chunk)
+        yield SendHttp(ResponseData(self.stream_id, chunk), self.context.client)  # type: ignore[arg-type]
 
     def _end(self, exchange: Exchange, why: str, *, cut: bool) -> layer.CommandGenerator[None]:
         """End without a whole answer: the client's connection is cut, so that it sees an incomplete read."""

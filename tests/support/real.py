@@ -1,0 +1,240 @@
+"""Pip's default index over loopback: as a mirror with relative links, or as the index itself with all that it can tell.
+
+A lock made through the proxy is to be compared with one made without it, on real packages. For that the proxy gets a mirror of the
+real files as its only upstream (`RealServer`, forms `json` and `html`). Where the default index that is reachable from here speaks
+no JSON (a company's copy of it), a `RealServer` of the form `canonical` stands in for it behind a tunnel (`Tunnel`), since poetry
+takes nothing else; its JSON is made of the index's own `/pypi/<project>/json`.
+"""
+
+import email.parser
+import json
+import re
+import shutil
+import ssl
+import threading
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Final, Literal, Self
+
+from tests.support.authority import Authority
+from tests.support.names import FILES_ORIGIN, INDEX_HOST, INDEX_URL, page_url
+from tests.support.peers import ParentProxy
+
+JSON: Final = "application/vnd.pypi.simple.v1+json"
+HTML: Final = "text/html"
+PASSED_ON: Final = ("Content-Type", "Content-Length", "Content-Range", "Accept-Ranges", "ETag", "Last-Modified")
+TIMEOUT: Final = 60.0
+type Form = Literal["canonical", "json", "html"]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """An answer of the index, or one made of its answers."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+class RealIndex:
+    """What the default index tells, each thing asked for once: so that all who are compared are told the same."""
+
+    def __init__(self) -> None:
+        self._context = ssl.create_default_context()
+        self._pages: dict[tuple[str, str], Page] = {}
+        self._lock = threading.Lock()
+
+    @cached_property
+    def speaks_json(self) -> bool:
+        """Whether it answers with PEP 691 JSON where that is asked for."""
+        return self._page(page_url("six"), JSON).content_type.startswith(JSON)
+
+    def json_page(self, project: str) -> Page:
+        """The project's page as JSON: the index's own, else made of the project's JSON."""
+        page = self._page(page_url(project), JSON)
+        if page.status != 200 or page.content_type.startswith(JSON):
+            return page
+        about = json.loads(self._page(f"{_ROOT}pypi/{project}/json", "application/json").body)
+        files = [_simple_file(each) for files in about["releases"].values() for each in files]
+        versions = list(about["releases"])
+        made = {"meta": {"api-version": "1.1"}, "name": project, "versions": versions, "files": files}
+        return Page(200, JSON, json.dumps(made, separators=(",", ":")).encode())
+
+    def html_page(self, project: str) -> Page:
+        """The project's page as HTML."""
+        return self._page(page_url(project), HTML)
+
+    def release(self, project: str, version: str) -> Page:
+        """`/pypi/<project>/<version>/json`: the index's own, else made of the project's JSON and a wheel's metadata."""
+        page = self._page(f"{_ROOT}pypi/{project}/{version}/json", "application/json")
+        if page.status == 200:
+            return page
+        whole = self._page(f"{_ROOT}pypi/{project}/json", "application/json")
+        if whole.status != 200:
+            return whole
+        about = json.loads(whole.body)
+        urls = about["releases"].get(version)
+        if urls is None:
+            return Page(404, "application/json", b'{"message": "Not Found"}')
+        info = about["info"] | {"version": version} if about["info"]["version"] != version else about["info"]
+        wheels = [each["url"] for each in urls if each["packagetype"] == "bdist_wheel"]
+        if info is not about["info"] and wheels:
+            metadata = email.parser.BytesParser().parsebytes(self._page(f"{wheels[0]}.metadata", "*/*").body)
+            info |= {
+                "summary": metadata["Summary"],
+                "requires_dist": metadata.get_all("Requires-Dist"),
+                "requires_python": metadata["Requires-Python"],
+            }
+        made = {"info": info, "last_serial": about["last_serial"], "urls": urls, "vulnerabilities": []}
+        return Page(200, "application/json", json.dumps(made).encode())
+
+    def open(self, url: str, *, method: str = "GET", headers: Mapping[str, str] | None = None) -> Any:
+        """The index's answer to this very request, whatever its status; to be read and closed."""
+        request = urllib.request.Request(url, method=method, headers=dict(headers or {}))
+        try:
+            return urllib.request.urlopen(request, timeout=TIMEOUT, context=self._context)
+        except urllib.error.HTTPError as error:
+            return error
+
+    def _page(self, url: str, accept: str) -> Page:
+        with self._lock:
+            if (url, accept) not in self._pages:
+                with self.open(url, headers={"Accept": accept}) as answer:
+                    self._pages[url, accept] = Page(
+                        answer.status, answer.headers.get("Content-Type", ""), answer.read()
+                    )
+            return self._pages[url, accept]
+
+
+class RealServer:
+    """Serves a RealIndex on a port of its own: `/pypi/simple/<project>/` and `/pypi/packages/…`. A context manager.
+
+    `json` and `html`: a mirror of one representation, its links relative. `canonical`: the index itself, over TLS, with its paths,
+    its own links and `/pypi/<project>/<version>/json`; files are at their usual host.
+    """
+
+    def __init__(self, index: RealIndex, form: Form, authority: Authority | None = None) -> None:
+        self.index = index
+        self.form = form
+        self.asked: Counter[str] = Counter()
+        """Requests so far, by kind: `page`, `release`, `file`, `other`."""
+        server = self
+
+        class Handler(_Handler):
+            owner = server
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        if authority is not None:
+            # The handshake is the handler's thread's, not the accepting one's
+            self._server.socket = authority.server_context(INDEX_HOST).wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
+        self.port: int = self._server.server_port
+        self._thread = threading.Thread(target=self._server.serve_forever, name=f"real-{self.port}", daemon=True)
+        self._thread.start()
+
+    @property
+    def index_url(self) -> str:
+        """The mirror's simple index."""
+        return f"http://127.0.0.1:{self.port}/pypi/simple/"
+
+    def page(self, project: str) -> Page:
+        """A project's page in this server's form."""
+        page = self.index.html_page(project) if self.form == "html" else self.index.json_page(project)
+        if self.form == "canonical":
+            return page
+        relative = page.body.replace(f"{FILES_ORIGIN}/packages/".encode(), b"../../packages/")
+        return Page(page.status, page.content_type, relative)
+
+    def close(self) -> None:
+        """Stop it."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Tunnel(ParentProxy):
+    """A parent proxy through which the default index is a `canonical` RealServer; any other host is what it is."""
+
+    def __init__(self, server: RealServer) -> None:
+        super().__init__(names={INDEX_HOST: server.port}, outside=True)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    owner: RealServer
+    protocol_version = "HTTP/1.1"
+    timeout = TIMEOUT
+
+    def do_GET(self) -> None:  # noqa: N802 - http.server's name
+        """GET and HEAD."""
+        path = self.path.removeprefix("/pypi") if self.owner.form != "canonical" else self.path
+        if found := re.fullmatch(r"/simple/([^/]+)/", path):
+            self._send("page", self.owner.page(found[1]))
+        elif self.owner.form == "canonical" and (found := re.fullmatch(r"/pypi/([^/]+)/([^/]+)/json", path)):
+            self._send("release", self.owner.index.release(found[1], found[2]))
+        elif path.startswith("/packages/") and self.owner.form != "canonical":
+            self._pass_on(f"{FILES_ORIGIN}{path}")
+        else:
+            self._send("other", Page(404, "text/plain", b"no such thing here\n"))
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        """Not on standard error."""
+
+    def _send(self, kind: str, page: Page) -> None:
+        self.owner.asked[kind] += 1
+        self.send_response(page.status)
+        self.send_header("Content-Type", page.content_type)
+        self.send_header("Content-Length", str(len(page.body)))
+        self.send_header("Cache-Control", "max-age=600")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(page.body)
+
+    def _pass_on(self, url: str) -> None:
+        """A file, from its usual host, ranges included."""
+        self.owner.asked["file"] += 1
+        asked = {name: value for name in ("Range", "If-Range") if (value := self.headers.get(name))}
+        with self.owner.index.open(url, method=self.command, headers=asked) as answer:
+            self.send_response(answer.status)
+            for name in PASSED_ON:
+                if value := answer.headers.get(name):
+                    self.send_header(name, value)
+            self.end_headers()
+            if self.command != "HEAD":
+                with suppress(ConnectionError):
+                    shutil.copyfileobj(answer, self.wfile)
+
+
+_ROOT: Final = INDEX_URL.removesuffix("simple/")
+
+
+def _simple_file(about: Mapping[str, Any]) -> dict[str, Any]:
+    """A file of the project's JSON as PEP 691 and PEP 700 have it."""
+    file: dict[str, Any] = {
+        "filename": about["filename"],
+        "hashes": {"sha256": about["digests"]["sha256"]},
+        "size": about["size"],
+        "upload-time": about["upload_time_iso_8601"],
+        "url": about["url"],
+        "yanked": (about["yanked_reason"] or True) if about["yanked"] else False,
+        "core-metadata": about.get("core-metadata", False),
+    }
+    if about["requires_python"] is not None:
+        file["requires-python"] = about["requires_python"]
+    return file
