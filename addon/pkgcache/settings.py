@@ -190,6 +190,21 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("negative_ttl", str, "1m", "How long a 404 of a page is remembered.", parse_duration),
     Option("offline", bool, False, "Answer from the store alone."),
+    Option("allow", Sequence[str], (), "Project-name globs: only these are to be had; none: all are."),
+    Option("deny", Sequence[str], (), "Project-name globs that are not to be had."),
+    Option(
+        "cooldown",
+        str,
+        "0",
+        "Hide files younger than this (7d), on pages and when asked for by themselves; an unknown upload time counts as young.",
+        parse_duration,
+    ),
+    Option(
+        "private",
+        Sequence[str],
+        (),
+        "GLOB=INDEX: project names that belong to that index alone and are never asked of another (dependency confusion).",
+    ),
     Option(
         "finish_abandoned",
         str,
@@ -239,6 +254,10 @@ class Settings:
     stale_if_error: float
     negative_ttl: float
     offline: bool
+    allow: tuple[str, ...]
+    deny: tuple[str, ...]
+    cooldown: float
+    private: tuple[str, ...]
     finish_abandoned: int
     other_hosts: Literal["tunnel", "intercept", "deny"]
     local_hosts: tuple[str, ...]

@@ -162,20 +162,23 @@ def answer_for(resource: Resource, request: Mapping[str, str], behaviour: Behavi
 def span_of(value: str, size: int) -> tuple[int, int] | str | None:
     """(start, stop) of a single byte range, 'unsatisfiable', or None where the header is to be ignored.
 
+    A single one that makes no sense is unsatisfiable, as nginx has it.
+
     >>> span_of("bytes=0-9", 100), span_of("bytes=90-", 100), span_of("bytes=-5", 100), span_of("bytes=100-", 100)
     ((0, 10), (90, 100), (95, 100), 'unsatisfiable')
     """
-    found = re.fullmatch(r"bytes=(\d*)-(\d*)", value.strip())
-    if not found or found.groups() == ("", ""):
+    wanted = re.fullmatch(r"[Bb][Yy][Tt][Ee][Ss]=([^,]+)", value.strip(" \t"))
+    if not wanted:
         return None
-    first, last = found.groups()
-    if not first:
-        start, stop = max(0, size - int(last)), size
+    found = re.fullmatch(r" *(?:([0-9]{1,19}) *- *([0-9]{1,19})?|-([0-9]{1,19})) *", wanted[1])
+    if not found:
+        return "unsatisfiable"
+    first, last, suffix = found.groups()
+    if suffix:
+        start, stop = max(0, size - int(suffix)), size
     else:
         start, stop = int(first), min(size, int(last) + 1) if last else size
-        if last and int(last) < start:
-            return None
-    return (start, stop) if start < min(stop, size) else "unsatisfiable"
+    return (start, stop) if start < stop else "unsatisfiable"
 
 
 def _validators(resource: Resource) -> dict[str, str]:

@@ -155,9 +155,7 @@ class ParentProxy(Peer):
         host, port = split_authority(authority, 80)
         try:
             local = host in self._names or not self._outside
-            server = socket.create_connection(
-                ("127.0.0.1" if local else host, self._names.get(host, port)), timeout=10
-            )
+            server = socket.create_connection(("127.0.0.1" if local else host, self._names.get(host, port)), timeout=10)
         except OSError:
             client.sendall(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
             return

@@ -179,7 +179,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = TIMEOUT
 
-    def do_GET(self) -> None:  # noqa: N802 - http.server's name
+    def do_GET(self) -> None:
         """GET and HEAD."""
         path = self.path.removeprefix("/pypi") if self.owner.form != "canonical" else self.path
         if found := re.fullmatch(r"/simple/([^/]+)/", path):

@@ -12,7 +12,6 @@ import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from urllib.parse import quote
 
 from multidict import CIMultiDict
 
@@ -25,7 +24,7 @@ from pkgcache.engine.replies import Found, file_reply, requested_ranges, unsatis
 from pkgcache.engine.store import Entry, Notes, Store, file_stem
 from pkgcache.engine.tasks import Tasks
 from pkgcache.engine.upstream import Answer, Failure, UpstreamClient, UpstreamError
-from pkgcache.engine.views import Views
+from pkgcache.engine.views import Views, file_key
 from pkgcache.engine.wheelmeta import metadata_of_wheel
 from pkgcache.rules.cachestatus import CacheStatus
 from pkgcache.rules.digests import Digest, strongest
@@ -59,9 +58,6 @@ from pkgcache.rules.urls import Url
 from pkgcache.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-PUBLIC = "-"
-"""The credential space of requests without credentials."""
 
 FILL_SHARE = 0.5
 """A range of at least this share of a cold file starts a fill; a smaller one is passed through."""
@@ -127,6 +123,7 @@ class Files:
     async def answer(self, request: Request, route: ReleaseFile) -> Reply:
         """The reply to a GET or HEAD for a release file."""
         file = await self._identify(route)
+        size = file.size
         if (fill := self._fill_of(file)) is None:
             entry = await self._store.get(file.key)
             if entry is not None and (file.digest is not None or await self._still_good(request, file, entry)):
@@ -139,10 +136,11 @@ class Files:
                 return Reply.text(
                     504, f"{route.filename} is not in the store, and the proxy is offline (pypi_cache_offline)."
                 )
+            size = await self._size(request, file)
             fill = self._fill_of(file)
         if fill is None and request.method == "HEAD":
             return await self._head_upstream(file)
-        if fill is None and not _wants_fill(request, file.size):
+        if fill is None and not _wants_fill(request, size):
             return await self._passed_through(request, file)
         joined = fill is not None
         return await self._from_fill(request, file, fill or self._start_fill(file), joined=joined)
@@ -159,8 +157,19 @@ class Files:
                 digest, size = strongest(link.hashes), link.size
             elif route.suffix == ".metadata" and not isinstance(link.core_metadata, bool):
                 digest = strongest(link.core_metadata)
-        name = quote(route.filename + route.suffix)
-        return Identified(route=route, key=f"file|{PUBLIC}|{digest or route.identity}|{name}", digest=digest, size=size)
+        return Identified(
+            route=route,
+            key=file_key(route.space, str(digest or route.identity), route.filename + route.suffix),
+            digest=digest,
+            size=size,
+        )
+
+    async def _size(self, request: Request, file: Identified) -> int | None:
+        """How large a cold file is as far as a page tells, where a range makes that matter."""
+        if file.size is None and not file.route.suffix and "Range" in request.headers:
+            link = await self._views.link_of(file.route)
+            return link.size if link else None
+        return file.size
 
     # From the store
 
@@ -192,8 +201,10 @@ class Files:
             response_time=notes["response_time"],
         )
         match decide(stored, request.headers, self._policy, time.time()):
-            case Fresh() | StaleUsable():
+            case Fresh() | StaleUsable(revalidate=False):
                 return True
+            case StaleUsable():  # so small and so rare that nobody revalidates them in the background
+                return await self._revalidated(file, notes, stored, stale_ok=True)
             case MustRevalidate(stale_if_error_ok=stale_ok):
                 return await self._revalidated(file, notes, stored, stale_ok=stale_ok)
 

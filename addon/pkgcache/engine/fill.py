@@ -105,7 +105,7 @@ class Fill:
         self._hasher: Hasher = self._new_hasher()
         self._validator = ""
         self._validator_of: Url | None = None
-        self._givers: set[Url | None] = set()  # whose bytes these are; None: a dead owner's
+        self._givers: set[Url | None] = set()  # whose word and bytes these are; None: a dead owner's
 
     # For readers
 
@@ -356,8 +356,8 @@ class Fill:
             await self._threaded(self.file.truncate)
             size, self.generation = 0, self.generation + 1
         self.written = size
+        self._givers = {None} if self.head is not None else set()
         if size:
-            self._givers = {None}
             await self._threaded(lambda: self._rehash(size))
         await self._say()
         self._progress()
@@ -409,7 +409,10 @@ class Fill:
         Who was refused for another length than that of the wrong bytes may be right.
         """
         candidates = [source for source in self._client.in_order(self.wanted.sources) if source[0] not in bad]
-        while candidates:
+        while candidates or await self._doubted(errors, bad):
+            if not candidates:
+                candidates = [source for source in self._client.in_order(self.wanted.sources) if source[0] not in bad]
+                continue
             url, authorization = candidates.pop(0)
             error = await self._from_source(url, authorization)
             if error is None:
@@ -425,6 +428,18 @@ class Fill:
             elif error.failure not in _TRANSIENT or (error.failure is Failure.STATUS and error.status < 500):
                 bad[url] = error.failure
         return False
+
+    async def _doubted(self, errors: list[UpstreamError], bad: dict[Url | None, Failure]) -> bool:
+        """Where others are left out for another length than that of who began: whether they are to be believed from now on."""
+        refused = {url for url, why in bad.items() if why is Failure.WRONG_LENGTH}
+        believed = self._givers - refused
+        if not refused or not believed or self.wanted.digest is None:
+            return False
+        bad.update(dict.fromkeys(believed, Failure.WRONG_DIGEST))
+        for url in refused:
+            del bad[url]
+        await self._start_over(errors[-1])
+        return True
 
     async def _from_source(self, url: Url, authorization: str) -> UpstreamError | None:
         """All that one source gives, resumed as long as it makes headway; None when the file is whole and right."""
@@ -518,6 +533,7 @@ class Fill:
         if self.head is None:
             known = total if total is not None else self.wanted.size
             self.head = Head(total=known, headers=CIMultiDict(answer.headers), source=answer.url)
+            self._givers.add(url)
             await self._say()
             self._announce()
         self._validator, self._validator_of = _strong_validator(answer), url

@@ -25,6 +25,9 @@ class Metrics:
         )
         self._stored = Counter("pypi_cache_stored_bytes", "Bytes of release files stored.", registry=registry)
         self._sent = Counter("pypi_cache_sent_bytes", "Body bytes sent to clients.", registry=registry)
+        self._refusals = Counter(
+            "pypi_cache_refusals", "Pages and files refused by the operator's rules.", ["reason"], registry=registry
+        )
         self._faults = Counter("pypi_cache_faults", "Errors in this proxy's own code.", registry=registry)
 
     def hit(self, kind: str) -> None:
@@ -56,6 +59,10 @@ class Metrics:
     def sent(self, size: int) -> None:
         """Bytes went to a client."""
         self._sent.inc(size)
+
+    def refused(self, reason: str) -> None:
+        """The operator's rules refused a page or a file."""
+        self._refusals.labels(reason).inc()
 
     def fault(self) -> None:
         """This proxy's own code failed."""

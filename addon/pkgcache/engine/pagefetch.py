@@ -7,6 +7,7 @@ PEP 691 version 1) before it is stored with its first view.
 from __future__ import annotations
 
 import gzip
+import json
 import time
 import zlib
 from collections.abc import Sequence
@@ -29,8 +30,9 @@ from pkgcache.rules.freshness import (
     validators,
 )
 from pkgcache.rules.indexes import Index, Upstream
-from pkgcache.rules.media import Representation, representation_of, upstream_accept
+from pkgcache.rules.media import Representation, parse_content_type, representation_of, upstream_accept
 from pkgcache.rules.pages import BrokenPage, check_html
+from pkgcache.rules.routes import api_base
 from pkgcache.rules.urls import Url
 
 MAX_PAGE = 256 * 1024 * 1024
@@ -60,6 +62,12 @@ class PageFetcher:
         """An index's upstreams, those that rest after failures last."""
         return sorted(index.upstreams, key=lambda upstream: self._client.resting(upstream.simple))
 
+    def _asked(self, ask: PageAsk) -> list[Upstream]:
+        """Whom to ask: with a client's credentials nobody but the index that the client named."""
+        if ask.authorization:
+            return [Upstream(simple=ask.index.simple, authorization=ask.authorization)]
+        return self.in_order(ask.index)
+
     async def fetch(self, ask: PageAsk, kept: Kept | None) -> Kept:
         """Ask each upstream until one has the page. 404 only where every one that answers says so. Raises PageError."""
         if self._offline:
@@ -74,7 +82,7 @@ class PageFetcher:
             )
         errors: list[UpstreamError] = []
         absent: Kept | None = None
-        for upstream in self.in_order(ask.index):
+        for upstream in self._asked(ask):
             try:
                 found = await self._fetch_from(upstream, ask, kept)
             except UpstreamError as error:
@@ -93,10 +101,8 @@ class PageFetcher:
         return absent
 
     async def _fetch_from(self, upstream: Upstream, ask: PageAsk, kept: Kept | None) -> Kept:
-        url = upstream.simple.with_path(
-            f"{upstream.simple.path}{ask.project}/"
-        )  # always with the slash: mirrors redirect oddly
-        headers = {"Accept": upstream_accept(ask.representation), "Accept-Encoding": "gzip"}
+        url, accept = _place(upstream, ask)
+        headers = {"Accept": accept, "Accept-Encoding": "gzip"}
         conditional = kept is not None and kept.notes["status"] == 200 and kept.notes.get("upstream") == upstream.name
         if kept is not None and conditional:
             headers |= validators(kept.stored.headers)
@@ -126,7 +132,7 @@ class PageFetcher:
                 return Kept(key=ask.key, notes=notes, body=b"")
             body = await answer.body(MAX_PAGE)
             encoding = answer.headers.get("Content-Encoding", "identity").lower()
-            representation = representation_of(answer.headers.get("Content-Type"))
+            representation = _representation(ask, answer.headers.get("Content-Type"))
             refusal = storable(request_headers=CIMultiDict(), status=200, response_headers=answer.headers)
         if representation is None:
             raise UpstreamError(
@@ -155,17 +161,42 @@ class PageFetcher:
         compressed = await self._views.threaded(lambda: gzip.compress(page, 6, mtime=0))
         kept = Kept(key=ask.key, notes=notes, body=compressed)
         try:
-            if notes["kind"] != Representation.JSON:
+            if ask.document:
+                await self._views.threaded(lambda: _check_document(page))
+            elif notes["kind"] != Representation.JSON:
                 await self._views.threaded(lambda: check_html(page))
-            view = await self._views.derive(ask, kept, page)
+            view = await self._views.derive(ask, kept, page, Representation(notes["kind"]).kind)
         except BrokenPage as error:
             raise UpstreamError(Failure.WRONG_PAGE, notes["url"], f"no index page: {error}") from error
         if isinstance(refusal, NotStorable):
             notes["passing"] = True
         else:
-            await self._store.put(view_key(ask, notes), view.plain + view.gzipped, view_notes(view))
+            await self._store.put(view_key(ask, notes, view.kind), view.plain + view.gzipped, view_notes(view))
             await self._store.put(ask.key, compressed, notes)
         return kept
+
+
+def _place(upstream: Upstream, ask: PageAsk) -> tuple[Url, str]:
+    """Where an upstream has it, and the Accept to ask with. A page always with its slash: mirrors redirect oddly."""
+    simple = upstream.simple
+    if ask.document:
+        return simple.with_path(api_base(simple) + ask.document), "application/json"
+    return simple.with_path(f"{simple.path}{ask.project}/"), upstream_accept(ask.representation)
+
+
+def _representation(ask: PageAsk, content_type: str | None) -> Representation | None:
+    if ask.document:
+        return Representation.JSON if parse_content_type(content_type)[0] == "application/json" else None
+    return representation_of(content_type)
+
+
+def _check_document(body: bytes) -> None:
+    try:
+        document = json.loads(body)
+    except ValueError as error:
+        raise BrokenPage(f"no JSON: {error}") from None
+    if not isinstance(document, dict) or "info" not in document:
+        raise BrokenPage("JSON, but no project's document")
 
 
 def _decoded(body: bytes, encoding: str, url: Url) -> bytes:

@@ -8,6 +8,7 @@ derived from it once and stored beside it, so that a hit parses and compresses n
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import time
@@ -16,6 +17,7 @@ from dataclasses import replace
 
 from multidict import CIMultiDict
 
+from pkgcache.engine.filtered import FilteredViews
 from pkgcache.engine.messages import CLIENT_SECONDS, Reply, Request, ask_again
 from pkgcache.engine.metrics import Metrics
 from pkgcache.engine.pagefetch import PageError, PageFetcher
@@ -45,7 +47,7 @@ from pkgcache.rules.media import (
     negotiate,
     representation_of,
 )
-from pkgcache.rules.routes import ProjectPage, RootPage
+from pkgcache.rules.routes import PUBLIC, ProjectPage, ReleaseFile, RootPage
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +72,11 @@ class Pages:
         client: UpstreamClient,
         fetcher: PageFetcher,
         views: Views,
+        filtered: FilteredViews,
         metrics: Metrics,
         tasks: Tasks,
+        *,
+        needs_times: bool,
     ) -> None:
         self._policy = policy
         self._negative_policy = replace(policy, default_lifetime=negative_ttl, override=negative_ttl)
@@ -79,6 +84,8 @@ class Pages:
         self._client = client
         self._fetcher = fetcher
         self._views = views
+        self._filtered = filtered
+        self._needs_times = needs_times
         self._metrics = metrics
         self._tasks = tasks
         self._refreshing: dict[str, asyncio.Task[Kept]] = {}
@@ -86,12 +93,12 @@ class Pages:
 
     async def answer(self, request: Request, route: ProjectPage) -> Reply:
         """The reply to a GET or HEAD for a project page."""
-        representation = negotiate(request.headers.get("Accept"))
+        representation = Representation.JSON if route.document else negotiate(request.headers.get("Accept"))
         if isinstance(representation, NotAcceptable):
             return Reply.text(
                 406, "an index page is JSON or HTML: " + ", ".join(r.content_type for r in Representation)
             )
-        ask = _asked(route, representation)
+        ask = self._asked(route, representation)
         notes = await self._store.notes(ask.key)
         kept = Kept(key=ask.key, notes=notes) if notes else None
         self._remember(kept)
@@ -102,24 +109,25 @@ class Pages:
             return _failed(f"the page of {route.project} on index {route.index.name}", error)
         except TimeoutError:
             return ask_again(f"the page of {route.project}")
-        return await self._served(request, ask, kept, cache)
+        return await self._served(request, ask, representation, kept, cache)
 
     def answer_at_once(self, request: Request, route: ProjectPage) -> Reply | None:
         """The reply, if the page is in memory, fresh, and was seen in the store within the last second."""
-        representation = negotiate(request.headers.get("Accept"))
-        if isinstance(representation, NotAcceptable):
+        representation = Representation.JSON if route.document else negotiate(request.headers.get("Accept"))
+        if isinstance(representation, NotAcceptable) or self._filtered.active:
             return None
-        ask = _asked(route, representation)
+        ask = self._asked(route, representation)
         kept, seen = self._hot.get(ask.key, (None, 0.0))
         now = time.time()
         if kept is None or now - seen > HOT_SECONDS or kept.notes["status"] != 200:
             return None
-        view = self._views.in_memory(ask, kept)
+        served = _served_as(request, representation, kept)
+        view = self._views.in_memory(ask, kept, served.kind)
         decision = decide(kept.stored, request.headers, self._policy, now)
         if view is None or not isinstance(decision, Fresh):
             return None
         self._metrics.hit("page")
-        return self._reply(request, ask, kept, CacheStatus(hit=True, ttl=math.floor(decision.ttl)), view)
+        return _reply(request, served, kept, CacheStatus(hit=True, ttl=math.floor(decision.ttl)), view)
 
     def _remember(self, kept: Kept | None) -> None:
         """Keep what the store has just said of a page; for a second it need not be asked again."""
@@ -248,55 +256,88 @@ class Pages:
 
     # The answer
 
-    async def _served(self, request: Request, ask: PageAsk, kept: Kept, cache: CacheStatus) -> Reply:
+    async def _served(
+        self, request: Request, ask: PageAsk, wanted: Representation, kept: Kept, cache: CacheStatus
+    ) -> Reply:
         if kept.notes["status"] != 200:
             text = f"{ask.project} is not on index {ask.index.name} (as {kept.notes['upstream']} says)"
             return Reply.text(kept.notes["status"], text, cache=cache)
+        served = _served_as(request, wanted, kept)
         try:
-            view = await self._views.view(ask, kept)
+            view = await self._views.view(ask, kept, served.kind)
         except PageGoneError:
             return Reply.text(503, f"the page of {ask.project} went out of the store just now; ask again", cache=cache)
-        return self._reply(request, ask, kept, cache, view)
+        if self._filtered.active and not ask.document:
+            view = await self._filtered.apply(ask, kept, view)
+        return _reply(request, served, kept, cache, view)
 
-    def _reply(self, request: Request, ask: PageAsk, kept: Kept, cache: CacheStatus, view: View) -> Reply:
-        representation = Representation(kept.notes["kind"])
-        if representation.kind == ask.representation.kind:
-            representation = ask.representation  # PEP 691: text/html and v1+html are one format under two names
-        elif not accepts(request.headers.get("Accept"), representation):
-            return Reply.text(406, f"the upstream has this page as {representation.content_type} only", cache=cache)
-        stored = kept.stored
-        use_gzip = accepts_encoding(request.headers.get("Accept-Encoding"), "gzip")
-        headers = CIMultiDict({name: stored.headers[name] for name in _PASSED_ON if name in stored.headers})
-        sent_as = stored.headers.get("Content-Type", "")
-        headers["Content-Type"] = (
-            sent_as if representation_of(sent_as) is representation else representation.content_type
+    async def known(self, route: ReleaseFile, project: str) -> None:
+        """See to it that what a file's index says of its project is known, if it can be had: the file was asked for by itself."""
+        ask = PageAsk(
+            index=route.index,
+            project=project,
+            representation=Representation.JSON,
+            seen=route.index.simple.with_path("/"),
+            own=False,
+            space=route.space,
+            authorization=route.sources[0][1] if route.space != PUBLIC else "",
         )
-        etag = view.etag if view.edited else stored.headers.get("ETag", view.etag)
-        headers["ETag"] = f"W/{etag.removeprefix('W/')}" if use_gzip else etag
-        headers["Vary"] = "Accept, Accept-Encoding"
-        headers["Date"] = format_http_date(time.time())
-        headers["Age"] = str(max(0, int(time.time() - stored.response_time)))
-        if cache.hit and cache.detail not in {"", Reason.STALE_WHILE_REVALIDATE}:
-            headers["Cache-Control"] = "no-store"  # clients are not to keep staleness
-            headers.pop("Expires", None)
-        if not_modified(request.headers, headers["ETag"], stored.headers.get("Last-Modified")):
-            return Reply(status=304, headers=headers, cache=cache, upstream=kept.notes["upstream"])
-        body = view.gzipped if use_gzip else view.plain
-        if use_gzip:
-            headers["Content-Encoding"] = "gzip"
-        headers["Content-Length"] = str(len(body))
-        return Reply(
-            status=200,
-            headers=headers,
-            body=b"" if request.method == "HEAD" else body,
-            cache=cache,
-            upstream=kept.notes["upstream"],
+        if await self._store.notes(ask.key) is None:
+            with contextlib.suppress(PageError, TimeoutError):
+                async with asyncio.timeout(CLIENT_SECONDS):
+                    await self._refreshed(ask, None)
+
+    def _asked(self, route: ProjectPage, wanted: Representation) -> PageAsk:
+        """What to look for: with a cooldown the JSON page in any case, since HTML does not tell upload times (PEP 700)."""
+        return PageAsk(
+            index=route.index,
+            project=route.project,
+            representation=Representation.JSON if self._needs_times else wanted,
+            seen=route.seen,
+            own=route.own,
+            space=route.space,
+            authorization=route.authorization,
+            document=route.document,
         )
 
 
-def _asked(route: ProjectPage, representation: Representation) -> PageAsk:
-    return PageAsk(
-        index=route.index, project=route.project, representation=representation, seen=route.seen, own=route.own
+def _served_as(request: Request, wanted: Representation, kept: Kept) -> Representation:
+    """Under which name a stored page is served: as it is where the client takes that, else converted to what it wants."""
+    stored = Representation(kept.notes["kind"])
+    if stored.kind == wanted.kind:
+        return wanted  # PEP 691: text/html and v1+html are one format under two names
+    return stored if accepts(request.headers.get("Accept"), stored) else wanted
+
+
+def _reply(request: Request, representation: Representation, kept: Kept, cache: CacheStatus, view: View) -> Reply:
+    stored = kept.stored
+    use_gzip = accepts_encoding(request.headers.get("Accept-Encoding"), "gzip")
+    headers = CIMultiDict({name: stored.headers[name] for name in _PASSED_ON if name in stored.headers})
+    if view.filtered:
+        headers.pop("Last-Modified", None)  # what is left out changes with the time and with the store
+    sent_as = stored.headers.get("Content-Type", "")
+    fits = representation_of(sent_as) in {representation, None}  # None: a document of the JSON API
+    headers["Content-Type"] = sent_as if fits else representation.content_type
+    etag = view.etag if view.edited else stored.headers.get("ETag", view.etag)
+    headers["ETag"] = f"W/{etag.removeprefix('W/')}" if use_gzip else etag
+    headers["Vary"] = "Accept, Accept-Encoding"
+    headers["Date"] = format_http_date(time.time())
+    headers["Age"] = str(max(0, int(time.time() - stored.response_time)))
+    if cache.hit and cache.detail not in {"", Reason.STALE_WHILE_REVALIDATE}:
+        headers["Cache-Control"] = "no-store"  # clients are not to keep staleness
+        headers.pop("Expires", None)
+    if not_modified(request.headers, headers["ETag"], headers.get("Last-Modified")):
+        return Reply(status=304, headers=headers, cache=cache, upstream=kept.notes["upstream"])
+    body = view.gzipped if use_gzip else view.plain
+    if use_gzip:
+        headers["Content-Encoding"] = "gzip"
+    headers["Content-Length"] = str(len(body))
+    return Reply(
+        status=200,
+        headers=headers,
+        body=b"" if request.method == "HEAD" else body,
+        cache=cache,
+        upstream=kept.notes["upstream"],
     )
 
 

@@ -45,6 +45,7 @@ WRITE_PATIENCE = 10.0
 LOW_WATER = 0.9
 FLUSH_SECONDS = 30.0
 COMMIT_PATIENCE = 2.0
+KEYS_AT_ONCE = 500
 
 _TROUBLE = (OSError, sqlite3.Error, diskcache.Timeout, ValueError)
 
@@ -233,6 +234,20 @@ class Store:
             return _read_notes(rows[0][0]) if rows else None
         except (ValueError, TypeError):
             return None  # `get` heals it
+
+    async def present(self, keys: list[str]) -> set[str]:
+        """Which of the keys have an entry."""
+        return await self._in(self._readers, lambda: self._present(keys)) or set()
+
+    def _present(self, keys: list[str]) -> set[str]:
+        assert self._cache is not None
+        found: set[str] = set()
+        for start in range(0, len(keys), KEYS_AT_ONCE):
+            some = keys[start : start + KEYS_AT_ONCE]
+            marks = ",".join("?" * len(some))
+            rows = self._cache._sql(f"SELECT key FROM Cache WHERE raw = 1 AND key IN ({marks})", some).fetchall()  # noqa: S608, SLF001
+            found.update(key for (key,) in rows)
+        return found
 
     async def read(self, key: str) -> tuple[Notes, bytes] | None:
         """As `get`, with the whole value in memory."""

@@ -8,29 +8,42 @@ changed, in this process or another, never meets an old view. Parsing happens on
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
+from urllib.parse import quote
 
 from multidict import CIMultiDict
-from packaging.utils import InvalidName, canonicalize_name
+from packaging.utils import (
+    InvalidName,
+    InvalidSdistFilename,
+    InvalidWheelFilename,
+    canonicalize_name,
+    parse_sdist_filename,
+    parse_wheel_filename,
+)
 
 from pkgcache.engine.hosts import LearnedHosts
 from pkgcache.engine.messages import strong_tag
 from pkgcache.engine.store import Notes, Store
 from pkgcache.engine.tasks import Tasks
+from pkgcache.rules.convert import html_to_json, json_to_html
 from pkgcache.rules.digests import parse_release_path
 from pkgcache.rules.freshness import Stored
 from pkgcache.rules.indexes import Index
-from pkgcache.rules.links import PageContext
+from pkgcache.rules.links import PageContext, Target
 from pkgcache.rules.media import Representation
 from pkgcache.rules.pages import PageLink, rewrite
 from pkgcache.rules.routes import Address, ReleaseFile, own_page_path
 from pkgcache.rules.urls import Url, parse_url
 
 LINKS_IN_MEMORY = 64
+
+type Kind = Literal["json", "html"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +70,12 @@ class View:
     """A page as one kind of client is to see it."""
 
     of: str
+    kind: Kind
     plain: bytes
     gzipped: bytes
     etag: str
     edited: bool
+    filtered: bool = False
 
     @property
     def size(self) -> int:
@@ -77,11 +92,14 @@ class PageAsk:
     representation: Representation
     seen: Url
     own: bool
+    space: str
+    authorization: str = ""
+    document: str = ""
 
     @property
     def key(self) -> str:
         """The page's key in the store."""
-        return f"page|-|{self.index.name}|{self.project}|{self.representation}"
+        return f"page|{self.space}|{self.index.name}|{self.document or self.project}|{self.representation}"
 
     def view(self, *, based: bool) -> str:
         """Which of the page's views it is; `based`: the page has a `<base>`."""
@@ -115,22 +133,23 @@ class Views:
         """Let go of the thread that parses."""
         self._pool.shutdown(wait=True)
 
-    async def view(self, ask: PageAsk, kept: Kept) -> View:
-        """The page as this client is to see it: from memory, from the store, or derived anew."""
-        if view := self.in_memory(ask, kept):
+    async def view(self, ask: PageAsk, kept: Kept, kind: Kind) -> View:
+        """The page as this client is to see it, JSON or HTML: from memory, from the store, or derived anew."""
+        if view := self.in_memory(ask, kept, kind):
             return view
-        memory_key = (view_key(ask, kept.notes), kept.notes["of"])
-        found = await self._store.read(view_key(ask, kept.notes))
+        key = view_key(ask, kept.notes, kind)
+        found = await self._store.read(key)
         if found is not None and found[0]["of"] == kept.notes["of"]:
             notes, value = found
             view = View(
                 of=notes["of"],
+                kind=kind,
                 plain=value[: notes["plain"]],
                 gzipped=value[notes["plain"] :],
                 etag=notes["etag"],
                 edited=notes["edited"],
             )
-            self._remember(memory_key, view)
+            self._remember((key, view.of), view)
             return view
         body = kept.body
         if body is None:
@@ -138,45 +157,64 @@ class Views:
             if whole is None or whole[0].get("of") != kept.notes["of"]:
                 raise PageGoneError(kept.key)
             body = whole[1]
-        view = await self.derive(ask, kept, await self.threaded(lambda: gzip.decompress(body)))
+        whole_page = replace(kept, body=body)
+        view = await self.derive(ask, whole_page, await self.threaded(lambda: gzip.decompress(body)), kind)
         if not kept.notes.get("passing"):
-            await self._store.put(view_key(ask, kept.notes), view.plain + view.gzipped, view_notes(view))
+            await self._store.put(key, view.plain + view.gzipped, view_notes(view))
         return view
 
-    async def derive(self, ask: PageAsk, kept: Kept, page: bytes) -> View:
-        """Make the view of a page's plain body, and take note of what its links say. Raises BrokenPage."""
-        representation = Representation(kept.notes["kind"])
+    async def derive(self, ask: PageAsk, kept: Kept, page: bytes, kind: Kind) -> View:
+        """Make a view of a page's plain body, converted if it is of the other kind; take note of what its links say.
+
+        Raises BrokenPage.
+        """
+        if ask.document:
+            return self._verbatim(ask, kept, page)
+        stored_kind = Representation(kept.notes["kind"]).kind
+        converted = kind != stored_kind
+        if converted:
+            page = await self.threaded(lambda: _convert(page, kind, ask.project, parse_url(kept.notes["url"])))
         context = PageContext(
             upstream=parse_url(kept.notes["url"]),
             seen=ask.seen.with_path(own_page_path(ask.index, ask.project)) if ask.own else ask.seen,
             canonical_files=ask.index.canonical_files,
             own_prefix=f"/{ask.index.name}" if ask.own else "",
         )
-        rewritten = await self.threaded(lambda: rewrite(page, representation.kind, context))
-        gzipped = (
-            kept.body
-            if kept.body is not None and not rewritten.edited
-            else await self.threaded(lambda: gzip.compress(rewritten.body, 6, mtime=0))
-        )
+        rewritten = await self.threaded(lambda: rewrite(page, kind, context))
+        edited = converted or rewritten.edited
+        gzipped = kept.body if kept.body and not edited else await self.threaded(lambda: _gzipped(rewritten.body))
         view = View(
             of=kept.notes["of"],
+            kind=kind,
             plain=rewritten.body,
             gzipped=gzipped,
             etag=strong_tag(rewritten.body),
-            edited=rewritten.edited,
+            edited=edited,
         )
-        self._remember((view_key(ask, kept.notes), view.of), view)
-        vouched = {_vouch_key(ask.index, target.identity): link for link, target in rewritten.links}
-        self._links[ask.key] = (view.of, vouched)
+        self._remember((view_key(ask, kept.notes, kind), view.of), view)
+        if not converted:  # the other kind may say less
+            self._vouch(ask, view.of, rewritten.links)
+        return view
+
+    def _verbatim(self, ask: PageAsk, kept: Kept, page: bytes) -> View:
+        """A document of the JSON API, as it is."""
+        assert kept.body is not None
+        of = kept.notes["of"]
+        view = View(of=of, kind="json", plain=page, gzipped=kept.body, etag=strong_tag(page), edited=False)
+        self._remember((view_key(ask, kept.notes, "json"), of), view)
+        return view
+
+    def _vouch(self, ask: PageAsk, of: str, links: Sequence[tuple[PageLink, Target]]) -> None:
+        """Take note of what a page says of its files, and of where they are."""
+        self._links[ask.key] = (of, {_vouch_key(ask.index, target.identity): link for link, target in links})
         self._links.move_to_end(ask.key)
         if len(self._links) > LINKS_IN_MEMORY:
             self._links.popitem(last=False)
-        self._learn(ask.index, {target.identity for _, target in rewritten.links})
-        return view
+        self._learn(ask.index, {target.identity for _, target in links})
 
-    def in_memory(self, ask: PageAsk, kept: Kept) -> View | None:
+    def in_memory(self, ask: PageAsk, kept: Kept, kind: Kind) -> View | None:
         """The view, if memory has it."""
-        key = (view_key(ask, kept.notes), kept.notes["of"])
+        key = (view_key(ask, kept.notes, kind), kept.notes["of"])
         if view := self._views.get(key):
             self._views.move_to_end(key)
         return view
@@ -200,40 +238,49 @@ class Views:
     async def link_of(self, route: ReleaseFile) -> PageLink | None:
         """What a page of the file's own index says of it; None where no stored page does. Nothing is fetched for it."""
         identity = str(route.identity).removesuffix(route.suffix) if route.suffix else str(route.identity)
-        for project in _projects_of(route.filename):
+        for project in projects_of(route.filename):
             for representation in Representation:
+                seen = route.index.simple.with_path("/")
                 ask = PageAsk(
                     index=route.index,
                     project=project,
                     representation=representation,
-                    seen=route.index.simple.with_path("/"),
+                    seen=seen,
                     own=False,
+                    space=route.space,
                 )
-                links = await self._links_of(ask)
+                links = await self.links_of(ask)
                 if link := links.get(_vouch_key(route.index, identity)):
                     return link
         return None
 
-    async def _links_of(self, ask: PageAsk) -> Mapping[str, PageLink]:
-        if remembered := self._links.get(ask.key):
-            return remembered[1]
-        found = await self._store.read(ask.key)
-        if found is None or found[0]["status"] != 200:
-            return {}
-        notes, body = found
-        await self.derive(
-            ask, Kept(key=ask.key, notes=notes, body=body), await self.threaded(lambda: gzip.decompress(body))
-        )
-        return self._links[ask.key][1]
+    async def links_of(self, ask: PageAsk, of: str = "") -> dict[str, PageLink]:
+        """What the stored page says of its files, by identity; `of`: of this version of it."""
+        remembered = self._links.get(ask.key)
+        if remembered is None or (of and remembered[0] != of):
+            found = await self._store.read(ask.key)
+            if found is None or found[0]["status"] != 200:
+                return {}
+            notes, body = found
+            kept = Kept(key=ask.key, notes=notes, body=body)
+            page = await self.threaded(lambda: gzip.decompress(body))
+            await self.derive(ask, kept, page, Representation(notes["kind"]).kind)
+            remembered = self._links[ask.key]
+        return remembered[1]
 
     async def threaded[T](self, work: Callable[[], T]) -> T:
         """Run parsing or compressing off the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
 
-def view_key(ask: PageAsk, notes: Notes) -> str:
+def file_key(space: str, identity: str, name: str) -> str:
+    """A release file's key in the store: by its credential space, its digest (or its URL, where it has none) and its name."""
+    return f"file|{space}|{identity}|{quote(name)}"
+
+
+def view_key(ask: PageAsk, notes: Notes, kind: Kind) -> str:
     """A view's key in the store."""
-    return f"view|{ask.view(based=notes['based'])}|{ask.key}"
+    return f"view|{ask.view(based=notes['based'])}|{kind}|{ask.key}"
 
 
 def view_notes(view: View) -> Notes:
@@ -247,7 +294,7 @@ def _vouch_key(index: Index, identity: str) -> str:
     return release.path if release else identity
 
 
-def _projects_of(filename: str) -> list[str]:
+def projects_of(filename: str) -> list[str]:
     """The projects that a release file may belong to, the likeliest first.
 
     A wheel's name ends at its first hyphen (PEP 427), an sdist's at some hyphen before its version (PEP 625; older ones hold more).
@@ -261,3 +308,20 @@ def _projects_of(filename: str) -> list[str]:
         except InvalidName:
             continue
     return list(dict.fromkeys(names))
+
+
+def project_of(filename: str) -> str:
+    """The project that a release file belongs to, as far as its name tells."""
+    with contextlib.suppress(InvalidWheelFilename):
+        return parse_wheel_filename(filename)[0]
+    with contextlib.suppress(InvalidSdistFilename):
+        return parse_sdist_filename(filename)[0]
+    return next(iter(projects_of(filename)), filename)
+
+
+def _convert(page: bytes, kind: Kind, project: str, url: Url) -> bytes:
+    return json_to_html(page, project) if kind == "html" else html_to_json(page, project, url)
+
+
+def _gzipped(body: bytes) -> bytes:
+    return gzip.compress(body, 6, mtime=0)

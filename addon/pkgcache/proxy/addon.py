@@ -15,9 +15,8 @@ from mitmproxy.proxy import commands, layer, server_hooks
 from mitmproxy.proxy.layers import ClientTLSLayer, HttpLayer, ServerTLSLayer
 from mitmproxy.proxy.mode_specs import ProxyMode, UpstreamMode
 
-from pkgcache.engine.defaults import pip_defaults
 from pkgcache.engine.messages import CutShortError, Reply
-from pkgcache.engine.service import Service
+from pkgcache.engine.service import Service, check
 from pkgcache.engine.store import StoreFormatError
 from pkgcache.engine.upstream import parent_proxy
 from pkgcache.proxy import options, trust, tunnel
@@ -25,7 +24,6 @@ from pkgcache.proxy.accesslog import AccessLog
 from pkgcache.proxy.desk import Desk, canonical_address
 from pkgcache.proxy.exchange import Exchange, TunnelPlan
 from pkgcache.proxy.lane import LaneHook, LaneLayer, LaneTlsLayer
-from pkgcache.rules.indexes import build_indexes
 from pkgcache.settings import PREFIX, SettingError, make_settings
 from pkgcache.web.pages import OwnPages
 
@@ -47,8 +45,7 @@ class PypiCache:
     def load(self, loader: Loader) -> None:
         """Check what was given, and add the options."""
         try:
-            settings = make_settings(options.raw_values(ctx.options))
-            build_indexes(settings.index, pip_defaults())
+            check(make_settings(options.raw_values(ctx.options)))
         except SettingError as error:
             self._refused = True
             for name in [name for name in ctx.options.deferred if name.startswith(PREFIX)]:
@@ -67,7 +64,7 @@ class PypiCache:
             return
         try:
             settings = options.current_settings(ctx.options)
-            build_indexes(settings.index, pip_defaults())
+            check(settings)
         except SettingError as error:
             raise exceptions.OptionsError(str(error)) from error
         if settings != self.service.settings:

@@ -10,7 +10,7 @@ refusal looks like in HTTP.
 import enum
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -24,10 +24,11 @@ DENY: Final = "pypi_cache_deny"
 PRIVATE: Final = "pypi_cache_private"
 COOLDOWN: Final = "pypi_cache_cooldown"
 
-# A set of characters: ranges and single ones; a separator stands for all three of them.
-_CLASS: Final = re.compile(r"\[((?:[a-z0-9]-[a-z0-9]|[a-z0-9._-])+)\]")
-_GLOB: Final = re.compile(rf"(?:[a-z0-9._*?-]|{_CLASS.pattern})+")
-_SEPARATORS: Final = re.compile(r"[-_.]+")
+# In a set: a range, or one character, of which a separator stands for all three.
+_ITEM: Final = re.compile(r"[a-z0-9]-[a-z0-9]|[a-z0-9._-]")
+_CLASS: Final = re.compile(r"\[([a-z0-9._-]+)\]")
+_GLOB: Final = re.compile(rf"(?:[a-z0-9._*?-]|{_CLASS.pattern})++")
+_FOLDED: Final = re.compile(rf"{_CLASS.pattern}|[-_.]+")
 _INDEX: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # PEP 700 has `yyyy-mm-ddThh:mm:ss.ffffffZ`; offsets and longer fractions are written by others.
 _TIME: Final = re.compile(
@@ -96,9 +97,9 @@ class Admission:
         leave one name to the public index.
         """
         name = canonicalize_name(project)
-        if (glob := next(_matching(self.deny, name), None)) is not None:
+        if (glob := _first_match(self.deny, name)) is not None:
             return Refused(reason=Reason.DENIED, rule=f"{DENY}={glob}")
-        if self.allow and next(_matching(self.allow, name), None) is None:
+        if self.allow and _first_match(self.allow, name) is None:
             return Refused(reason=Reason.NOT_ALLOWED, rule=ALLOW)
         owners = [(glob, owner) for glob, owner in self.private if fnmatchcase(name, _normalise(glob))]
         asked = index_name.partition("@")[0].lower()
@@ -132,7 +133,7 @@ def parse_upload_time(text: str) -> float | None:
     try:
         time = datetime.fromisoformat(text)
         return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
-    except ValueError, OverflowError:  # no such day or hour
+    except (ValueError, OverflowError):  # no such day or hour
         return None
 
 
@@ -174,6 +175,57 @@ def _check_glob(glob: str) -> None:
         raise ValueError(f"project names of letters, digits and - _ . with * ? [a-z], such as acme-*, not {glob!r}")
     # PEP 508: a name begins and ends with a letter or digit.
     if glob[0] in "-_." or glob[-1] in "-_.":
-        raise ValueError(f"a glob that begins and ends as names do, with a letter, digit or wildcard, not {glob!r}")
-    if backward := re.search(r"(.)-(.)", "".join(f"[{c}]" for c in ())):  # placeholder
-        raise ValueError(str(backward))
+        raise ValueError(
+            f"a glob that begins and ends as names do, with a letter or digit (or a wildcard), not {glob!r}"
+        )
+    for inside in _CLASS.findall(glob.lower()):
+        if any(len(item) > 1 and item[0] > item[-1] for item in _ITEM.findall(inside)):
+            raise ValueError(f"ranges in [ ] that go upwards, such as [a-z], not {glob!r}")
+
+
+def _first_match(globs: tuple[str, ...], name: str) -> str | None:
+    """The glob, as written, that a normalised name matches."""
+    names, patterns = _sorted_out(globs)
+    return names.get(name) or next((glob for pattern, glob in patterns if fnmatchcase(name, pattern)), None)
+
+
+@lru_cache(maxsize=16)
+def _sorted_out(globs: tuple[str, ...]) -> tuple[Mapping[str, str], tuple[tuple[str, str], ...]]:
+    """Whole names and patterns, each normalised and as written: a list of all that a company approves is one look-up."""
+    names: dict[str, str] = {}
+    patterns: list[tuple[str, str]] = []
+    for glob in globs:
+        normalised = _normalise(glob)
+        if any(wildcard in normalised for wildcard in "*?["):
+            patterns.append((normalised, glob))
+        else:
+            names.setdefault(normalised, glob)
+    return names, tuple(patterns)
+
+
+@lru_cache(maxsize=1024)
+def _normalise(glob: str) -> str:
+    """A glob for PEP 503 names: lower case, `-` for each run of separators, in sets `-` last (where it is no range)."""
+    return _FOLDED.sub(_fold, glob.lower())
+
+
+def _fold(match: re.Match[str]) -> str:
+    if match[1] is None:
+        return "-"
+    items = _ITEM.findall(match[1])
+    kept = "".join(item for item in items if item not in {"-", "_", "."})
+    return f"[{kept}-]" if {"-", "_", "."} & set(items) else f"[{kept}]"
+
+
+def _duration(seconds: float) -> str:
+    """Seconds as the option takes them: '7d', '90m', '1.5s'."""
+    for letter, unit in _UNITS:
+        if seconds >= unit and seconds % unit == 0:
+            return f"{seconds // unit:.0f}{letter}"
+    return f"{seconds:.15g}s"
+
+
+def _rfc3339(time: float) -> str:
+    """The first whole second that is not before `time`; later than the year 9999 there is no such text."""
+    moment = datetime.fromtimestamp(math.ceil(min(time, _LAST_SECOND)), UTC)
+    return f"{moment.replace(tzinfo=None).isoformat()}Z"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote, unquote
 
 from packaging.utils import NormalizedName, canonicalize_name
@@ -21,17 +21,27 @@ from pkgcache.rules.urls import Url, normalise_path, parse_url
 
 type Address = tuple[str, int]
 
+PUBLIC = "-"
+"""The credential space of requests without credentials."""
+
+_DOCUMENT = re.compile(r"(?P<project>[^/]+)/(?:(?P<version>[^/]+)/)?json/?")
 _PROJECT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectPage:
-    """`<index URL><project>/`. `seen` is the URL as the client spelt it; `own`: asked at the proxy's own address."""
+    """`<index URL><project>/`. `seen` is the URL as the client spelt it; `own`: asked at the proxy's own address.
+
+    `document` is empty for the page itself, else `<project>/json` or `<project>/<version>/json` of the JSON API beside `simple/`.
+    """
 
     index: Index
     project: NormalizedName
     seen: Url
     own: bool
+    space: str = PUBLIC
+    authorization: str = ""
+    document: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +67,7 @@ class ReleaseFile:
     suffix: str
     release: ReleasePath | None
     sources: tuple[tuple[Url, str], ...]
+    space: str = PUBLIC
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +78,19 @@ class Elsewhere:
 
 
 type Route = ProjectPage | RootPage | ReleaseFile | Elsewhere
+
+
+def with_credentials(route: Route, asked: Url, authorization: str, space: str) -> Route:
+    """The same for a client with credentials: a space of its own, and nobody is asked but the origin that the client named."""
+    match route:
+        case ProjectPage():
+            return replace(route, space=space, authorization=authorization)
+        case ReleaseFile():
+            return replace(
+                route, space=space, sources=((asked.with_path(normalise_path(asked.path), asked.query), authorization),)
+            )
+        case _:
+            return Elsewhere("it has credentials")
 
 
 class Router:
@@ -109,6 +133,8 @@ class Router:
         for index in self._longest_first:
             if index.simple.origin == url.origin and (page := self._page(index, path, url)):
                 return page
+            if index.simple.origin == url.origin and (document := self._document(index, path, url)):
+                return document
         release = parse_release_path(path)
         owner = self._owner(url, path, pypi_layout=release is not None)
         if owner is None:
@@ -160,6 +186,18 @@ class Router:
         if not _PROJECT.fullmatch(name):
             return None
         return ProjectPage(index=index, project=canonicalize_name(name), seen=seen, own=own)
+
+    def _document(self, index: Index, path: str, seen: Url) -> ProjectPage | None:
+        """The JSON API's document of a project or a release, where the index keeps PyPI's layout."""
+        base = api_base(index.simple)
+        match = (
+            _DOCUMENT.fullmatch(path.removeprefix(base)) if index.shares_pypi_files and path.startswith(base) else None
+        )
+        if match is None or not _PROJECT.fullmatch(match["project"]):
+            return None
+        project = canonicalize_name(match["project"])
+        document = f"{project}/{match['version']}/json" if match["version"] else f"{project}/json"
+        return ProjectPage(index=index, project=project, seen=seen, own=False, document=document)
 
     def _pypi_file(self, index: Index, release: ReleasePath, asked: Url | None) -> ReleaseFile:
         """A file whose path is its digest: from every upstream that keeps the layout, the one that the client named first."""
@@ -222,6 +260,16 @@ def _common_segments(one: str, other: str) -> int:
     """How many leading path segments two paths share."""
     pairs = zip(one.split("/"), other.split("/"), strict=False)
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def api_base(simple: Url) -> str:
+    """The path of the JSON API beside an index's `simple/`.
+
+    >>> api_base(parse_url("https://mirror.example/simple/")), api_base(parse_url("https://mirror.example/pypi/simple/"))
+    ('/pypi/', '/pypi/')
+    """
+    parent = simple.path.rstrip("/").rpartition("/")[0] + "/"
+    return parent if parent.endswith("/pypi/") else f"{parent}pypi/"
 
 
 def own_page_path(index: Index, project: str = "") -> str:

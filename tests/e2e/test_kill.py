@@ -1,0 +1,95 @@
+"""SIGKILL in the middle of a fill, at random instants: the next start finds a whole entry or none, and no leftover.
+
+100 instants: `python -m tests.bench.kills`.
+"""
+
+import json
+import random
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.support.authority import Authority
+from tests.support.behaviour import Behaviour
+from tests.support.names import file_url
+from tests.support.proxy import Proxy
+from tests.support.upstream import Upstream
+from tests.support.wheels import make_wheel
+from tests.support.wire import fetch
+
+SIZE: Final = 1_500_000
+PACE: Final = 3e6
+SPAN: Final = 0.75
+"""Seconds after the request within which the kill comes: a fill takes half a second, and then comes the commit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Killed:
+    """What one kill did."""
+
+    instant: float
+    fetched: int
+    """Bytes that the upstream had sent by then."""
+    committed: bool
+    """The file was in the store after the restart."""
+
+
+def kill_and_ask_again(proxy: Proxy, upstream: Upstream, number: int, instant: float) -> Killed:
+    """One fill, killed so many seconds after it was asked for; AssertionError unless all is well afterwards."""
+    release = make_wheel(f"killed-{number}", payload_size=SIZE, seed=number)
+    upstream.add(release)
+    upstream.script(Behaviour(f"/killed_{number}-", pace=PACE, times=1))
+    url = file_url(release)
+
+    def ask() -> None:
+        with suppress(OSError):
+            fetch(proxy.port, url, ca=proxy.ca, keep=False)
+
+    client = threading.Thread(target=ask)
+    client.start()
+    upstream.wait_for(1, path_contains=release.filename)
+    time.sleep(instant)
+    proxy.kill()
+    client.join()
+    fetched = upstream.bytes_sent(path_contains=release.filename)
+    proxy.start()
+    left = [path.name for path in (proxy.store / "growing").iterdir()]
+    assert left == [], f"left over after the start: {left}"
+    asked = upstream.count(method="GET", path_contains=release.filename)
+    answer = fetch(proxy.port, url, ca=proxy.ca)
+    assert (answer.status, answer.complete, answer.sha256) == (200, True, release.sha256)
+    committed = "; hit" in answer.headers["Cache-Status"]
+    asked_again = upstream.count(method="GET", path_contains=release.filename) - asked
+    assert asked_again == (0 if committed else 1)
+    assert not committed or fetched == release.size, "a hit, and the file had not come"
+    return Killed(instant=instant, fetched=fetched, committed=committed)
+
+
+def assert_nothing_is_orphaned(proxy: Proxy) -> None:
+    """Every file of the store belongs to an entry: as many files as /healthz knows entries, and all of them whole."""
+    figures = json.loads(proxy.get("/healthz").body)["store"]
+    files = list((proxy.store / "entries").rglob("*.val"))
+    assert len(files) <= figures["entries"], (files, figures)
+    assert not [path for path in files if path.stat().st_size != make_wheel("killed-0", payload_size=SIZE).size]
+
+
+def instants(count: int) -> Iterator[float]:
+    source = random.Random(9)
+    for _ in range(count):
+        yield source.uniform(0, SPAN)
+
+
+@pytest.mark.slow
+def test_killed_in_mid_fill(ca: Authority, tmp_path: Path) -> None:
+    with Upstream(ca) as upstream:
+        options = {"pypi_cache_index": [f"pypi={upstream.index_url}"]}
+        with Proxy(tmp_path / "proxy", options=options, upstream_ca=ca.bundle) as proxy:
+            for number, instant in enumerate(instants(6)):
+                kill_and_ask_again(proxy, upstream, number, instant)
+            assert not proxy.complaints, proxy.output
