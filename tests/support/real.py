@@ -61,7 +61,9 @@ class RealIndex:
         page = self._page(page_url(project), JSON)
         if page.status != 200 or page.content_type.startswith(JSON):
             return page
-        about = json.loads(self._page(f"{_ROOT}pypi/{project}/json", "application/json").body)
+        about = self._about(project)
+        if about is None:
+            return _NOT_FOUND
         files = [_simple_file(each) for files in about["releases"].values() for each in files]
         versions = list(about["releases"])
         made = {"meta": {"api-version": "1.1"}, "name": project, "versions": versions, "files": files}
@@ -76,13 +78,10 @@ class RealIndex:
         page = self._page(f"{_ROOT}pypi/{project}/{version}/json", "application/json")
         if page.status == 200:
             return page
-        whole = self._page(f"{_ROOT}pypi/{project}/json", "application/json")
-        if whole.status != 200:
-            return whole
-        about = json.loads(whole.body)
-        urls = about["releases"].get(version)
-        if urls is None:
-            return Page(404, "application/json", b'{"message": "Not Found"}')
+        about = self._about(project)
+        urls = about and about["releases"].get(version)
+        if not about or urls is None:
+            return _NOT_FOUND
         info = about["info"] | {"version": version} if about["info"]["version"] != version else about["info"]
         wheels = [each["url"] for each in urls if each["packagetype"] == "bdist_wheel"]
         if info is not about["info"] and wheels:
@@ -102,6 +101,16 @@ class RealIndex:
             return urllib.request.urlopen(request, timeout=TIMEOUT, context=self._context)
         except urllib.error.HTTPError as error:
             return error
+
+    def _about(self, project: str) -> Any:
+        """The project's own JSON, None where there is none; with canonical URLs (a copy may have made them relative)."""
+        page = self._page(f"{_ROOT}pypi/{project}/json", "application/json")
+        if page.status != 200:
+            return None
+        about = json.loads(page.body)
+        for file in (each for files in about["releases"].values() for each in files):
+            file["url"] = f"{FILES_ORIGIN}/packages/{file['url'].rpartition('/packages/')[2]}"
+        return about
 
     def _page(self, url: str, accept: str) -> Page:
         with self._lock:
@@ -221,6 +230,7 @@ class _Handler(BaseHTTPRequestHandler):
                     shutil.copyfileobj(answer, self.wfile)
 
 
+_NOT_FOUND: Final = Page(404, "application/json", b'{"message": "Not Found"}')
 _ROOT: Final = INDEX_URL.removesuffix("simple/")
 
 

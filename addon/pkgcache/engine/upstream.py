@@ -245,12 +245,12 @@ class UpstreamClient:
 
 
 def parent_proxy(own: Collection[tuple[str, int]]) -> tuple[str | None, str]:
-    """The parent proxy of the environment (`HTTPS_PROXY`, then `HTTP_PROXY`, `ALL_PROXY`), and a line if it had to be ignored.
+    """The parent proxy of the environment (`HTTPS_PROXY`, else `ALL_PROXY`), and a line if it had to be ignored.
 
     A parent that is this proxy itself (`own`: the addresses it listens on) would be a loop.
     """
     found = getproxies_environment()
-    parent = found.get("https") or found.get("http") or found.get("all")
+    parent = found.get("https") or found.get("all")
     if not parent:
         return None, ""
     if "://" not in parent:
