@@ -102,7 +102,9 @@ class Client:
         return installed(folders[0]) if folders else {}
 
 
-STRAIGHT: Final = {"PIP_CERT": ROOTS, "SSL_CERT_FILE": ROOTS, "REQUESTS_CA_BUNDLE": ROOTS}
+TRUST: Final = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
+"""What names the roots to one client or another."""
+STRAIGHT: Final = dict.fromkeys(TRUST, ROOTS)
 
 
 # The ways

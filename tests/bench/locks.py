@@ -7,22 +7,32 @@ stands in for it and speaks JSON (tests/support/real.py), to which a tunnel lead
 
 import argparse
 import difflib
+import itertools
 import re
+import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from tests.bench.clients import PYPROJECT, STRAIGHT, TIMEOUT, Workshop, full_bundle, last_words, stand_in_url
+from tests.bench.clients import PYPROJECT, ROOTS, TIMEOUT, TRUST, Workshop, full_bundle, last_words, stand_in_url
 from tests.bench.tools import note, table
 from tests.support.authority import Authority
 from tests.support.clients import UV, Result, run
-from tests.support.names import INDEX_URL
-from tests.support.proxy import Options, Proxy
-from tests.support.real import RealIndex, RealServer, Tunnel
+from tests.support.proxy import Proxy
+from tests.support.real import Form, RealIndex, RealServer, Tunnel
 
+type Kind = tuple[Form, bool]
+"""A mirror's form, and whether it has the JSON API."""
+TITLES: Final[dict[Kind | None, str]] = {
+    None: "no mirror",
+    ("json", False): "JSON mirror",
+    ("json", True): "JSON mirror with `/pypi/…/json`",
+    ("html", False): "HTML-only mirror",
+    ("html", True): "HTML-only mirror with `/pypi/…/json`",
+}
 WANTED: Final = ("flask", "httpx", "boto3", "black", "cryptography")
 
 
@@ -62,11 +72,13 @@ class Lock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """What the default index is: as this machine reaches it, or the stand-in behind a tunnel."""
+    """What the default index is: as this machine reaches it, or the stand-in (`server`) behind a tunnel (`env`)."""
 
     name: str
-    env: Mapping[str, str]
+    roots: str
+    env: Mapping[str, str] = field(default_factory=dict)
     server: RealServer | None = None
+    mirrors: tuple[Kind, ...] = tuple(filter(None, TITLES))
 
 
 def lockers(workshop: Workshop) -> Iterator[Locker]:
@@ -78,7 +90,7 @@ def lockers(workshop: Workshop) -> Iterator[Locker]:
     yield Locker(
         name="uv",
         version=uv.version,
-        words=[UV, "lock"],
+        words=[UV, "lock", "--python", sys.executable],
         file="uv.lock",
         env={},
         untold=r', (size = \d+|upload-time = "[^"]*")',
@@ -102,83 +114,87 @@ def lockers(workshop: Workshop) -> Iterator[Locker]:
     )
 
 
-class Comparison:
-    """All locks of one world, each kind of upstream with a new proxy and an empty store."""
+def compare(world: World, index: RealIndex, lockers: Sequence[Locker], folder: Path) -> Iterator[tuple[str, ...]]:
+    """The table's rows. Each kind of upstream has a new proxy with an empty store. Differences go to standard error."""
+    straight = {**world.env, **dict.fromkeys(TRUST, world.roots)}
+    reference: dict[str, Lock] = {}
+    for each in lockers:
+        reference[each.name] = each.lock(folder / "straight" / each.name, straight)
+        yield _row(world, each, "without the proxy", reference[each.name])
+    for number, kind in enumerate((None, *world.mirrors)):
+        name = TITLES[kind]
+        with ExitStack() as stack:
+            mirror = stack.enter_context(RealServer(index, kind[0], api=kind[1])) if kind else None
+            options = {"pypi_cache_index": f"pypi={mirror.index_url}"} if mirror else {}
+            env = {**world.env, "SSL_CERT_FILE": world.roots, "NO_PROXY": "127.0.0.1"}
+            proxy = stack.enter_context(Proxy(folder / f"proxy-{number}", options=options, env=env, timeout=60))
+            through = {"HTTPS_PROXY": proxy.url, **dict.fromkeys(TRUST, str(proxy.bundle))}
+            for each in lockers:
+                lock = each.lock(folder / f"through-{number}" / each.name, through)
+                yield _row(world, each, f"proxy, {name}", lock, _verdict(each, lock, reference[each.name]))
+            for complaint in proxy.complaints:
+                note(f"{world.name}, {name}: {complaint}")
 
-    def __init__(self, world: World, folder: Path, index: RealIndex, roots: Path) -> None:
-        self.world = world
-        self._folder = folder
-        self._index = index
-        self._roots = roots
 
-    def rows(self, lockers: Sequence[Locker]) -> Iterator[tuple[str, ...]]:
-        """The table's rows; differences and failures go to standard error."""
-        straight = {**STRAIGHT, **self.world.env}
-        if self.world.env:
-            straight |= dict.fromkeys(STRAIGHT, str(self._roots))
-        reference = {each.name: self._lock(each, "straight", straight) for each in lockers}
-        for each in lockers:
-            yield self._row(each, "without the proxy", reference[each.name], None)
-        kinds = {"the default index": self._default, "JSON mirror": self._json, "HTML-only mirror": self._html}
-        for kind, opened in kinds.items():
-            with opened() as proxy:
-                for each in lockers:
-                    env = {"HTTPS_PROXY": proxy.url, **dict.fromkeys(STRAIGHT, str(proxy.bundle))}
-                    lock = self._lock(each, kind.replace(" ", "-"), env)
-                    yield self._row(each, f"proxy, {kind}", lock, reference[each.name], html="HTML" in kind)
-                for complaint in proxy.complaints:
-                    note(f"{self.world.name}, {kind}: {complaint}")
+def _row(world: World, locker: Locker, how: str, lock: Lock, verdict: str = "") -> tuple[str, ...]:
+    releases = str(world.server.asked.pop("release", 0)) if world.server else ""
+    if lock.result.returncode != 0:
+        note(f"{world.name}, {how}, {locker.name}: {last_words(lock.result)}")
+    size = f"{lock.packages} packages, {len(lock.text.encode()):,} bytes" if lock.text else "**fails**"
+    return (world.name, f"{locker.name} {locker.version}", how, size, verdict, releases)
 
-    def _lock(self, locker: Locker, name: str, env: Mapping[str, str]) -> Lock:
-        lock = locker.lock(self._folder / name / locker.name, env)
-        if lock.result.returncode != 0:
-            note(f"{self.world.name}, {name}, {locker.name}: {last_words(lock.result)}")
-        return lock
 
-    def _row(
-        self, locker: Locker, how: str, lock: Lock, reference: Lock | None, *, html: bool = False
-    ) -> tuple[str, ...]:
-        verdict = self._verdict(locker, lock, reference, html=html)
-        asked = self.world.server.asked if self.world.server else None
-        releases = str(asked.pop("release", 0)) if asked is not None and locker.name == "poetry" else ""
-        size = f"{lock.packages} packages, {len(lock.text.encode()):,} bytes" if lock.text else "**fails**"
-        return (self.world.name, f"{locker.name} {locker.version}", how, size, verdict, releases)
+def _verdict(locker: Locker, lock: Lock, reference: Lock) -> str:
+    if not lock.text or not reference.text:
+        return "nothing to compare"
+    if lock.text == reference.text:
+        return "**the same, byte for byte**"
+    one, other = (re.sub(locker.untold, "", each.text) for each in (reference, lock))
+    if one == other:
+        return "the same but for `size` and `upload-time`"
+    difference = difflib.unified_diff(one.splitlines(), other.splitlines(), "without", "through", lineterm="", n=0)
+    note("\n".join(itertools.islice(difference, 20)))
+    return "**differs**"
 
-    def _verdict(self, locker: Locker, lock: Lock, reference: Lock | None, *, html: bool) -> str:
-        if reference is None:
-            return ""
-        if not lock.text or not reference.text:
-            return "nothing to compare"
-        if lock.text == reference.text:
-            return "**the same, byte for byte**"
-        one, other = (re.sub(locker.untold, "", each.text) for each in (lock, reference))
-        if html and one == other:
-            return "the same but for `size` and `upload-time`"
-        lines = difflib.unified_diff(other.splitlines(), one.splitlines(), "without", "through", lineterm="", n=0)
-        note("\n".join(list(lines)[:20]))
-        return "**differs**"
 
-    @contextmanager
-    def _proxy(self, name: str, options: Options, env: Mapping[str, str]) -> Iterator[Proxy]:
-        with Proxy(self._folder / f"proxy-{name}", options=options, env={**self.world.env, **env}, timeout=60) as proxy:
-            yield proxy
+def main() -> None:
+    """Make all locks, and print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("only", nargs="*", help="uv, poetry, pdm; else all")
+    parser.add_argument("--workshop", type=Path, help="keep the installed clients here, and use those that are there")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="pypi-cache-locks-") as name, ExitStack() as stack:
+        folder = Path(name)
+        index = RealIndex()
+        chosen = [
+            each
+            for each in lockers(Workshop(arguments.workshop or folder / "workshop"))
+            if not arguments.only or each.name in arguments.only
+        ]
+        worlds = [World(name="as it is", roots=ROOTS)]
+        if not index.speaks_json:
+            authority = Authority(folder)
+            server = stack.enter_context(RealServer(index, "canonical", authority))
+            tunnel = stack.enter_context(Tunnel(server))
+            stand_in = World(
+                name="stand-in",
+                roots=str(full_bundle(folder, authority)),
+                env={"HTTPS_PROXY": stand_in_url(tunnel)},
+                server=server,
+            )
+            worlds = [replace(worlds[0], mirrors=(("html", False),)), stand_in]
+        rows: list[tuple[str, ...]] = []
+        for number, world in enumerate(worlds):
+            able = [each for each in chosen if index.speaks_json or world.server or not each.needs_json]
+            for row in compare(world, index, able, folder / f"world-{number}"):
+                note(" | ".join(row))
+                rows.append(row)
+    table(
+        f"Lock files of {', '.join(WANTED)}",
+        ("default index", "client", "how", "lock", "against the one without the proxy", "release JSON asked of it"),
+        rows,
+    )
 
-    @contextmanager
-    def _default(self) -> Iterator[Proxy]:
-        with self._proxy("default", {}, self._trust) as proxy:
-            yield proxy
 
-    @contextmanager
-    def _mirrored(self, server: RealServer) -> Iterator[Proxy]:
-        with server, self._proxy(server.form, {"pypi_cache_index": f"pypi={server.index_url}"}, self._trust) as proxy:
-            yield proxy
-
-    @property
-    def _trust(self) -> dict[str, str]:
-        return {"SSL_CERT_FILE": str(self._roots), "NO_PROXY": "127.0.0.1"} if self.world.env else {}
-
-    def _json(self) -> "Opened":
-        return self._mirrored(RealServer(self._index, "json"))
-
-    def _html(self) -> "Opened":
-        return self._mirrored(RealServer(self._index, "html"))
+if __name__ == "__main__":
+    main()

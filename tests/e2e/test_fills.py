@@ -311,7 +311,9 @@ def test_a_mirror_that_lies_and_breaks_off_does_not_spoil_the_next(
     a, b = make_upstream(), make_upstream()
     release = published(a, "spoilt")
     b.add(release)
-    a.script(Behaviour("/spoilt-", wrong_byte_at=5, cut_after=500_000), Behaviour("/spoilt-", skip=1, status=503))
+    a.script(
+        Behaviour("/spoilt-", wrong_byte_at=5, cut_after=500_000, pace=4e6), Behaviour("/spoilt-", skip=1, status=503)
+    )
     proxy = make_proxy(a, b)
     cut = fetch(proxy.port, file_url(release), ca=proxy.ca)
     assert not cut.complete

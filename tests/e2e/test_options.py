@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.factories import MakeProxy
 from tests.support.names import page_url
-from tests.support.proxy import Proxy
+from tests.support.proxy import Proxy, refused
 from tests.support.upstream import Upstream
 from tests.support.wire import fetch
 
@@ -26,18 +26,6 @@ WRONG: Final[dict[str, tuple[str, str, str]]] = {
     "an unknown name": ("pypi_cache_ofline", "true", "pypi_cache_offline"),
 }
 """name → option, value, and what the line has to say."""
-
-
-def refused(proxy: Proxy) -> str:
-    """Start what must not start; the one line that tells why."""
-    proxy.start(wait=False)
-    status = proxy.wait_for_exit()
-    assert status == 1, f"exit {status}\n{proxy.output}"
-    assert "Traceback" not in proxy.output
-    lines = [line for line in proxy.output.splitlines() if "pypi_cache_" in line and "Loading script" not in line]
-    assert len(lines) == 1, proxy.output
-    assert "pypi-cache 0" not in proxy.output, "it has been up"
-    return lines[0]
 
 
 def configured(proxy: Proxy, text: str) -> None:

@@ -237,7 +237,7 @@ class FillMachine(RuleBasedStateMachine):
         self.finish_abandoned = finish_abandoned
         self.mirrors = Mirrors(self.truth)
         self.clients: list[Client] = []
-        self.lied = False
+        self.troubled = False
         digest = blake2b(self.truth, digest_size=32).hexdigest()
         path = f"/packages/{digest[:2]}/{digest[2:4]}/{digest[4:]}/played-1.0-py3-none-any.whl"
         index: Any = None
@@ -329,6 +329,7 @@ class FillMachine(RuleBasedStateMachine):
 
     @rule(failure=st.sampled_from([Failure.BROKEN, Failure.TIMEOUT, Failure.UNREACHABLE]))
     def break_off(self, failure: Failure) -> None:
+        self.troubled = True
         for stream in self.mirrors.streams:
             stream.fail(failure)
         self.run(asyncio.sleep(0.002))
@@ -336,7 +337,7 @@ class FillMachine(RuleBasedStateMachine):
     @rule(origin=st.sampled_from([A, B]), lie=st.sampled_from(LIES))
     def lie(self, origin: str, lie: str) -> None:
         self.mirrors.lies[origin] = lie
-        self.lied = True
+        self.troubled = True
 
     @rule(origin=st.sampled_from([A, B]))
     def be_honest(self, origin: str) -> None:
@@ -429,7 +430,7 @@ class FillMachine(RuleBasedStateMachine):
             assert task.cancelled() or task.exception() is None, task.exception()
         for client in self.clients:
             assert client.cut or client.believes or (client.reply is not None and client.reply.status >= 400)
-            assert self.lied or client.reply is None or client.reply.status < 400 or client.cut, (
+            assert self.troubled or client.reply is None or client.reply.status < 400 or client.cut, (
                 "a good upstream, and an error"
             )
         deadline = time.monotonic() + END_SECONDS / 2

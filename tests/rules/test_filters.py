@@ -342,11 +342,11 @@ def big_html(count: int) -> bytes:
 
 @pytest.mark.parametrize("body", [big_json(8000), big_html(8000), big_html(8000).replace(b"\n", b"")], ids=len)
 def test_a_large_page_is_filtered_in_time(body: bytes) -> None:
-    """8,000 files, 4 to 5 MB, half of them dropped: about 250 ms; the limit leaves room for slow machines."""
+    """8,000 files, 4 to 5 MB, half of them dropped: 120 to 150 ms; the limit leaves room for slow machines."""
     numbers = iter(range(8000))
-    start = time.perf_counter()
+    start = time.process_time()
     filtered = leave_out(body, "json" if body[:1] == b"{" else "html", lambda _: next(numbers) % 2 == 0)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert filtered.kept == filtered.dropped == 4000
 
 
@@ -356,6 +356,6 @@ def test_a_large_page_is_filtered_in_time(body: bytes) -> None:
 )
 def test_soup_takes_linear_time(piece: bytes) -> None:
     body = piece * (200_000 // len(piece)) + b" " * 200_000
-    start = time.perf_counter()
+    start = time.process_time()
     leave_out(body, "html", always)
-    assert time.perf_counter() - start < 3, piece
+    assert time.process_time() - start < 3, piece

@@ -241,6 +241,18 @@ class Proxy:
         raise ProxyDied(f"no {field}: the process is gone\n{self.output}")
 
 
+def refused(proxy: Proxy) -> str:
+    """Start what must not start; the one line that tells why (and a status of 1, and no traceback)."""
+    proxy.start(wait=False)
+    status = proxy.wait_for_exit()
+    assert status == 1, f"exit {status}\n{proxy.output}"
+    assert "Traceback" not in proxy.output
+    lines = [line for line in proxy.output.splitlines() if "pypi_cache_" in line and "Loading script" not in line]
+    assert len(lines) == 1, proxy.output
+    assert "pypi-cache 0" not in proxy.output, "it has been up"
+    return lines[0]
+
+
 def _values(value: str | int | bool | Sequence[str]) -> Iterable[str]:
     if isinstance(value, bool):
         return (str(value).lower(),)

@@ -125,13 +125,14 @@ class RealIndex:
 class RealServer:
     """Serves a RealIndex on a port of its own: `/pypi/simple/<project>/` and `/pypi/packages/…`. A context manager.
 
-    `json` and `html`: a mirror of one representation, its links relative. `canonical`: the index itself, over TLS, with its paths,
-    its own links and `/pypi/<project>/<version>/json`; files are at their usual host.
+    `json` and `html`: a mirror of one representation, its links relative; with `api` also `/pypi/<project>/<version>/json`.
+    `canonical`: the index itself, over TLS, with its paths, its own links and the JSON API; files are at their usual host.
     """
 
-    def __init__(self, index: RealIndex, form: Form, authority: Authority | None = None) -> None:
+    def __init__(self, index: RealIndex, form: Form, authority: Authority | None = None, *, api: bool = False) -> None:
         self.index = index
         self.form = form
+        self.api = api or form == "canonical"
         self.asked: Counter[str] = Counter()
         """Requests so far, by kind: `page`, `release`, `file`, `other`."""
         server = self
@@ -157,15 +158,23 @@ class RealServer:
     def page(self, project: str) -> Page:
         """A project's page in this server's form."""
         page = self.index.html_page(project) if self.form == "html" else self.index.json_page(project)
-        if self.form == "canonical":
-            return page
-        relative = page.body.replace(f"{FILES_ORIGIN}/packages/".encode(), b"../../packages/")
-        return Page(page.status, page.content_type, relative)
+        return self._linked(page)
+
+    def release(self, project: str, version: str) -> Page:
+        """A release's JSON in this server's form."""
+        return self._linked(self.index.release(project, version))
 
     def close(self) -> None:
         """Stop it."""
         self._server.shutdown()
         self._server.server_close()
+
+    def _linked(self, page: Page) -> Page:
+        """With this server's links: a page's and a release's JSON are equally deep."""
+        if self.form == "canonical":
+            return page
+        relative = page.body.replace(f"{FILES_ORIGIN}/packages/".encode(), b"../../packages/")
+        return Page(page.status, page.content_type, relative)
 
     def __enter__(self) -> Self:
         return self
@@ -190,13 +199,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """GET and HEAD."""
-        path = self.path.removeprefix("/pypi") if self.owner.form != "canonical" else self.path
-        if found := re.fullmatch(r"/simple/([^/]+)/", path):
+        root = "" if self.owner.form == "canonical" else "/pypi"
+        if found := re.fullmatch(rf"{root}/simple/([^/]+)/", self.path):
             self._send("page", self.owner.page(found[1]))
-        elif self.owner.form == "canonical" and (found := re.fullmatch(r"/pypi/([^/]+)/([^/]+)/json", path)):
-            self._send("release", self.owner.index.release(found[1], found[2]))
-        elif path.startswith("/packages/") and self.owner.form != "canonical":
-            self._pass_on(f"{FILES_ORIGIN}{path}")
+        elif self.owner.api and (found := re.fullmatch(r"/pypi/([^/]+)/([^/]+)/json", self.path)):
+            self._send("release", self.owner.release(found[1], found[2]))
+        elif root and self.path.startswith(f"{root}/packages/"):
+            self._pass_on(f"{FILES_ORIGIN}{self.path.removeprefix(root)}")
         else:
             self._send("other", Page(404, "text/plain", b"no such thing here\n"))
 

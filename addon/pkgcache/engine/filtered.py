@@ -56,6 +56,7 @@ class FilteredViews:
                 gzipped=gzipped,
                 etag=strong_tag(result.body),
                 edited=True,
+                filtered=True,
             )
         else:
             filtered = view

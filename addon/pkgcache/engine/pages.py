@@ -183,8 +183,7 @@ class Pages:
             return fetched, CacheStatus(
                 fwd="miss", fwd_status=fetched.notes["status"], stored=stored and not collapsed, collapsed=collapsed
             )
-        policy = self._negative_policy if kept.notes["status"] != 200 else self._policy
-        match decide(kept.stored, request.headers, policy, time.time()):
+        match decide(kept.stored, request.headers, self._policy_for(kept), time.time()):
             case Fresh(ttl=ttl):
                 self._metrics.hit("page")
                 return kept, CacheStatus(hit=True, ttl=math.floor(ttl))
@@ -202,6 +201,9 @@ class Pages:
                     stale_ok=stale_ok,
                     only=only,
                 )
+
+    def _policy_for(self, kept: Kept) -> Policy:
+        return self._policy if kept.notes["status"] == 200 else self._negative_policy
 
     async def _revalidated(
         self,
@@ -282,10 +284,14 @@ class Pages:
             space=route.space,
             authorization=route.sources[0][1] if route.space != PUBLIC else "",
         )
-        if await self._store.notes(ask.key) is None:
+        notes = await self._store.notes(ask.key)
+        kept = Kept(key=ask.key, notes=notes) if notes else None
+        if kept is None or not isinstance(
+            decide(kept.stored, CIMultiDict(), self._policy_for(kept), time.time()), Fresh
+        ):
             with contextlib.suppress(PageError, TimeoutError):
                 async with asyncio.timeout(CLIENT_SECONDS):
-                    await self._refreshed(ask, None)
+                    await self._refreshed(ask, kept)
 
     def _asked(self, route: ProjectPage, wanted: Representation) -> PageAsk:
         """What to look for: with a cooldown the JSON page in any case, since HTML does not tell upload times (PEP 700)."""

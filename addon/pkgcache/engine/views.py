@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -311,12 +312,13 @@ def projects_of(filename: str) -> list[str]:
 
 
 def project_of(filename: str) -> str:
-    """The project that a release file belongs to, as far as its name tells."""
+    """The project that a release file belongs to, as far as its name tells: in odd names up to what looks like a version."""
     with contextlib.suppress(InvalidWheelFilename):
         return parse_wheel_filename(filename)[0]
     with contextlib.suppress(InvalidSdistFilename):
         return parse_sdist_filename(filename)[0]
-    return next(iter(projects_of(filename)), filename)
+    name = re.split(r"-v?[0-9]", filename, maxsplit=1, flags=re.IGNORECASE)[0]
+    return canonicalize_name(name) if name != filename else next(iter(projects_of(filename)), filename)
 
 
 def _convert(page: bytes, kind: Kind, project: str, url: Url) -> bytes:

@@ -123,7 +123,7 @@ class Admission:
 def parse_upload_time(text: str) -> float | None:
     """Seconds since the epoch of a PEP 700 `upload-time`; None for what is none.
 
-    PEP 700: "It must be … in UTC", so a time without its `Z` is taken for UTC.
+    PEP 700: "the upload time MUST use the UTC timezone", so a time without its `Z` is taken for UTC.
 
     >>> parse_upload_time("1970-01-01T00:01:00.250000Z")
     60.25

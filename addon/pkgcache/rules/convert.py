@@ -24,10 +24,11 @@ from pkgcache.rules.filters import tags
 from pkgcache.rules.pages import BrokenPage, Page, PageLink, _read_attributes, read_html, read_json
 from pkgcache.rules.urls import Url, parse_url, resolve_reference
 
-# PEP 503: "the hash function SHOULD be one of … currently … sha256"; else the strongest, of those that clients know first.
+# PEP 503: "The current recommendation is to use sha256"; else the strongest, of those that pip and uv know first.
 _HASHES: Final = (
-    ("sha256", "sha512", "sha384", "blake2b", "sha3_512", "sha3_384", "sha3_256", "sha224", "blake2b_256", "sha1", "md5")
-)  # fmt: skip
+    *("sha256", "sha512", "sha384", "blake2b", "sha224"),
+    *("sha3_512", "sha3_384", "sha3_256", "blake2b_256", "sha1", "md5"),
+)
 _HEX: Final = re.compile(r"[0-9a-fA-F]+")
 _ODD: Final = re.compile(r"[^\x20-\x7e]|`")
 _TO_ESCAPE: Final = re.compile(rf"{_ODD.pattern}|[&<>\"']")
