@@ -11,6 +11,7 @@ import json
 import re
 import shutil
 import ssl
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -103,12 +104,16 @@ class RealIndex:
             return error
 
     def _about(self, project: str) -> Any:
-        """The project's own JSON, None where there is none; with canonical URLs (a copy may have made them relative)."""
+        """The project's own JSON, None where there is none.
+
+        With canonical URLs (a copy may have made them relative) and no word of core metadata (a copy may not have what it says).
+        """
         page = self._page(f"{_ROOT}pypi/{project}/json", "application/json")
         if page.status != 200:
             return None
         about = json.loads(page.body)
         for file in (each for files in about["releases"].values() for each in files):
+            file["core-metadata"] = False
             file["url"] = f"{FILES_ORIGIN}/packages/{file['url'].rpartition('/packages/')[2]}"
         return about
 
@@ -140,7 +145,7 @@ class RealServer:
         class Handler(_Handler):
             owner = server
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         if authority is not None:
             # The handshake is the handler's thread's, not the accepting one's
             self._server.socket = authority.server_context(INDEX_HOST).wrap_socket(
@@ -190,6 +195,15 @@ class Tunnel(ParentProxy):
 
     def __init__(self, server: RealServer) -> None:
         super().__init__(names={INDEX_HOST: server.port}, outside=True)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that has left is no error."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -252,7 +266,6 @@ def _simple_file(about: Mapping[str, Any]) -> dict[str, Any]:
         "upload-time": about["upload_time_iso_8601"],
         "url": about["url"],
         "yanked": (about["yanked_reason"] or True) if about["yanked"] else False,
-        "core-metadata": about.get("core-metadata", False),
     }
     if about["requires_python"] is not None:
         file["requires-python"] = about["requires_python"]

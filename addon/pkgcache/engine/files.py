@@ -7,11 +7,13 @@ else its URL, and then it is revalidated like a page. Core metadata (PEP 658/714
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from zipfile import BadZipFile
 
 from multidict import CIMultiDict
 
@@ -25,7 +27,7 @@ from pkgcache.engine.store import Entry, Notes, Store, file_stem
 from pkgcache.engine.tasks import Tasks
 from pkgcache.engine.upstream import Answer, Failure, UpstreamClient, UpstreamError
 from pkgcache.engine.views import Views, file_key
-from pkgcache.engine.wheelmeta import metadata_of_wheel
+from pkgcache.engine.wheelmeta import metadata_of_wheel, read_metadata
 from pkgcache.rules.cachestatus import CacheStatus
 from pkgcache.rules.digests import Digest, strongest
 from pkgcache.rules.freshness import (
@@ -130,6 +132,8 @@ class Files:
                 return self._from_store(request, file, entry)
             if entry is not None and entry.file is not None:
                 entry.file.close()
+            if file.digest is not None and (metadata := await self._metadata_of_stored_wheel(file)) is not None:
+                return self._from_wheel(request, file, metadata)
             if only_if_cached(request.headers):  # RFC 9111 §5.2.1.7
                 return Reply.text(504, f"{route.filename} is not in the store, and only-if-cached was asked")
             if self._settings.offline:
@@ -190,6 +194,37 @@ class Files:
             return Reply.text(502, "the stored entry is no file")  # files are always adopted, never small values
         self._metrics.hit("file")
         return file_reply(request, found, StoredFile(entry.file, entry.size))
+
+    async def _metadata_of_stored_wheel(self, file: Identified) -> bytes | None:
+        """A wheel's core metadata, where the store has the wheel and the page's digest says that it is right."""
+        route, digest = file.route, file.digest
+        if route.suffix != ".metadata" or not route.filename.endswith(".whl") or digest is None:
+            return None
+        release = replace(route.release, suffix="") if route.release else None
+        identity = route.identity.with_path(route.identity.path.removesuffix(".metadata"), route.identity.query)
+        wheel = await self._identify(replace(route, suffix="", release=release, identity=identity))
+        entry = await self._store.get(wheel.key)
+        if entry is None or entry.file is None:
+            return None
+        with entry.file as stored, contextlib.suppress(ValueError, OSError, BadZipFile):
+            metadata = await asyncio.get_running_loop().run_in_executor(self._pool, read_metadata, stored)
+            hasher = digest.hasher()
+            hasher.update(metadata)
+            return metadata if hasher.hexdigest() == digest.value else None
+        return None
+
+    def _from_wheel(self, request: Request, file: Identified, metadata: bytes) -> Reply:
+        self._metrics.hit("file")
+        headers = CIMultiDict(
+            {
+                "Content-Type": "application/octet-stream",
+                "Content-Length": str(len(metadata)),
+                "ETag": f'"{file.digest}"',
+                "Cache-Control": IMMUTABLE,
+            }
+        )
+        body = b"" if request.method == "HEAD" else metadata
+        return Reply(status=200, headers=headers, body=body, cache=CacheStatus(hit=True, detail="from-the-wheel"))
 
     async def _still_good(self, request: Request, file: Identified, entry: Entry) -> bool:
         """Whether an entry without a digest may be served (RFC 9111): fresh, found unchanged, or stale with nothing better."""

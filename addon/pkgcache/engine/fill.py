@@ -103,6 +103,7 @@ class Fill:
         self._report = report
         self._finish_abandoned = finish_abandoned
         self._hasher: Hasher = self._new_hasher()
+        self._writing: tuple[asyncio.Future[None], int] | None = None
         self._validator = ""
         self._validator_of: Url | None = None
         self._givers: set[Url | None] = set()  # whose word and bytes these are; None: a dead owner's
@@ -400,6 +401,7 @@ class Fill:
         headers = CIMultiDict({"Content-Type": "application/octet-stream"})
         self.head = Head(total=len(content), headers=headers, source=self.wanted.sources[0][0])
         await self._append(self.wanted.sources[0][0], content)
+        await self._settle()
         self._check()
 
     async def _round(self, errors: list[UpstreamError], bad: dict[Url | None, Failure]) -> bool:
@@ -503,13 +505,16 @@ class Fill:
                 headers["If-Range"] = self._validator
         async with self._client.ask("GET", url, headers, authorization, alone=len(self.wanted.sources) == 1) as answer:
             skip = await self._judge(url, answer)
-            while chunk := await answer.chunk():
-                if skip >= len(chunk):
-                    skip -= len(chunk)
-                else:
-                    self._givers.add(url)
-                    await self._append(answer.url, chunk[skip:] if skip else chunk)
-                    skip = 0
+            try:
+                while chunk := await answer.chunk():
+                    if skip >= len(chunk):
+                        skip -= len(chunk)
+                    else:
+                        self._givers.add(url)
+                        await self._append(answer.url, chunk[skip:] if skip else chunk)
+                        skip = 0
+            finally:
+                await self._settle()
 
     async def _judge(self, url: Url, answer: Answer) -> int:
         """Whether these are the bytes asked for: how many to skip before the first new one. Raises UpstreamError."""
@@ -540,14 +545,34 @@ class Fill:
         return self.written - start
 
     async def _append(self, url: Url, chunk: bytes) -> None:
-        total = self.total
-        if total is not None and self.written + len(chunk) > total:
-            raise UpstreamError(Failure.WRONG_LENGTH, url, f"more than the {total} bytes that were announced")
-        await self._threaded(lambda: self._write(chunk))
-        self.written += len(chunk)
+        """Begin to hash and write a chunk, once the one before is written: the next is read meanwhile."""
+        await self._settle()
+        if self.total is not None and self.written + len(chunk) > self.total:
+            raise UpstreamError(Failure.WRONG_LENGTH, url, f"more than the {self.total} bytes that were announced")
+        writing = asyncio.get_running_loop().run_in_executor(self._pool, self._write, chunk)
+        self._writing = (writing, len(chunk))
+        writing.add_done_callback(self._wrote)
+
+    def _wrote(self, writing: asyncio.Future[None]) -> None:
+        """Readers may have what is written, once: `_settle` may come before the loop has called this."""
+        if self._writing is None or self._writing[0] is not writing or writing.cancelled() or writing.exception():
+            return
+        self.written += self._writing[1]
+        self._writing = None
         self._progress()
-        if total is None:
+        if self.total is None:
             self._stop_if_abandoned()
+
+    async def _settle(self) -> None:
+        """Wait for the write that is under way. Raises OSError."""
+        if self._writing is None:
+            return
+        writing = self._writing[0]
+        try:
+            await writing
+            self._wrote(writing)
+        finally:
+            self._writing = None
 
     def _write(self, chunk: bytes) -> None:
         self._hasher.update(chunk)

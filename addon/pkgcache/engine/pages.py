@@ -139,6 +139,11 @@ class Pages:
 
     async def root(self, request: Request, route: RootPage) -> Reply:
         """The list of all projects: passed through, neither stored nor held in memory."""
+        if self._policy.offline:
+            return Reply.text(
+                504,
+                f"the project list of index {route.index.name} is not kept, and the proxy is offline (pypi_cache_offline)",
+            )
         errors: list[UpstreamError] = []
         headers = {name: request.headers[name] for name in ("Accept", "Accept-Encoding") if name in request.headers}
         for upstream in self._fetcher.in_order(route.index):
@@ -227,8 +232,10 @@ class Pages:
         try:
             async with asyncio.timeout(STALE_SECONDS if stale_ok else None):
                 fetched = await self._refreshed(ask, kept)
-        except (PageError, TimeoutError):
-            if not stale_ok:
+        except (PageError, TimeoutError) as error:
+            # RFC 5861 §4: errors are 500, 502, 503 and 504, and no answer; who is shut out is shut out
+            shut_out = bool(ask.authorization) and isinstance(error, PageError) and error.status in {401, 403}
+            if shut_out or not stale_ok:
                 raise
             self._metrics.stale("page")
             return kept, stale

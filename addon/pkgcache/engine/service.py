@@ -199,7 +199,7 @@ class Service:
         if isinstance(verdict, Refused) or not self.admission.cooldown:
             return verdict
         link = await self.views.link_of(route)
-        if link is None:
+        if link is None or not link.upload_time:
             await self.pages.known(route, project)
             link = await self.views.link_of(route)
         return self.admission.admit_file(link.upload_time if link else "", time.time())

@@ -408,27 +408,30 @@ class Store:
         """Undo commits that a kill cut short, and remove growing files that no process owns any more."""
         assert self._cache is not None
         for journal in self.growing.glob("*.commit"):
-            with _unowned(journal.with_suffix(".part")) as mine:
-                if mine:
-                    self._undo(journal)
-        for word in (*self.growing.glob("*.json"), *self.growing.glob("*.new")):
-            if not word.with_suffix(".part").exists():
-                word.unlink(missing_ok=True)
+            self._undo(journal)
         for part in self.growing.glob("*.part"):
             with _unowned(part) as mine:
                 if mine:
                     part.unlink(missing_ok=True)
                     part.with_suffix(".json").unlink(missing_ok=True)
                     logger.info("removed an unfinished download that its process left behind: %s", part.name)
+        for word in (*self.growing.glob("*.json"), *self.growing.glob("*.new")):
+            if not word.with_suffix(".part").exists():
+                word.unlink(missing_ok=True)
 
     def _undo(self, journal: Path) -> None:
+        """Remove the file of a commit whose row was never written, unless its process lives: that one holds the file's lock."""
         assert self._cache is not None
         with contextlib.suppress(ValueError, KeyError, TypeError):
             intent = json.loads(journal.read_text())
-            rows = self._cache._sql("SELECT filename FROM Cache WHERE key = ? AND raw = 1", (intent["key"],)).fetchall()  # noqa: SLF001
-            if (intent["filename"],) not in rows:
-                (self.directory / "entries" / intent["filename"]).unlink(missing_ok=True)
-                logger.info("removed a file whose entry was never written: %s", intent["key"])
+            file = self.directory / "entries" / intent["filename"]
+            with _unowned(file) as gone, _unowned(journal.with_suffix(".part")) as not_begun:
+                if not (gone and not_begun):
+                    return
+                select = "SELECT 1 FROM Cache WHERE key = ? AND raw = 1 AND filename = ?"
+                if not self._cache._sql(select, (intent["key"], intent["filename"])).fetchall():  # noqa: SLF001
+                    file.unlink(missing_ok=True)
+                    logger.info("removed a file whose entry was never written: %s", intent["key"])
         journal.unlink(missing_ok=True)
 
     # Figures

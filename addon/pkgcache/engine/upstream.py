@@ -8,6 +8,7 @@ paths go out as spelt (`encoded=True`), and no `.netrc` is read (`trust_env` off
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import ipaddress
 import os
@@ -33,8 +34,9 @@ CONNECT_SECONDS = 5.0
 READ_SECONDS = 8.0
 """No byte for this long, and the upstream is left: below pip's time-out (15 s), so that its client sees only a pause."""
 
-LONE_SECONDS = 60.0
-"""So long an answer may take to begin where there is no other upstream to turn to (an index that renders its page anew)."""
+LONE_SECONDS = (READ_SECONDS, 16.0, 32.0)
+"""Where there is no other upstream to turn to: so long each new try waits for an answer to begin. The first may have been lost;
+an index that renders its page anew, or a proxy that fetches the file first, needs the last."""
 
 MAX_REDIRECTS = 8
 POOL = 64
@@ -171,7 +173,7 @@ class UpstreamClient:
 
         `alone`: there is no other upstream to turn to, so the answer may take long to begin.
         """
-        patience = LONE_SECONDS if alone else READ_SECONDS
+        patience = LONE_SECONDS if alone else (READ_SECONDS,)
         asked = url
         self._record(asked.origin, lambda breaker, now: breaker.probing(now))
         for _ in range(MAX_REDIRECTS + 1):
@@ -194,20 +196,13 @@ class UpstreamClient:
 
     @asynccontextmanager
     async def _open(
-        self, method: str, url: Url, headers: Mapping[str, str], asked: Url, patience: float
+        self, method: str, url: Url, headers: Mapping[str, str], asked: Url, patience: Sequence[float]
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """One hop; its failures name what was asked, and where that has led."""
         assert self._session is not None
         try:
             self._check_literal(url)
-            async with asyncio.timeout(patience):
-                response = await self._session.request(
-                    method,
-                    yarl.URL(str(url), encoded=True),
-                    headers=headers,
-                    allow_redirects=False,
-                    proxy=self._proxy_for(url),
-                )
+            response = await self._answered(method, url, headers, patience)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             self._failed(asked.origin)
             failure = _failure(asked, error)
@@ -221,6 +216,23 @@ class UpstreamClient:
                 response.release()
             else:
                 response.close()  # a body that nobody wants is not read to its end
+
+    async def _answered(
+        self, method: str, url: Url, headers: Mapping[str, str], patience: Sequence[float]
+    ) -> aiohttp.ClientResponse:
+        """The response, once its head is there; tried anew each time that the patience for a try runs out."""
+        assert self._session is not None
+        for seconds in patience:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    return await self._session.request(
+                        method,
+                        yarl.URL(str(url), encoded=True),
+                        headers=headers,
+                        allow_redirects=False,
+                        proxy=self._proxy_for(url),
+                    )
+        raise TimeoutError(f"none within {sum(patience):g} s")
 
     def _failed(self, origin: str) -> None:
         self._record(origin, lambda breaker, now: breaker.failed(now))

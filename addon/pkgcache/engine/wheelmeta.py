@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Sequence
+from typing import IO, cast
 
 from pkgcache.engine.upstream import Failure, UpstreamClient, UpstreamError
 from pkgcache.rules.ranges import parse_content_range
@@ -37,7 +38,7 @@ async def _from_wheel(client: UpstreamClient, url: Url, authorization: str) -> b
     wheel.add(start, data)
     for _ in range(MAX_STEPS):
         try:
-            return _read_metadata(wheel)
+            return read_metadata(cast(IO[bytes], wheel))
         except _MissingError as missing:
             last = min(max(missing.stop, missing.start + STEP), total) - 1
             start, data, _ = await _fetch(client, url, authorization, f"bytes={missing.start}-{last}")
@@ -67,7 +68,8 @@ async def _fetch(client: UpstreamClient, url: Url, authorization: str, span: str
         return found.start, data, found.total
 
 
-def _read_metadata(wheel: _SparseFile) -> bytes:
+def read_metadata(wheel: IO[bytes]) -> bytes:
+    """The METADATA member of a wheel's file. Raises zipfile.BadZipFile, ValueError, OSError."""
     wheel.seek(0)
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith(".dist-info/METADATA")]

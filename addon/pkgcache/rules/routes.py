@@ -144,13 +144,19 @@ class Router:
         return self._linked_file(owner, url.with_path(path, url.query))
 
     def _owner(self, url: Url, path: str, *, pypi_layout: bool) -> Index | None:
-        """The index that a file belongs to: of those on its host the one whose URL it shares the longest path with."""
+        """The index that a file belongs to: of those on its host the one whose URL it shares the longest path with.
+
+        Where several do, PyPI's layout speaks for an index that keeps it.
+        """
         address = (url.host, url.port)
-        here = self._files_of.get(address, [])
-        if pypi_layout and (sharing := [(place, index) for place, index in here if index.shares_pypi_files]):
-            here = sharing
-        if here:
-            return max(here, key=lambda item: _common_segments(item[0].path, path))[1]
+        if here := self._files_of.get(address):
+            return max(
+                here,
+                key=lambda item: (
+                    _common_segments(item[0].path, path),
+                    pypi_layout and item[1].shares_pypi_files,
+                ),
+            )[1]
         if learned := self.by_name.get(self._learned.get(address, "")):
             return learned
         return self.indexes[0] if address in self._file_hosts else None
