@@ -61,6 +61,10 @@ GOOD: Final[dict[str, list[tuple[Any, Any]]]] = {
     "stale_while_revalidate": DURATIONS,
     "stale_if_error": DURATIONS,
     "negative_ttl": DURATIONS,
+    "allow": [((), ()), (["six", "flask*"], ("six", "flask*")), ("six", ("six",))],
+    "deny": [((), ()), (["evil-*"], ("evil-*",))],
+    "private": [((), ()), (["acme-*=corp"], ("acme-*=corp",))],
+    "cooldown": DURATIONS,
     "offline": [(True, True), (False, False), ("true", True), ("false", False), (["true"], True), (["false"], False)],
     "finish_abandoned": SIZES,
     "other_hosts": [("tunnel", "tunnel"), ("intercept", "intercept"), ("deny", "deny"), (["deny"], "deny")],
@@ -97,6 +101,10 @@ WRONG: Final[dict[str, list[Any]]] = {
     "stale_while_revalidate": ["", *WRONG_DURATIONS],
     "stale_if_error": ["", *WRONG_DURATIONS],
     "negative_ttl": ["", *WRONG_DURATIONS],
+    "allow": [7, [7]],  # what is a glob: tests/rules/test_admission.py
+    "deny": [7, [7]],
+    "private": [7, [7]],
+    "cooldown": ["", *WRONG_DURATIONS],
     "offline": ["maybe", "yes", "1", "TRUE", ["true", "false"], 1.5],
     "finish_abandoned": WRONG_SIZES,
     "other_hosts": ["", "refuse", "Tunnel", "tunnel deny"],
@@ -131,7 +139,8 @@ def test_a_wrong_value(name: str, value: Any) -> None:
     line = str(caught.value)
     assert line.startswith(f"{PREFIX}{name}="), line
     assert "\n" not in line
-    assert redact(str(value)) in line, "the value is not named"
+    shown = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    assert redact(shown) in line, "the value is not named"
     _, _, hint = line.rpartition("expected ")
     assert len(hint) > 5, "nothing is said of what would be right"
     assert "Traceback" not in line

@@ -281,7 +281,7 @@ def _parse(option: Option, value: Any) -> Any:
     try:
         return option.parse(_typed(option, value))
     except ValueError as error:
-        shown = redact(str(value))
+        shown = redact(" ".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
         raise SettingError(f"{option.full_name}={shown!r}: expected {error}") from None
 
 

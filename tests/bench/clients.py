@@ -10,6 +10,7 @@ import argparse
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import ssl
 import subprocess
@@ -57,6 +58,8 @@ name = "cache"
 url = "{url}/pypi/simple/"
 """
 TIMEOUT: Final = 240.0
+ASKED: Final = re.compile("/simple/|/packages/|/json$")
+"""What clients ask for, and not who waits for a proxy's start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -333,7 +336,7 @@ def phase(client: Client, way: Way, proxy: Proxy, home: Path) -> Phase:
     return Phase(
         result=result,
         got=client.installed(home),
-        asked=sum("/simple/" in line["url"] or "/packages/" in line["url"] for line in lines),
+        asked=sum(bool(ASKED.search(line["url"])) for line in lines),
         forwarded=sum("fwd=" in line["cache"] for line in lines),
     )
 
@@ -354,7 +357,6 @@ class Trial:
     @property
     def row(self) -> tuple[str, ...]:
         warm = self.warm
-        past = self.knocks - warm.forwarded if warm else 0
         return (
             self.client.name,
             self.client.version,
@@ -362,7 +364,7 @@ class Trial:
             self.way.name + (" ¹" if self.stood_in else ""),
             str(self.cold),
             str(warm) if warm else "–",
-            (f"{warm.forwarded}" + (f", {past} past the cache" if past else "")) if warm else "–",
+            (f"{warm.forwarded}" + (f" ({self.knocks} connections tried)" if self.knocks else "")) if warm else "–",
         )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
 
 from pkgcache.engine.upstream import Failure, UpstreamError
 
@@ -15,6 +16,7 @@ class Metrics:
     """Counters; each method is one event."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second time series for each counter
         self.registry = CollectorRegistry()
         registry = self.registry
         self._answers = Counter(
@@ -25,6 +27,12 @@ class Metrics:
         )
         self._stored = Counter("pypi_cache_stored_bytes", "Bytes of release files stored.", registry=registry)
         self._sent = Counter("pypi_cache_sent_bytes", "Body bytes sent to clients.", registry=registry)
+        self._fills = Gauge("pypi_cache_fills", "Downloads under way.", registry=registry)
+        self._store = {
+            "entries": Gauge("pypi_cache_store_entries", "Entries in the store.", registry=registry),
+            "bytes": Gauge("pypi_cache_store_bytes", "Bytes in the store.", registry=registry),
+            "max_bytes": Gauge("pypi_cache_store_max_bytes", "Bytes that the store may have.", registry=registry),
+        }
         self._refusals = Counter(
             "pypi_cache_refusals", "Pages and files refused by the operator's rules.", ["reason"], registry=registry
         )
@@ -68,8 +76,11 @@ class Metrics:
         """This proxy's own code failed."""
         self._faults.inc()
 
-    def prometheus(self) -> bytes:
-        """The Prometheus text format."""
+    def prometheus(self, store: Mapping[str, int], fills: int) -> bytes:
+        """The Prometheus text format; the store's figures and the fills under way are of now."""
+        for name, gauge in self._store.items():
+            gauge.set(store[name])
+        self._fills.set(fills)
         return generate_latest(self.registry)
 
     def figures(self) -> dict[str, float]:

@@ -74,8 +74,8 @@ class PageFetcher:
             raise PageError(
                 [
                     UpstreamError(
-                        Failure.TIMEOUT,
-                        ask.key,
+                        Failure.OFFLINE,
+                        ask.project,
                         "it is not in the store, and the proxy is offline (pypi_cache_offline)",
                     )
                 ]

@@ -47,6 +47,7 @@ from pkgcache.rules.media import (
     negotiate,
     representation_of,
 )
+from pkgcache.rules.pages import BrokenPage
 from pkgcache.rules.routes import PUBLIC, ProjectPage, ReleaseFile, RootPage
 
 logger = logging.getLogger(__name__)
@@ -139,6 +140,10 @@ class Pages:
 
     async def root(self, request: Request, route: RootPage) -> Reply:
         """The list of all projects: passed through, neither stored nor held in memory."""
+        if not route.seen.path.endswith("/"):  # its links are relative to the folder
+            moved = Reply.text(301, f"{route.seen.path}/")
+            moved.headers["Location"] = f"{route.seen.path}/"
+            return moved
         if self._policy.offline:
             return Reply.text(
                 504,
@@ -179,12 +184,16 @@ class Pages:
         if kept is None:
             if only_if_cached(request.headers):  # RFC 9111 §5.2.1.7
                 raise PageError(
-                    [UpstreamError(Failure.TIMEOUT, ask.key, "it is not in the store, and only-if-cached was asked")]
+                    [
+                        UpstreamError(
+                            Failure.TIMEOUT, ask.project, "it is not in the store, and only-if-cached was asked"
+                        )
+                    ]
                 )
             collapsed = ask.key in self._refreshing
             fetched = await self._refreshed(ask, None)
             (self._metrics.collapsed if collapsed else self._metrics.miss)("page")
-            stored = not fetched.notes.get("passing")
+            stored = self._store.usable and not fetched.notes.get("passing")
             return fetched, CacheStatus(
                 fwd="miss", fwd_status=fetched.notes["status"], stored=stored and not collapsed, collapsed=collapsed
             )
@@ -276,6 +285,9 @@ class Pages:
             view = await self._views.view(ask, kept, served.kind)
         except PageGoneError:
             return Reply.text(503, f"the page of {ask.project} went out of the store just now; ask again", cache=cache)
+        except BrokenPage as error:  # it reads, but cannot be converted
+            failure = UpstreamError(Failure.WRONG_PAGE, kept.notes["url"], f"no page for this client: {error}")
+            return _failed(f"the page of {ask.project} on index {ask.index.name}", PageError([failure]))
         if self._filtered.active and not ask.document:
             view = await self._filtered.apply(ask, kept, view)
         return _reply(request, served, kept, cache, view)
@@ -350,7 +362,7 @@ def _reply(request: Request, representation: Representation, kept: Kept, cache: 
         headers=headers,
         body=b"" if request.method == "HEAD" else body,
         cache=cache,
-        upstream=kept.notes["upstream"],
+        upstream="" if cache.hit else kept.notes["upstream"],
     )
 
 
@@ -361,6 +373,8 @@ def _failed(what: str, error: PageError) -> Reply:
         cache = CacheStatus(fwd="miss", fwd_status=error.status)
         return Reply.text(error.status, text, cache=cache, challenge=error.errors[0].challenge)
     failures = {e.failure for e in error.errors}
+    if failures == {Failure.OFFLINE}:
+        return Reply.text(504, f"{what}: {error.errors[0].detail}", detail="offline")
     return Reply.text(
         504 if failures == {Failure.TIMEOUT} else 502, text, cache=CacheStatus(fwd="miss", detail="upstreams-failed")
     )

@@ -171,6 +171,11 @@ class Store:
             )
             return _open(folder)
 
+    @property
+    def usable(self) -> bool:
+        """Whether it keeps anything."""
+        return self._cache is not None
+
     async def close(self) -> None:
         """Write down what is gathered and let go of the files."""
         await self._in(self._writer, self._flush)

@@ -62,6 +62,7 @@ class Failure(enum.StrEnum):
     WRONG_DIGEST = "wrong-digest"
     WRONG_PAGE = "wrong-page"
     DISK = "disk"
+    OFFLINE = "offline"
 
 
 class UpstreamError(Exception):

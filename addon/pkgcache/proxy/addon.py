@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Awaitable
 from collections.abc import Set as AbstractSet
 from typing import Any
@@ -55,7 +56,7 @@ class PypiCache:
 
     def configure(self, updated: AbstractSet[str]) -> None:
         """Open the house before mitmproxy listens; later, refuse a wrong change, and let a good one take effect at once."""
-        if self._refused:
+        if self._refused or {"--options", "--commands"} & set(sys.argv):  # these only print, and open no store
             return
         if self.service is None:
             self._open()
@@ -75,7 +76,7 @@ class PypiCache:
         """Open store and session; from here on the lane answers."""
         try:
             settings = options.current_settings(ctx.options)
-            log = AccessLog(settings.access_log)
+            log = _access_log(settings.access_log)
             service = Service(settings)
             service.client.parent = self._parent()
             service.open()
@@ -239,6 +240,14 @@ class PypiCache:
 
     def _shows_flows(self, wish: str) -> bool:
         return wish == "always" or (wish == "auto" and ctx.master.addons.get("view") is not None)
+
+
+def _access_log(target: str) -> AccessLog:
+    try:
+        return AccessLog(target)
+    except OSError as error:
+        reason = f"expected a file that can be written ({error.strerror})"
+        raise SettingError(f"pypi_cache_access_log={target!r}: {reason}") from error
 
 
 def _with_lane(chosen: layer.Layer, desk: Desk) -> layer.Layer:

@@ -167,9 +167,8 @@ class Router:
         _, name, *rest = path.split("/", 3)
         index = self.by_name.get(name)
         if index is None or not rest:
-            return Elsewhere(
-                f"no index is called {name!r} here; there are: " + ", ".join(n for n in self.by_name if "@" not in n)
-            )
+            known = ", ".join(f"/{n}/simple/" for n in self.by_name if "@" not in n)
+            return Elsewhere(f"there is no such page; the indexes here are {known}")
         kind, tail = rest[0], rest[1] if len(rest) > 1 else ""
         if kind == "simple":
             return self._page(index, index.simple.path + tail, url, own=True) or Elsewhere(

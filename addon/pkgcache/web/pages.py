@@ -6,8 +6,10 @@ our CA) · `/env.sh` (exports for an agent's shell).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
+import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -18,6 +20,8 @@ from pkgcache import __version__
 from pkgcache.engine.messages import Reply, Request
 from pkgcache.engine.service import Service
 from pkgcache.settings import redact
+
+_ANY = frozenset({"0.0.0.0", "::", ""})  # noqa: S104  where it listens, not where to bind
 
 
 class OwnPages:
@@ -50,21 +54,28 @@ class OwnPages:
 
     def greeting(self, listens: Sequence[tuple[str, int]]) -> list[str]:
         """What the log says at start: where it listens, what it keeps where, and what to paste on an agent."""
-        service = self._service
-        addresses = ", ".join(dict.fromkeys(_shown(host, port) for host, port in listens)) or "nowhere"
-        base = service.settings.public_url or (f"http://{_shown(*listens[0])}" if listens else "http://127.0.0.1:8080")
+        service, settings = self._service, self._service.settings
+        indexes = [index for index in service.indexes if "@" not in index.name]
+        kept = (
+            f"{settings.dir}, at most {settings.max_size:,} bytes" if service.store.usable else "NONE: nothing is kept"
+        )
+        rules = {"offline": settings.offline, "cooldown": settings.cooldown and f"{settings.cooldown:g} s"}
+        rules |= {
+            "allow": " ".join(settings.allow),
+            "deny": " ".join(settings.deny),
+            "private": " ".join(settings.private),
+        }
         return [
-            f"pypi-cache {__version__} listens on {addresses}",
-            f"  store  {service.settings.dir}, at most {service.settings.max_size:,} bytes",
-            f"  CA     {self._ca}",
-            *(
-                f"  index  {index.name}: {', '.join(u.name for u in index.upstreams)}"
-                for index in service.indexes
-                if "@" not in index.name
-            ),
-            *([f"  parent {redact(service.client.parent)}"] if service.client.parent else []),
-            "Paste on an agent:",
-            *(f"  {line}" for line in _agent_lines(base)),
+            f"pypi-cache {__version__} listens on {', '.join(dict.fromkeys(map(_listening, listens))) or 'nowhere'}",
+            f"  store   {kept}",
+            f"  CA      {self._ca}",
+            *(f"  index   {index.name}: {', '.join(u.name for u in index.upstreams)}" for index in indexes),
+            *([f"  parent  {redact(service.client.parent)}"] if service.client.parent else []),
+            *(f"  {name:7} {value}" for name, value in rules.items() if value),
+            "Paste on an agent"
+            + ("" if settings.public_url else " (--set pypi_cache_public_url=… if it knows this proxy by another name)")
+            + ":",
+            *(f"  {line}" for line in _agent_lines(settings.public_url or _outward(listens))),
         ]
 
     async def _start_page(self, request: Request) -> Reply:
@@ -89,7 +100,11 @@ class OwnPages:
         return _json(state)
 
     async def _metrics(self, _: Request) -> Reply:
-        return _reply(self._service.metrics.prometheus(), "text/plain; version=0.0.4; charset=utf-8")
+        figures = await self._service.store.figures()
+        return _reply(
+            self._service.metrics.prometheus(figures, len(self._service.files.fills)),
+            "text/plain; version=0.0.4; charset=utf-8",
+        )
 
     async def _stats(self, _: Request) -> Reply:
         return _json(
@@ -109,7 +124,7 @@ class OwnPages:
     async def _environment(self, request: Request) -> Reply:
         base = shlex.quote(self._base(request))
         text = f"""\
-# eval "$(curl -fsS {base}/env.sh)"   makes this shell's pip, uv, poetry, pdm and pipenv use the proxy
+# settings=$(curl -fsS {base}/env.sh) && eval "$settings"   makes this shell's pip, uv, poetry, pdm and pipenv use the proxy
 PYPI_CACHE_BUNDLE="${{XDG_CACHE_HOME:-$HOME/.cache}}/pypi-cache-bundle.pem"
 mkdir -p "${{PYPI_CACHE_BUNDLE%/*}}" && curl -fsS --noproxy '*' -o "$PYPI_CACHE_BUNDLE" {base}/bundle.pem &&
 export HTTPS_PROXY={base} https_proxy={base} PIP_CERT="$PYPI_CACHE_BUNDLE" SSL_CERT_FILE="$PYPI_CACHE_BUNDLE" \\
@@ -124,15 +139,27 @@ export HTTPS_PROXY={base} https_proxy={base} PIP_CERT="$PYPI_CACHE_BUNDLE" SSL_C
 
 def _agent_lines(base: str) -> list[str]:
     return [
+        f'settings=$(curl -fsS {base}/env.sh) && eval "$settings"   # all of it; or by hand:',
         f"curl -fsS {base}/bundle.pem -o pypi-cache.pem",
         f"export HTTPS_PROXY={base} PIP_CERT=$PWD/pypi-cache.pem SSL_CERT_FILE=$PWD/pypi-cache.pem REQUESTS_CA_BUNDLE=$PWD/pypi-cache.pem",
         "pip install …   # or uv, poetry, pdm, pipenv",
     ]
 
 
-def _shown(host: str, port: int) -> str:
-    """A listening address as somebody on this machine would type it."""
-    return f"{'127.0.0.1' if host in {'0.0.0.0', '', '::'} else f'[{host}]' if ':' in host else host}:{port}"  # noqa: S104
+def _listening(address: tuple[str, int]) -> str:
+    host, port = address
+    return f"{'*' if host in _ANY else f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _outward(listens: Sequence[tuple[str, int]]) -> str:
+    """The proxy's URL as an agent may reach it: a listening address, or where it listens on all of them the one that leads outward."""
+    host, port = listens[0] if listens else ("", 8080)
+    if host in _ANY:
+        host = "127.0.0.1"
+        with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect(("192.0.2.1", 9))  # RFC 5737: nobody's; a datagram socket's connect sends nothing
+            host = probe.getsockname()[0]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _hostname(base: str) -> str:

@@ -1,0 +1,291 @@
+"""`/pypi/<name>/json` and `/pypi/<name>/<version>/json`: the older JSON API beside `simple/`, which poetry and mirror tools ask.
+
+The document comes from the mirror and passes as it is, byte for byte; it is kept and renewed as pages are.
+"""
+
+import gzip
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.support import names
+from tests.support.authority import Authority
+from tests.support.behaviour import Behaviour
+from tests.support.factories import MakeProxy, MakeUpstream
+from tests.support.house import ACCEPTS, House, open_house, slug, tidied
+from tests.support.index import JSON_TYPE
+from tests.support.wheels import ReleaseFile, make_wheel
+from tests.support.wire import Fetched, fetch_many
+
+LAPSE: Final = 1.3
+
+
+@pytest.fixture(scope="module")
+def open_for_all(ca: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    options = {"pypi_cache_stale_while_revalidate": "0", "pypi_cache_negative_ttl": "1s"}
+    with open_house(ca, tmp_path_factory.mktemp("api"), options=options) as house:
+        yield house
+
+
+@pytest.fixture
+def house(open_for_all: House) -> Iterator[House]:
+    with tidied(open_for_all) as house:
+        yield house
+
+
+def api_url(project: str, version: str = "") -> str:
+    """A document at the default index."""
+    return names.INDEX_URL.replace(
+        "/simple/", f"/pypi/{project}/{version}/json" if version else f"/pypi/{project}/json"
+    )
+
+
+def document(release: ReleaseFile, **more: Any) -> bytes:
+    """What the index says of a release, as it writes it."""
+    info = {"name": release.project, "version": release.version, "requires_dist": None, "summary": "µ", **more}
+    file = {"filename": release.filename, "url": names.file_url(release), "digests": {"sha256": release.sha256}}
+    model = {"info": info, "last_serial": 7, "urls": [file], "vulnerabilities": []}
+    return (json.dumps(model, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def publish(house: House, release: ReleaseFile, cache_control: str = "max-age=600", **more: Any) -> bytes:
+    """Put both documents on the mirror, beside its `simple/`; what they say."""
+    body = document(release, **more)
+    for path in (f"/pypi/{release.project}/json", f"/pypi/{release.project}/{release.version}/json"):
+        house.upstream.serve(path, body, "application/json", Cache_Control=cache_control)
+    return body
+
+
+def status_of(answer: Fetched) -> str:
+    return answer.headers["Cache-Status"] or ""
+
+
+@pytest.mark.parametrize("version", ["", "1.0"], ids=["project", "release"])
+@pytest.mark.parametrize("accept", ["application/json", "*/*", "", JSON_TYPE, "text/html"])
+def test_a_document_is_the_mirrors(accept: str, version: str, house: House) -> None:
+    """Once from the mirror, whatever the Accept says (a browser's too), and then from the store."""
+    release = make_wheel(f"plain-{slug(accept or 'none') or 'any'}-{slug(version)}x")
+    body = publish(house, release)
+    url = api_url(release.project, version)
+    direct = house.direct(house.upstream.origin + url.removeprefix(names.INDEX_URL.removesuffix("/simple/")))
+    house.upstream.clear()
+    first, second = (house.fetch(url, headers={"Accept": accept}) for _ in range(2))
+    assert first.status == second.status == 200
+    assert first.body == second.body == body
+    assert status_of(first) == "pypi-cache; fwd=miss; fwd-status=200; stored"
+    assert re.fullmatch(r"pypi-cache; hit; ttl=\d+", status_of(second))
+    for header in ("Content-Type", "ETag", "Last-Modified", "Cache-Control"):
+        assert second.headers[header] == direct.headers[header], header
+    head = house.fetch(url, method="HEAD", headers={"Accept": accept})
+    assert (head.status, head.headers["Content-Length"], head.body) == (200, str(len(body)), b"")
+    assert [each.path for each in house.upstream.requests] == [
+        url.removeprefix(names.INDEX_URL.removesuffix("/simple/"))
+    ]
+
+
+@pytest.mark.parametrize("spelt", ["Foo.Bar", "foo_bar", "FOO-bar"])
+@pytest.mark.parametrize("ending", ["json", "json/"])
+def test_names_are_normalised(spelt: str, ending: str, house: House) -> None:
+    """However it is spelt, the mirror is asked for one name, once."""
+    body = publish(house, make_wheel("Foo.Bar"))
+    answer = house.fetch(names.INDEX_URL.replace("/simple/", f"/pypi/{spelt}/{ending}"))
+    assert (answer.status, answer.body) == (200, body)
+    assert {each.path for each in house.upstream.requests} <= {"/pypi/foo-bar/json"}
+    assert house.upstream.count() <= 1
+
+
+@pytest.mark.parametrize("spelt", ["1.0+local.1", "1.0%2Blocal.1", "1!2.0", "1%212.0"])
+def test_versions_are_spelt_in_two_ways(spelt: str, house: House) -> None:
+    """pip quotes `+` and `!`, others do not: one release, whichever the mirror is sent."""
+    version = spelt.replace("%2B", "+").replace("%21", "!")
+    release = make_wheel("odd-version", version)
+    body = publish(house, release)
+    answer = house.fetch(api_url("odd-version", spelt))
+    assert (answer.status, answer.body) == (200, body)
+
+
+def test_a_document_and_a_page_are_two_things(house: House) -> None:
+    """Also for the project that is called json."""
+    for name in ("json", "pypi", "two-things"):
+        release = make_wheel(name)
+        house.upstream.add(release)
+        body = publish(house, release)
+        page = house.page(name)
+        assert json.loads(page.body)["files"][0]["url"] == names.file_url(release)
+        assert house.fetch(api_url(name)).body == body
+        assert house.fetch(api_url(name, "1.0")).body == body
+        assert house.page(name).body == page.body
+        assert house.page(name, "html").status == 200
+
+
+@pytest.mark.parametrize("coding", ["gzip", "identity"])
+@pytest.mark.parametrize("upstream_gzips", [True, False])
+def test_gzip_and_identity(upstream_gzips: bool, coding: str, house: House) -> None:
+    release = make_wheel(f"coded-{coding}-{upstream_gzips}".lower())
+    body = publish(house, release)
+    if upstream_gzips:
+        house.upstream.script(Behaviour("/json", gzip=True))
+    answer = house.fetch(api_url(release.project), headers={"Accept-Encoding": coding})
+    assert answer.headers["Content-Encoding"] == (coding if coding == "gzip" else None)
+    assert (gzip.decompress(answer.body) if coding == "gzip" else answer.body) == body
+
+
+# Freshness
+
+
+def test_a_client_that_has_it(house: House) -> None:
+    release = make_wheel("has-it")
+    publish(house, release)
+    first = house.fetch(api_url("has-it"))
+    for headers in (
+        {"If-None-Match": str(first.headers["ETag"])},
+        {"If-Modified-Since": str(first.headers["Last-Modified"])},
+    ):
+        again = house.fetch(api_url("has-it"), headers=headers)
+        assert (again.status, again.body, again.headers["ETag"]) == (304, b"", first.headers["ETag"])
+    assert house.fetch(api_url("has-it"), headers={"If-None-Match": '"other"'}).status == 200
+    assert house.upstream.count() == 1
+
+
+def test_it_is_renewed_after_its_lifetime(house: House) -> None:
+    """With the mirror's own validators; unchanged it is a 304 there, and changed it is the new one here."""
+    release = make_wheel("renewed")
+    old = publish(house, release, "max-age=1")
+    assert house.fetch(api_url("renewed")).body == old
+    time.sleep(LAPSE)
+    same = house.fetch(api_url("renewed"))
+    assert (same.body, status_of(same)) == (old, "pypi-cache; fwd=stale; fwd-status=304")
+    new = publish(house, release, "max-age=1", summary="another")
+    time.sleep(LAPSE)
+    assert house.fetch(api_url("renewed")).body == new
+    assert [each.status for each in house.upstream.requests] == [200, 304, 200]
+
+
+WRONG: Final = {
+    "down": None,
+    "500": Behaviour("/json", status=500),
+    "dropped": Behaviour("/json", drop=True),
+    "cut short": Behaviour("/json", cut_after=40),
+    "a captive portal": Behaviour("/json", captive=True),
+    "HTML by another name": Behaviour("/json", body=b"<html></html>", headers={"Content-Type": "application/json"}),
+    "a list": Behaviour("/json", body=b'["info"]', headers={"Content-Type": "application/json"}),
+    "no document": Behaviour("/json", body=b'{"message": "hello"}', headers={"Content-Type": "application/json"}),
+    "half of one": Behaviour("/json", body=b'{"info": {"name"', headers={"Content-Type": "application/json"}),
+    "no type": Behaviour("/json", headers={"Content-Type": None}),
+    "a page": Behaviour("/json", headers={"Content-Type": JSON_TYPE}),
+    "a loop": Behaviour("/json", redirect_loop=True),
+}
+
+
+@pytest.mark.parametrize("how", WRONG)
+def test_what_is_no_document(how: str, house: House) -> None:
+    """Refused with a 502 and not kept; where an earlier one is stored that is given, marked as stale."""
+    release = make_wheel(f"wrong-{slug(how)}")
+    old = publish(house, release, "max-age=1")
+    assert house.fetch(api_url(release.project, "1.0")).body == old
+    new = publish(house, release, "max-age=1", summary="another")
+    if (behaviour := WRONG[how]) is None:
+        house.upstream.down()
+    else:
+        house.upstream.script(behaviour)
+    time.sleep(LAPSE)
+    cold = house.fetch(api_url(release.project))
+    assert (cold.status, cold.headers["Cache-Control"]) == (502, "no-store")
+    assert str(house.upstream.port).encode() in cold.body
+    stale = house.fetch(api_url(release.project, "1.0"))
+    assert (stale.status, stale.body) == (200, old)
+    assert "detail=stale-if-error" in status_of(stale)
+    assert stale.headers["Cache-Control"] == "no-store"
+    house.upstream.unscript()
+    house.upstream.up()
+    assert house.fetch(api_url(release.project)).body == house.fetch(api_url(release.project, "1.0")).body == new
+
+
+def test_a_404_passes(house: House) -> None:
+    """And is remembered for a moment, as a page's is."""
+    assert [house.fetch(api_url("not-yet")).status for _ in range(3)] == [404] * 3
+    assert house.upstream.count() == 1
+    body = publish(house, make_wheel("not-yet"))
+    time.sleep(LAPSE)
+    assert house.fetch(api_url("not-yet")).body == body
+
+
+def test_a_herd(house: House) -> None:
+    body = publish(house, make_wheel("herd"))
+    house.upstream.script(Behaviour("/herd/json", delay=0.7))
+    answers = fetch_many(20, house.proxy.port, api_url("herd"), ca=house.proxy.ca)
+    assert {(each.status, each.body) for each in answers} == {(200, body)}
+    assert house.upstream.count() == 1
+
+
+def test_the_next_mirror_has_it(make_proxy: MakeProxy, make_upstream: MakeUpstream) -> None:
+    """Many mirrors have no JSON API: 404 there, and the next one is asked; each in its own folder, beside its `simple/`."""
+    first, second = make_upstream(prefix="/one"), make_upstream(prefix="/two/pypi")
+    proxy = make_proxy(first, second)
+    release = make_wheel("elsewhere")
+    second.serve("/two/pypi/elsewhere/1.0/json", document(release), "application/json")
+    answer = House(first, proxy).fetch(api_url("elsewhere", "1.0"))
+    assert (answer.status, answer.body) == (200, document(release))
+    assert [each.path for each in first.requests] == ["/one/pypi/elsewhere/1.0/json"]
+    assert House(first, proxy).fetch(api_url("nowhere")).status == 404
+
+
+def test_it_outlives_a_restart_offline(make_proxy: MakeProxy, make_upstream: MakeUpstream) -> None:
+    upstream = make_upstream()
+    house = House(upstream, make_proxy(upstream))
+    body = publish(house, make_wheel("lasting"))
+    assert house.fetch(api_url("lasting")).body == body
+    house.proxy.options["pypi_cache_offline"] = True
+    house.proxy.restart()
+    assert house.fetch(api_url("lasting")).body == body
+    assert house.fetch(api_url("lasting", "1.0")).status == 504
+    assert upstream.count() == 1
+
+
+# As poetry does it
+
+
+def test_as_poetry_does_it(house: House, tmp_path: Path) -> None:
+    """The page as JSON for the versions, the release's document for its requirements and digests, the metadata, and the file.
+
+    Then once more as another agent, with the mirror down.
+    """
+    release = make_wheel("poetic", requires=["leaf>=1"])
+    house.upstream.add(release)
+    publish(house, release, requires_dist=["leaf>=1"])
+    agent = {"User-Agent": "poetry/2.2", "Accept-Encoding": "gzip, deflate", "Cache-Control": "max-age=0"}
+    for _ in range(2):
+        page = house.fetch(
+            names.page_url("poetic"),
+            headers={**agent, "Accept": f"{JSON_TYPE}, */*;q=0.1", "Accept-Encoding": "identity"},
+        )
+        assert json.loads(page.body)["versions"] == ["1.0"]
+        answer = house.fetch(api_url("poetic", "1.0"), headers={**agent, "Accept": "application/json"})
+        said = json.loads(gzip.decompress(answer.body))
+        assert said["info"]["requires_dist"] == ["leaf>=1"]
+        (file,) = said["urls"]
+        assert house.fetch(f"{file['url']}.metadata").body == release.metadata
+        fetched = house.fetch(file["url"])
+        assert fetched.sha256 == file["digests"]["sha256"]
+        house.upstream.down()
+    assert house.upstream.count() == 4
+
+
+def test_other_paths_are_not_taken_for_it(house: House) -> None:
+    """Only these two: anything else on the mirror is its own affair, and goes there untouched."""
+    house.upstream.serve("/pypi/thing/1.0/json/more", b"more", "text/plain")
+    house.upstream.serve("/pypi/thing/1.0/2.0/json", b"deeper", "text/plain")
+    house.upstream.serve("/pypi/-thing/json", b"no name", "text/plain")
+    for path, body in (
+        ("thing/1.0/json/more", b"more"),
+        ("thing/1.0/2.0/json", b"deeper"),
+        ("-thing/json", b"no name"),
+    ):
+        answer = house.fetch(f"{house.upstream.origin}/pypi/{path}", headers={"Accept": ACCEPTS["json"]})
+        assert (answer.status, answer.body) == (200, body)
+        assert answer.headers["Cache-Status"] is None
