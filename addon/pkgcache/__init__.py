@@ -13,8 +13,9 @@ One request walks through it in this order:
     engine/upstream.py    the only importer of aiohttp; rules/indexes.py says what an index is, rules/breaker.py when one rests
     engine/store.py       the only importer of diskcache
 
-Beside the way: engine/credentials.py (spaces), hosts.py (learned file hosts), health.py, metrics.py, tasks.py; proxy/tunnel.py (other hosts),
-trust.py (certificates), accesslog.py, addon.py (hooks); web/pages.py (the proxy's own pages); settings.py (the one table of options).
+Beside the way: engine/credentials.py (spaces), hosts.py (learned file hosts), health.py, metrics.py, tasks.py; proxy/tunnel.py
+(other hosts), trust.py (certificates), accesslog.py, addon.py (hooks); web/pages.py (the proxy's own pages); settings.py (the one
+table of options).
 
 Who may import whom: `proxy -> engine -> rules -> settings`; `web` stands beside `proxy`. `rules` is pure (no I/O, no
 clock), `engine` knows nothing of mitmproxy, `proxy` is the only place that does. tests/test_imports.py holds this.
