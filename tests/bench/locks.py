@@ -165,7 +165,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pypi-cache-locks-") as name, ExitStack() as stack:
         folder = Path(name)
-        index = RealIndex()
+        index = RealIndex(metadata=False)
         chosen = [
             each
             for each in lockers(Workshop(arguments.workshop or folder / "workshop"))

@@ -47,7 +47,9 @@ class Page:
 class RealIndex:
     """What the default index tells, each thing asked for once: so that all who are compared are told the same."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, metadata: bool = True) -> None:
+        """`metadata=False`: JSON that is made says nothing of core metadata (a copy may not have what the index tells of)."""
+        self._metadata = metadata
         self._context = ssl.create_default_context()
         self._pages: dict[tuple[str, str], Page] = {}
         self._lock = threading.Lock()
@@ -104,16 +106,13 @@ class RealIndex:
             return error
 
     def _about(self, project: str) -> Any:
-        """The project's own JSON, None where there is none.
-
-        With canonical URLs (a copy may have made them relative) and no word of core metadata (a copy may not have what it says).
-        """
+        """The project's own JSON with canonical URLs (a copy may have made them relative), None where there is none."""
         page = self._page(f"{_ROOT}pypi/{project}/json", "application/json")
         if page.status != 200:
             return None
         about = json.loads(page.body)
         for file in (each for files in about["releases"].values() for each in files):
-            file["core-metadata"] = False
+            file["core-metadata"] = self._metadata and file.get("core-metadata", False)
             file["url"] = f"{FILES_ORIGIN}/packages/{file['url'].rpartition('/packages/')[2]}"
         return about
 
@@ -265,6 +264,7 @@ def _simple_file(about: Mapping[str, Any]) -> dict[str, Any]:
         "size": about["size"],
         "upload-time": about["upload_time_iso_8601"],
         "url": about["url"],
+        "core-metadata": about["core-metadata"],
         "yanked": (about["yanked_reason"] or True) if about["yanked"] else False,
     }
     if about["requires_python"] is not None:
