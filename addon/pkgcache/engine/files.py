@@ -68,6 +68,7 @@ NEAR_BYTES = 8 * 1024 * 1024
 """A range of a growing file is served from it when it starts no further than this past its end."""
 
 LINGER_SECONDS = 1.0
+_PASSING = frozenset({Failure.WRONG_DIGEST, Failure.WRONG_LENGTH, Failure.WRONG_SPAN, Failure.BROKEN})
 IMMUTABLE = "max-age=365000000, immutable, public"
 
 
@@ -344,6 +345,10 @@ class Files:
         except BaseException as error:
             fill.detach()
             if isinstance(error, FillError):
+                if joined and any(each.failure in _PASSING for each in error.errors):
+                    # It came as another's attempt was failing; the next attempt is its own.
+                    fill = self._fill_of(file) or self._start_fill(file)
+                    return await self._from_fill(request, file, fill, joined=False, however_far=however_far)
                 return self._failed(file, error)
             if isinstance(error, TimeoutError):
                 return ask_again(file.route.filename)
