@@ -139,7 +139,7 @@ def test_two_processes_are_one_download(pair: tuple[Upstream, Proxy, Proxy], tmp
     upstream, one, other = pair
     release = published(upstream, "shared", 3 * MB)
     upstream.pace(3e6)
-    for herd in ask_both(release, one, other, 10):
+    for herd in ask_both(release, one, other, 20):
         assert_right(release, *herd)
     assert len(gets(upstream, release)) == 1
     upstream.down()
