@@ -17,6 +17,7 @@ from packaging.utils import NormalizedName, canonicalize_name
 
 from pkgcache.rules.digests import ReleasePath, is_distribution, parse_release_path, split_filename
 from pkgcache.rules.indexes import Index
+from pkgcache.rules.links import resolve_own_path
 from pkgcache.rules.urls import Url, normalise_path, parse_url
 
 type Address = tuple[str, int]
@@ -241,14 +242,11 @@ class Router:
 
     def _own_file(self, index: Index, tail: str, query: str) -> Route:
         """`<scheme>/<authority>/<path>`, only where that host is an operator's or a learned one."""
-        scheme, _, rest = tail.partition("/")
-        authority, _, path = rest.partition("/")
-        try:
-            url = parse_url(f"{scheme}://{authority}/{path}").with_path("/" + path, query)
-        except ValueError as error:
-            return Elsewhere(str(error))
+        url = resolve_own_path(f"/{index.name}", f"/{index.name}/files/{tail}", query)
+        if url is None:
+            return Elsewhere("a file of another host is /files/<scheme>/<host>/<path>")
         if not self.opens((url.host, url.port)):
-            return Elsewhere(f"{authority} is no file host of an index here")
+            return Elsewhere(f"{url.authority} is no file host of an index here")
         return self._linked_file(index, url)
 
 
