@@ -20,8 +20,9 @@ from typing import Any, Final
 import diskcache
 import pytest
 
+from pkgcache.engine.entries import StoreFormatError
 from pkgcache.engine.health import Health
-from pkgcache.engine.store import Store, StoreFormatError
+from pkgcache.engine.store import Store
 
 MB: Final = 1_000_000
 ADDON: Final = Path(__file__).resolve().parents[2] / "addon"
@@ -208,8 +209,9 @@ def test_a_hit_writes_nothing(tmp_path: Path) -> None:
     async def story() -> None:
         async with opened(tmp_path) as store:
             await store.put("k", b"v", {})
+            await store.settle()
             await store.get("k")
-            await asyncio.sleep(0.2)  # the first hit's time may be written down at once
+            await store.settle()  # the first hit's time may be written down at once
             watcher = sqlite3.connect(tmp_path / "entries" / "cache.db")
             with contextlib.closing(watcher):
                 before = watcher.execute("PRAGMA data_version").fetchone()
@@ -307,11 +309,12 @@ def test_what_nobody_asks_for_is_dropped(tmp_path: Path) -> None:
             await store.put("old", b"v", {})
             await asyncio.sleep(0.4)
             await store.put("young", b"v", {})
-            await store.drop_inactive()
+            await store.tend()
+            await store.settle()
             assert (await store.get("old"), (await store.get("young")) is not None) == (None, True)
         async with opened(tmp_path, inactive=0.0) as store:
             await asyncio.sleep(0.1)
-            await store.drop_inactive()
+            await store.tend()
             assert await store.get("young") is not None, "0 means never"
 
     told(story)
@@ -501,9 +504,9 @@ def test_damaged_notes_are_a_miss(tmp_path: Path, tag: Any) -> None:
 # Formats
 
 
-@pytest.mark.parametrize("mark", ["0", "2", "999", "", "x", "1.1"])
-def test_another_format_is_refused(tmp_path: Path, mark: str) -> None:
-    """A newer or older store is never misread, and never touched: one line says what to do."""
+@pytest.mark.parametrize("mark", ["2", "999"])
+def test_a_newer_format_is_refused(tmp_path: Path, mark: str) -> None:
+    """A newer store is never misread, and never touched: one line says what to do."""
 
     async def story() -> None:
         async with opened(tmp_path) as store:
@@ -516,6 +519,25 @@ def test_another_format_is_refused(tmp_path: Path, mark: str) -> None:
         assert str(tmp_path) in str(caught.value)
         assert "\n" not in str(caught.value)
         assert everything(tmp_path) == before
+
+    told(story)
+
+
+@pytest.mark.parametrize("mark", ["0", "", "x", "1.1", "../y", "-1"])
+def test_an_older_format_is_set_aside(tmp_path: Path, mark: str, caplog: pytest.LogCaptureFixture) -> None:
+    """An older store, or one whose mark makes no sense, is never misread: it is set aside, and one line says where."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            await store.put("k", b"v", {})
+        (tmp_path / "format").write_text(mark)
+        async with opened(tmp_path) as store:
+            assert await store.get("k") is None
+            assert await store.put("k", b"w", {})
+        assert [path for path in everything(tmp_path) if path.match("entries.format-*/cache.db")]
+        assert [record.levelname for record in caplog.records if "set aside" in record.getMessage()] == ["WARNING"]
+        async with opened(tmp_path) as store:
+            assert await content(store, "k") == b"w"
 
     told(story)
 
@@ -541,6 +563,7 @@ def test_two_stores_on_one_folder(tmp_path: Path) -> None:
     async def story() -> None:
         async with opened(tmp_path) as one, opened(tmp_path) as two:
             await one.put("k", b"v", {})
+            await one.settle()
             assert await content(two, "k") == b"v"
             await two.drop("k")
             assert await one.get("k") is None
@@ -565,13 +588,17 @@ def test_a_sibling_that_writes_long_is_waited_for(tmp_path: Path) -> None:
             other = sqlite3.connect(tmp_path / "entries" / "cache.db", isolation_level=None)
             other.execute("BEGIN IMMEDIATE")
             started = time.monotonic()
-            waiting = asyncio.create_task(store.put("k", b"v", {}))
+            assert await store.put("k", b"v", {})
+            assert await content(store, "k") == b"v", "what is yet to be written can be read"
+            writing = asyncio.create_task(store.settle())
             await asyncio.sleep(0.5)
-            assert not waiting.done()
+            assert not writing.done()
             assert await store.get("none") is None, "a reader waits for a writer"
+            assert await content(store, "k") == b"v"
             other.execute("ROLLBACK")
             other.close()
-            assert await waiting
+            await writing
+            assert await content(store, "k") == b"v"
             assert time.monotonic() - started < 5
 
     told(story)
@@ -718,6 +745,7 @@ def unusable_entries(tmp_path: Path) -> Path:
     path = tmp_path / "store"
     path.mkdir()
     (path / "entries").write_text("I was here first")
+    (path / "format").write_text("1\n")
     return path
 
 
@@ -740,7 +768,7 @@ def test_a_folder_that_cannot_be_used_keeps_nothing(tmp_path: Path, make: Callab
             assert await store.read("k2") is None
             await store.note("k", {})
             await store.drop("k")
-            await store.drop_inactive()
+            await store.tend()
             assert (await store.figures())["entries"] == 0
             growing = store.growing
             assert growing.is_dir()
@@ -758,11 +786,14 @@ def test_trouble_is_told_once_and_its_end_too(tmp_path: Path, caplog: pytest.Log
             missing = store.growing / "not-there.part"
             for _ in range(5):
                 assert not await store.adopt("k", missing, 5, {})
-            assert "store" in health.trouble
-            await store.put("k", b"v", {})
-            assert "store" not in health.trouble
+            assert "store-write" in health.trouble
+            assert store.growing.parent != tmp_path, "downloads go elsewhere meanwhile"
+            assert not await store.adopt("k", store.growing / "x.part", 5, {})
+            await store.tend()
+            assert not health.trouble
+            assert store.growing.parent == tmp_path
 
     told(story)
     lines = [record.getMessage() for record in caplog.records if "store" in record.getMessage()]
-    assert len([line for line in lines if "trouble" in line]) == 1
+    assert len([line for line in lines if "cannot be written" in line]) == 1
     assert len([line for line in lines if "works again" in line]) == 1

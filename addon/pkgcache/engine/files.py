@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import logging
 import secrets
 import time
@@ -17,14 +18,17 @@ from zipfile import BadZipFile
 
 from multidict import CIMultiDict
 
+from pkgcache.engine.entries import Entry, Notes, file_stem
 from pkgcache.engine.fill import Fill, FillError, Head, Wanted, check_answer
 from pkgcache.engine.messages import CLIENT_SECONDS, Reply, Request, ask_again
 from pkgcache.engine.metrics import Metrics
 from pkgcache.engine.passage import Passage
-from pkgcache.engine.readers import StoredFile
+from pkgcache.engine.readers import Source, StoredBytes, StoredFile
 from pkgcache.engine.replies import Found, file_reply, requested_ranges, unsatisfiable
-from pkgcache.engine.store import Entry, Notes, Store, file_stem
+from pkgcache.engine.soundness import Soundness
+from pkgcache.engine.store import Store
 from pkgcache.engine.tasks import Tasks
+from pkgcache.engine.unstored import Unstored
 from pkgcache.engine.upstream import Answer, Failure, UpstreamClient, UpstreamError
 from pkgcache.engine.views import Views, file_key
 from pkgcache.engine.wheelmeta import metadata_of_wheel, read_metadata
@@ -66,6 +70,12 @@ FILL_SHARE = 0.5
 
 NEAR_BYTES = 8 * 1024 * 1024
 """A range of a growing file is served from it when it starts no further than this past its end."""
+
+CHECKED_FIRST = 16 * 1024 * 1024
+"""A stored file of at most this size is re-hashed before it is answered with, where that is due; a larger one meanwhile."""
+
+CHECK_SECONDS = 5.0
+"""A range of a larger one waits at most so long for it."""
 
 LINGER_SECONDS = 1.0
 _PASSING = frozenset({Failure.WRONG_DIGEST, Failure.WRONG_LENGTH, Failure.WRONG_SPAN, Failure.BROKEN})
@@ -112,6 +122,7 @@ class Files:
         self._views = views
         self._metrics = metrics
         self._tasks = tasks
+        self._soundness = Soundness(store, tasks)
         self._pool = ThreadPoolExecutor(8, thread_name_prefix="fill")
         self.fills: dict[str, Fill] = {}
         self._over: list[Fill] = []
@@ -121,6 +132,7 @@ class Files:
         for fill in self._over:
             fill.clean_up()
         self._over.clear()
+        self._soundness.close()
         self._pool.shutdown(wait=True)
 
     async def answer(self, request: Request, route: ReleaseFile) -> Reply:
@@ -130,7 +142,9 @@ class Files:
         if (fill := self._fill_of(file)) is None:
             entry = await self._store.get(file.key)
             if entry is not None and (file.digest is not None or await self._still_good(request, file, entry)):
-                return self._from_store(request, file, entry)
+                reply = await self._from_store(request, file, entry)
+                if reply is not None:
+                    return reply
             if entry is not None and entry.file is not None:
                 entry.file.close()
             if file.digest is not None and (metadata := await self._metadata_of_stored_wheel(file)) is not None:
@@ -152,6 +166,18 @@ class Files:
 
     # Identity
 
+    def _identify_now(self, route: ReleaseFile) -> Identified | None:
+        """As `_identify`, where that takes no look at a page, or the page's links are in memory."""
+        if route.release is not None and not route.suffix:
+            return _identified(route, route.release.digest, None)
+        if route.suffix == ".metadata" and (link := self._views.link_in_memory(route)):
+            return (
+                None
+                if isinstance(link.core_metadata, bool)
+                else _identified(route, strongest(link.core_metadata), None)
+            )
+        return None
+
     async def _identify(self, route: ReleaseFile) -> Identified:
         digest: Digest | None = None
         size: int | None = None
@@ -162,12 +188,7 @@ class Files:
                 digest, size = strongest(link.hashes), link.size
             elif route.suffix == ".metadata" and not isinstance(link.core_metadata, bool):
                 digest = strongest(link.core_metadata)
-        return Identified(
-            route=route,
-            key=file_key(route.space, str(digest or route.identity), route.filename + route.suffix),
-            digest=digest,
-            size=size,
-        )
+        return _identified(route, digest, size)
 
     async def _size(self, request: Request, file: Identified) -> int | None:
         """How large a cold file is as far as a page tells, where a range makes that matter."""
@@ -178,7 +199,28 @@ class Files:
 
     # From the store
 
-    def _from_store(self, request: Request, file: Identified, entry: Entry) -> Reply:
+    def answer_at_once(self, request: Request, route: ReleaseFile) -> Reply | None:
+        """The reply, if the file is a small one that is in memory, and was seen in the store within the last second."""
+        file = self._identify_now(route)
+        if file is None or file.digest is None or file.key in self.fills:
+            return None
+        entry = self._store.at_once(file.key)
+        return None if entry is None else self._stored_reply(request, file, entry, StoredBytes(entry.value))
+
+    async def _from_store(self, request: Request, file: Identified, entry: Entry) -> Reply | None:
+        """The reply out of the store; None where the stored file was found damaged first."""
+        if entry.file is None:
+            return self._stored_reply(request, file, entry, StoredBytes(entry.value))
+        check = self._soundness.check(file.key, entry)
+        if check is not None and (entry.size <= CHECKED_FIRST or "Range" in request.headers):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CHECK_SECONDS):
+                    await check.wait()
+        if check is not None and check.fault:
+            return None
+        return self._stored_reply(request, file, entry, StoredFile(entry.file, entry.size, check))
+
+    def _stored_reply(self, request: Request, file: Identified, entry: Entry, source: Source) -> Reply:
         notes = entry.notes
         headers = CIMultiDict(notes["headers"])
         age = max(0, int(time.time() - notes["response_time"]))
@@ -191,10 +233,8 @@ class Files:
             headers=headers,
             cache=CacheStatus(hit=True, ttl=ttl, detail="" if file.digest else notes.get("detail", "")),
         )
-        if entry.file is None:
-            return Reply.text(502, "the stored entry is no file")  # files are always adopted, never small values
         self._metrics.hit("file")
-        return file_reply(request, found, StoredFile(entry.file, entry.size))
+        return file_reply(request, found, source)
 
     async def _metadata_of_stored_wheel(self, file: Identified) -> bytes | None:
         """A wheel's core metadata, where the store has the wheel and the page's digest says that it is right."""
@@ -205,9 +245,9 @@ class Files:
         identity = route.identity.with_path(route.identity.path.removesuffix(".metadata"), route.identity.query)
         wheel = await self._identify(replace(route, suffix="", release=release, identity=identity))
         entry = await self._store.get(wheel.key)
-        if entry is None or entry.file is None:
+        if entry is None:
             return None
-        with entry.file as stored, contextlib.suppress(ValueError, OSError, BadZipFile):
+        with entry.file or io.BytesIO(entry.value) as stored, contextlib.suppress(ValueError, OSError, BadZipFile):
             metadata = await asyncio.get_running_loop().run_in_executor(self._pool, read_metadata, stored)
             hasher = digest.hasher()
             hasher.update(metadata)
@@ -287,6 +327,8 @@ class Files:
             self._client,
             self._pool,
             report=self._metrics.upstream_failed,
+            reserve=self._store.reserve,
+            disk_failed=self._store.fails_to_grow,
             finish_abandoned=self._settings.finish_abandoned,
         )
         self.fills[file.key] = fill
@@ -296,6 +338,7 @@ class Files:
             try:
                 await fill.run(lambda: self._find(file, started), lambda done: self._commit(file, done, started))
             finally:
+                self._store.release(fill.file.path)
                 self._forget(file.key, fill)
 
         fill.task = self._tasks.start(work(), f"fill {file.route.filename}")
@@ -331,6 +374,7 @@ class Files:
         }
         kept = await self._store.adopt(file.key, fill.file.path, fill.written, notes)
         if kept:
+            self._soundness.trust(file.key, fill.file.fileno())
             self._metrics.stored(fill.written)
         return kept
 
@@ -345,6 +389,8 @@ class Files:
         except BaseException as error:
             fill.detach()
             if isinstance(error, FillError):
+                if any(each.failure is Failure.DISK for each in error.errors):
+                    return await self._unstored(request, file, fill.wanted)
                 if joined and any(each.failure in _PASSING for each in error.errors):
                     # It came as another's attempt was failing; the next attempt is its own.
                     fill = self._fill_of(file) or self._start_fill(file)
@@ -378,6 +424,25 @@ class Files:
         return file_reply(request, found, fill)
 
     # Without a fill
+
+    async def _unstored(self, request: Request, file: Identified, wanted: Wanted) -> Reply:
+        """The file for this client alone, where the disk does not take it."""
+        if request.method == "GET" and not _wants_fill(request, file.size):
+            return await self._passed_through(request, file)
+        body = Unstored(self._client, wanted, report=self._metrics.upstream_failed)
+        try:
+            url, upstream_headers = await body.open()
+        except UpstreamError as error:
+            return self._failed(file, FillError([error]))
+        headers = _file_headers(file, Head(total=body.total, headers=upstream_headers, source=url))
+        headers["ETag"] = _passing_tag(file)
+        if body.total is None:
+            headers["Transfer-Encoding"] = "chunked"
+        else:
+            headers["Content-Length"] = str(body.total)
+        self._metrics.miss("file")
+        cache = CacheStatus(fwd="miss", fwd_status=200, detail="disk-failed")
+        return Reply(status=200, headers=headers, body=body, cache=cache, upstream=url.origin)
 
     async def _head_upstream(self, file: Identified) -> Reply:
         errors: list[UpstreamError] = []
@@ -455,6 +520,15 @@ class Files:
             return Reply.text(status, "\n".join(lines), cache=cache, challenge=error.errors[0].challenge)
         status = 504 if failures and failures <= {Failure.TIMEOUT, Failure.NOT_FOUND} else 502
         return Reply.text(status, "\n".join(lines), cache=CacheStatus(fwd="miss", detail="upstreams-failed"))
+
+
+def _identified(route: ReleaseFile, digest: Digest | None, size: int | None) -> Identified:
+    return Identified(
+        route=route,
+        key=file_key(route.space, str(digest or route.identity), route.filename + route.suffix),
+        digest=digest,
+        size=size,
+    )
 
 
 def _wants_fill(request: Request, size: int | None) -> bool:

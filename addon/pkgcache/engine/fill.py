@@ -11,6 +11,7 @@ there (engine/growing.py).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
@@ -21,9 +22,11 @@ from pathlib import Path
 
 from multidict import CIMultiDict
 
+from pkgcache.engine.entries import Entry
 from pkgcache.engine.growing import GrowingFile, State, Word
-from pkgcache.engine.messages import CutShortError
-from pkgcache.engine.store import Entry
+from pkgcache.engine.messages import CutShortError, DiskFailedError
+from pkgcache.engine.readers import HOLD_BACK, Reader
+from pkgcache.engine.unstored import Unstored
 from pkgcache.engine.upstream import Answer, Failure, UpstreamClient, UpstreamError
 from pkgcache.rules.digests import Digest, Hasher
 from pkgcache.rules.ranges import parse_content_range
@@ -31,7 +34,6 @@ from pkgcache.rules.urls import Url, parse_url
 
 logger = logging.getLogger(__name__)
 
-HOLD_BACK = 64 * 1024
 MAX_RESUMES = 50
 PAUSES = (0.0, 0.5, 2.0)
 """Seconds before each round over the upstreams; a second round only for a file that has begun to flow."""
@@ -70,6 +72,10 @@ class FillError(Exception):
         super().__init__("; ".join(str(error) for error in errors) or "there is no upstream to ask")
 
 
+class NoRoomError(OSError):
+    """The disk is too small for a file, beside what it is to leave free: nothing is wrong with it."""
+
+
 class Fill:
     """A download under way. `run` is its task's work; readers come by `attach` and see it through `reach`."""
 
@@ -81,6 +87,8 @@ class Fill:
         pool: ThreadPoolExecutor,
         *,
         report: Callable[[UpstreamError], None],
+        reserve: Callable[[Path, int], Awaitable[bool]],
+        disk_failed: Callable[[OSError], None],
         finish_abandoned: int,
     ) -> None:
         self.wanted = wanted
@@ -101,6 +109,8 @@ class Fill:
         self._client = client
         self._pool = pool
         self._report = report
+        self._reserve = reserve
+        self._disk_failed = disk_failed
         self._finish_abandoned = finish_abandoned
         self._hasher: Hasher = self._new_hasher()
         self._writing: tuple[asyncio.Future[None], int] | None = None
@@ -159,20 +169,39 @@ class Fill:
         logger.info("%s: all its clients have left; stopped (pypi_cache_finish_abandoned)", self.wanted.sources[0][0])
         self.task.cancel()
 
-    def fileno(self) -> int:
+    def body(self, start: int, stop: int | None) -> Reader:
         """See readers.Source."""
+        return Reader(self, start, stop)
+
+    def fileno(self) -> int:
+        """See readers.FileSource."""
         return self.file.fileno()
 
     async def reach(self, offset: int, generation: int) -> int:
-        """See readers.Source."""
+        """See readers.FileSource."""
         while True:
             if generation != self.generation:
                 raise CutShortError("what was sent so far was wrong")
             if self.error is not None:
+                if any(error.failure is Failure.DISK for error in self.error.errors):
+                    raise DiskFailedError(str(self.error), self._without_disk)
                 raise CutShortError(str(self.error))
             if self.available > offset or (self._verified and self.available == offset):
                 return self.available
             await self._changed.wait()
+
+    def _without_disk(self, at: int, stop: int | None) -> Unstored:
+        """The rest of it, for one reader, once the disk has failed. Raises CutShortError for what cannot be verified."""
+        if stop not in {None, self.total} or (at and self.wanted.digest is None):
+            raise CutShortError("the disk failed, and a part of the file cannot be verified without it")
+        return Unstored(
+            self._client,
+            self.wanted,
+            report=self._report,
+            total=self.total,
+            at=at,
+            descriptor=self.file.fileno(),
+        )
 
     def _progress(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
@@ -204,7 +233,11 @@ class Fill:
             self.committed = await commit(self)
         except FillError as error:
             await self._fail(error)
+        except NoRoomError as error:
+            logger.info("%s: %s; not kept", self.wanted.sources[0][0], error)
+            await self._fail(FillError([UpstreamError(Failure.DISK, str(self.file.path), str(error))]))
         except OSError as error:
+            self._disk_failed(error)
             await self._fail(
                 FillError([UpstreamError(Failure.DISK, str(self.file.path), f"cannot be written: {error}")])
             )
@@ -243,7 +276,7 @@ class Fill:
     async def _fail(self, error: FillError) -> None:
         self._break(error)
         if self.file.owned:
-            await self._threaded(lambda: self.file.say(self._word("failed", error=str(error))))
+            await self._say("failed", error=str(error))
 
     def _break(self, error: FillError) -> None:
         self.error = error
@@ -280,8 +313,10 @@ class Fill:
             error=error,
         )
 
-    async def _say(self, state: State = "growing") -> None:
-        await self._threaded(lambda: self.file.say(self._word(state)))
+    async def _say(self, state: State = "growing", error: str = "") -> None:
+        """Tell other processes; on a disk that has failed they will find out by themselves."""
+        with contextlib.suppress(OSError):
+            await self._threaded(lambda: self.file.say(self._word(state, error)))
 
     async def _threaded[T](self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
@@ -537,6 +572,8 @@ class Fill:
             )
         if self.head is None:
             known = total if total is not None else self.wanted.size
+            if known and not await self._reserve(self.file.path, known):
+                raise NoRoomError(f"its {known:,} bytes find no room on the disk beside what is to be left free")
             self.head = Head(total=known, headers=CIMultiDict(answer.headers), source=answer.url)
             self._givers.add(url)
             await self._say()

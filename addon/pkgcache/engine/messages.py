@@ -7,6 +7,7 @@ are all read the same way.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -26,6 +27,14 @@ type Chunk = bytes | bytearray
 
 class CutShortError(Exception):
     """A body cannot be completed: the client's connection is to be cut, so that it sees an incomplete answer."""
+
+
+class DiskFailedError(CutShortError):
+    """What is read cannot be had from the disk any more; `rest(at, stop)` may give it another way (raises CutShortError)."""
+
+    def __init__(self, why: str, rest: Callable[[int, int | None], Body]) -> None:
+        super().__init__(why)
+        self.rest = rest
 
 
 class Body(Protocol):

@@ -36,6 +36,13 @@ class Metrics:
         self._refusals = Counter(
             "pypi_cache_refusals", "Pages and files refused by the operator's rules.", ["reason"], registry=registry
         )
+        self._trouble = Gauge(
+            "pypi_cache_store_trouble", "1 while the store, or its disk, has trouble.", registry=registry
+        )
+        self._store_errors = Counter("pypi_cache_store_errors", "What failed in the store.", registry=registry)
+        self._store_damaged = Counter(
+            "pypi_cache_store_damaged", "Stored files found to be other than they were.", registry=registry
+        )
         self._faults = Counter("pypi_cache_faults", "Errors in this proxy's own code.", registry=registry)
 
     def hit(self, kind: str) -> None:
@@ -76,11 +83,20 @@ class Metrics:
         """This proxy's own code failed."""
         self._faults.inc()
 
-    def prometheus(self, store: Mapping[str, int], fills: int) -> bytes:
+    def store_failed(self) -> None:
+        """Something failed in the store."""
+        self._store_errors.inc()
+
+    def store_damaged(self) -> None:
+        """A stored file was found to be another than it was."""
+        self._store_damaged.inc()
+
+    def prometheus(self, store: Mapping[str, int], fills: int, *, store_trouble: bool) -> bytes:
         """The Prometheus text format; the store's figures and the fills under way are of now."""
         for name, gauge in self._store.items():
             gauge.set(store[name])
         self._fills.set(fills)
+        self._trouble.set(store_trouble)
         return generate_latest(self.registry)
 
     def figures(self) -> dict[str, float]:

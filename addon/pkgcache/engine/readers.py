@@ -1,6 +1,6 @@
 """Bodies that stream: a `Reader` over a finished or a growing file, and a `Passage` of an upstream's bytes to one client.
 
-A `Source` is what a Reader follows. It says how far it may be read just now (`reach`), and a growing one makes its readers wait.
+A `FileSource` is what a Reader follows. It says how far it may be read just now (`reach`), and a growing one makes its readers wait.
 """
 
 from __future__ import annotations
@@ -9,13 +9,24 @@ import asyncio
 import os
 from typing import IO, Protocol
 
-from pkgcache.engine.messages import CHUNK, Chunk, CutShortError
+from pkgcache.engine.messages import CHUNK, Body, Chunk, CutShortError, DiskFailedError
+from pkgcache.engine.soundness import Check
 
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 
 
-class Source(Protocol):
+HOLD_BACK = 64 * 1024
+"""So many bytes of a file's end are kept from every reader until all of it is found to be right."""
+
+
+class FileSource(Protocol):
     """A file that readers follow."""
+
+    def body(self, start: int, stop: int | None) -> Body:
+        """A reader of the bytes `start` to `stop` (half-open; None: to the end, once that is known)."""
+
+    def detach(self) -> None:
+        """One reader less."""
 
     def fileno(self) -> int:
         """The file's descriptor; the source keeps it open as long as it has readers."""
@@ -34,57 +45,85 @@ class Source(Protocol):
         Raises CutShortError if there will be nothing, or if these are not the bytes of `generation` any more.
         """
 
+
+class StoredBytes:
+    """A small file of the store that is in memory."""
+
+    def __init__(self, value: bytes) -> None:
+        self._value = value
+
+    def body(self, start: int, stop: int | None) -> bytes:
+        """As FileSource's, but the bytes themselves."""
+        return self._value if start == 0 and stop in {None, len(self._value)} else self._value[start:stop]
+
     def detach(self) -> None:
-        """One reader less."""
+        """There is nothing to let go of."""
+
+
+type Source = FileSource | StoredBytes
+"""What a file's reply is made of."""
 
 
 class StoredFile:
-    """A whole file of the store; one reader, which owns it."""
+    """A whole file of the store; one reader, which owns it. While it is re-hashed (`check`) its last bytes are held back."""
 
-    generation = 0
-
-    def __init__(self, file: IO[bytes], size: int) -> None:
+    def __init__(self, file: IO[bytes], size: int, check: Check | None = None) -> None:
         self._file = file
         self._size = size
+        self._check = check
+
+    def body(self, start: int, stop: int | None) -> Reader:
+        """See FileSource."""
+        return Reader(self, start, stop)
+
+    @property
+    def generation(self) -> int:
+        """See FileSource."""
+        return 1 if self._check is not None and self._check.fault else 0
 
     @property
     def available(self) -> int:
-        """See Source."""
-        return self._size
+        """See FileSource."""
+        return self._size if self._check is None or self._check.done else max(0, self._size - HOLD_BACK)
 
     def fileno(self) -> int:
-        """See Source."""
+        """See FileSource."""
         return self._file.fileno()
 
     async def reach(self, offset: int, generation: int) -> int:
-        """See Source: all of it is there, and stays."""
-        if offset >= self._size or generation != self.generation:
+        """See FileSource: all of it is there, and stays."""
+        if self._check is not None and self.available <= offset:
+            await self._check.wait()
+        if generation != self.generation:
+            raise CutShortError("the stored file is damaged")
+        if offset >= self._size:
             raise CutShortError("read past the end of a stored file")
-        return self._size
+        return self.available
 
     def detach(self) -> None:
-        """See Source."""
+        """See FileSource."""
         self._file.close()
 
 
 class Reader:
     """The bytes `start` to `stop` (half-open; None: to the end, once that is known) of a source, chunk by chunk."""
 
-    def __init__(self, source: Source, start: int, stop: int | None) -> None:
-        self._source: Source | None = source
+    def __init__(self, source: FileSource, start: int, stop: int | None) -> None:
+        self._source: FileSource | None = source
         self._at = start
         self._stop = stop
         self._generation = source.generation
+        self._rest: Body | None = None
 
     @property
     def exhausted(self) -> bool:
         """See messages.Body."""
-        return self._at == self._stop
+        return self._at == self._stop if self._rest is None else self._rest.exhausted
 
     def read_now(self) -> Chunk:
         """See messages.Body."""
         source = self._source
-        if source is None or source.generation != self._generation:
+        if source is None or source.generation != self._generation or self._rest is not None:
             return b""
         want = min(CHUNK, (source.available if self._stop is None else min(source.available, self._stop)) - self._at)
         chunk = _pread_now(source.fileno(), want, self._at) if want > 0 else b""
@@ -95,9 +134,15 @@ class Reader:
         """See messages.Body."""
         if self._source is None:
             raise CutShortError("closed")
+        if self._rest is not None:
+            return await self._rest.read()
         if self._at == self._stop:
             return b""
-        end = await self._source.reach(self._at, self._generation)
+        try:
+            end = await self._source.reach(self._at, self._generation)
+        except DiskFailedError as error:
+            self._rest = error.rest(self._at, self._stop)
+            return await self._rest.read()
         if self._source is None:
             raise CutShortError("closed while it waited")
         if end == self._at:
@@ -114,25 +159,35 @@ class Reader:
         source, self._source = self._source, None
         if source is not None:
             source.detach()
+        if self._rest is not None:
+            self._rest.close()
 
 
 class SharedSource:
     """One source under several readers: let go of when the last of them has."""
 
-    def __init__(self, source: Source, readers: int) -> None:
+    def __init__(self, source: FileSource, readers: int) -> None:
         self._source = source
         self._readers = readers
-        self.generation = source.generation
         self.fileno = source.fileno
         self.reach = source.reach
 
+    def body(self, start: int, stop: int | None) -> Reader:
+        """See FileSource."""
+        return Reader(self, start, stop)
+
+    @property
+    def generation(self) -> int:
+        """See FileSource."""
+        return self._source.generation
+
     @property
     def available(self) -> int:
-        """See Source."""
+        """See FileSource."""
         return self._source.available
 
     def detach(self) -> None:
-        """See Source."""
+        """See FileSource."""
         self._readers -= 1
         if self._readers == 0:
             self._source.detach()
@@ -141,7 +196,7 @@ class SharedSource:
 class Joined:
     """Several bodies, one after the other: the parts of a multipart answer."""
 
-    def __init__(self, parts: list[bytes | Reader]) -> None:
+    def __init__(self, parts: list[bytes | Body]) -> None:
         self._parts = parts
 
     @property
@@ -169,7 +224,7 @@ class Joined:
     def close(self) -> None:
         """See messages.Body."""
         for part in self._parts:
-            if isinstance(part, Reader):
+            if not isinstance(part, bytes):
                 part.close()
 
 

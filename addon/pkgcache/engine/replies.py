@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from multidict import CIMultiDict
 
 from pkgcache.engine.messages import Body, Reply, Request
-from pkgcache.engine.readers import Joined, Reader, SharedSource, Source
+from pkgcache.engine.readers import Joined, SharedSource, Source, StoredBytes
 from pkgcache.rules.cachestatus import CacheStatus
 from pkgcache.rules.freshness import format_http_date, not_modified
 from pkgcache.rules.ranges import (
@@ -70,13 +70,13 @@ def _reply(request: Request, found: Found, source: Source) -> Reply:
     if total is None:
         headers["Transfer-Encoding"] = "chunked"
         headers["Accept-Ranges"] = "none"
-        return _with_body(found, 200, Reader(source, 0, None))
+        return _with_body(found, 200, source.body(0, None))
     match satisfy(requested_ranges(request, tags, last_modified), total):
         case Whole():
-            return _with_body(found, 200, Reader(source, 0, total), total)
+            return _with_body(found, 200, source.body(0, total), total)
         case Partial(span=span):
             headers["Content-Range"] = span.content_range(total)
-            return _with_body(found, 206, Reader(source, span.start, span.stop), span.length)
+            return _with_body(found, 206, source.body(span.start, span.stop), span.length)
         case Multi(spans=spans):
             return _multipart(found, source, spans, total)
         case Unsatisfiable():
@@ -88,10 +88,10 @@ def _multipart(found: Found, source: Source, spans: tuple[Span, ...], total: int
     boundary = secrets.token_hex(10)
     framed = multipart_parts(spans, total, found.headers["Content-Type"], boundary)
     found.headers["Content-Type"] = f"multipart/byteranges; boundary={boundary}"
-    shared = SharedSource(source, len(spans))
-    parts: list[bytes | Reader] = []
+    shared = source if isinstance(source, StoredBytes) else SharedSource(source, len(spans))
+    parts: list[bytes | Body] = []
     for head, span in framed.parts:
-        parts += [head, Reader(shared, span.start, span.stop)]
+        parts += [head, shared.body(span.start, span.stop)]
     return _with_body(found, 206, Joined([*parts, framed.closing]), framed.content_length)
 
 

@@ -1,268 +1,251 @@
-"""The store: entries on disk by key, bounded in bytes. The only importer of diskcache.
+"""The store as the event loop sees it: entries on disk by key (engine/entries.py), threads before them, and a memory of hot ones.
 
-An entry is one row of diskcache: small values lie in SQLite, larger ones in a file beside it, and the row's tag holds the entry's
-JSON notes. A finished download is adopted by rename, never copied. Values are bytes and keys are text; pickle is refused both ways
-(CVE-2025-69872). Nothing expires by itself: entries carry their own times, because stale ones must stay readable.
+A hit writes nothing: last-access times gather in memory and are flushed in batches. A small file that was asked for lately is not even
+opened: what the store said of it is believed for HOT_SECONDS, then its row is looked at again, since other processes may have changed
+it. Bytes are written behind the caller's back (`put`), and can be read at once; a commit that must wait for another process's lock so
+makes no client wait.
 
-A hit writes nothing: last-access times gather in memory and are flushed in batches. What must not be seen half done is noted in a
-journal first, so that a kill at any instant leaves a whole entry or none. Trouble (a full disk, a locked or damaged database, a
-missing file) is never an answer's trouble: it is reported once, and the caller sees a miss.
-
-What is used of diskcache's private parts (`_sql`, the Cache table's columns) is held by tests/engine/test_diskcache_names.py.
+Trouble (a full disk, a locked or damaged database, a missing folder, no file handles) is never an answer's trouble: it is reported
+once, the caller sees a miss, and `tend` tries every few seconds whether the cause is gone.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
-import json
 import logging
-import os
 import shutil
-import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from hashlib import blake2b
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
 
-import diskcache
-from diskcache.core import MODE_BINARY, MODE_PICKLE, UNKNOWN
-
+from pkgcache.engine.database import TROUBLE, described, is_damage, is_full, is_out_of_handles
+from pkgcache.engine.entries import WRITE_PATIENCE, Entries, Entry, Notes, StoreFormatError, file_stem
 from pkgcache.engine.health import Health
+from pkgcache.engine.memory import Memory
+from pkgcache.engine.upkeep import clean_up
+from pkgcache.rules.digests import Digest
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
-"""The version of keys and notes; an older or newer store is never misread (`_check_format`)."""
+HOT_SECONDS = 1.0
+HOT_BYTES = 256 * 1024
+"""Files up to this size are held in memory."""
 
-BUSY_SECONDS = 0.05
-WRITE_PATIENCE = 10.0
-LOW_WATER = 0.9
+TEND_SECONDS = 5.0
 FLUSH_SECONDS = 30.0
 COMMIT_PATIENCE = 2.0
-KEYS_AT_ONCE = 500
+SHORT_PATIENCE = 0.5
+"""How long a write waits for a lock while the one before has waited in vain."""
 
-_TROUBLE = (OSError, sqlite3.Error, diskcache.Timeout, ValueError)
-
-type Notes = dict[str, Any]
-
-
-class StoreFormatError(Exception):
-    """The folder holds a store that this version cannot read: one line that says what to do."""
+PENDING_BYTES = 64 << 20
+"""Once so much is yet to be written, whoever brings more waits."""
 
 
 @dataclass(frozen=True, slots=True)
-class Adopted:
-    """A finished file that becomes an entry's value by rename; `owner` is told the name it will have, before it has it."""
-
-    path: Path
-    size: int
-    journal: Callable[[str], object]
+class _Hot:
+    entry: Entry
+    seen: float
 
 
-@dataclass(slots=True)
-class Entry:
-    """What was found: the notes, and the value as bytes or as an open file of `size` bytes."""
-
-    notes: Notes
+@dataclass(frozen=True, slots=True)
+class _Pending:
     value: bytes
-    file: IO[bytes] | None
-    size: int
+    notes: Notes
 
-
-class AdoptingDisk(diskcache.Disk):  # type: ignore[misc]
-    """diskcache's file layout, with adoption by rename and without pickle."""
-
-    def put(self, key: Any) -> tuple[str, bool]:
-        """Text keys only: anything else would be pickled."""
-        if type(key) is not str:
-            raise TypeError(f"store keys are text, not {type(key).__name__}")
-        return key, True
-
-    def get(self, key: Any, raw: Any) -> Any:
-        """Refuse pickled keys."""
-        if not raw:
-            raise ValueError("a pickled key in the store")
-        return super().get(key, raw)
-
-    def store(self, value: Any, read: bool, key: Any = UNKNOWN) -> tuple[int, int, str | None, Any]:
-        """Adopt a file by rename; bytes as diskcache does it; nothing else."""
-        if isinstance(value, Adopted):
-            filename, full_path = self.filename(key, value)
-            Path(full_path).parent.mkdir(parents=True, exist_ok=True)
-            value.journal(filename)
-            value.path.replace(full_path)
-            return value.size, MODE_BINARY, filename, None
-        if type(value) is not bytes:
-            raise TypeError(f"store values are bytes, not {type(value).__name__}")
-        result: tuple[int, int, str | None, Any] = super().store(value, read, key)
-        return result
-
-    def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
-        """Refuse pickled values."""
-        if mode == MODE_PICKLE:
-            raise ValueError("a pickled value in the store")
-        return super().fetch(mode, filename, value, read)
+    @property
+    def entry(self) -> Entry:
+        size = len(self.value)
+        return Entry(notes={**self.notes, "size": size}, value=self.value, file=None, size=size)
 
 
 class Store:
     """Entries by key, for one process of several that may share the folder. Every public coroutine keeps off the event loop."""
 
-    def __init__(self, directory: Path, *, max_size: int, min_free: int, inactive: float, health: Health) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        max_size: int,
+        min_free: int,
+        inactive: float,
+        health: Health,
+        memory: int = 0,
+        failed: Callable[[], None] = lambda: None,
+        damaged: Callable[[], None] = lambda: None,
+    ) -> None:
         self.directory = directory
-        self.growing = directory / "growing"
         self.max_size = max_size
         self._min_free = min_free
         self._inactive = inactive
         self._health = health
-        self._cache: diskcache.Cache | None = None
+        self._entries: Entries | None = None
+        self._elsewhere: Path | None = None
         self._readers = ThreadPoolExecutor(4, thread_name_prefix="store-read")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-write")
+        self._hot: Memory[str, _Hot] = Memory(memory)
+        self._pending: dict[str, _Pending] = {}
+        self._pending_bytes = 0
+        self._noted: dict[str, Notes] = {}
         self._touched: dict[str, float] = {}
         self._next_flush = 0.0
+        self._trimming = 0
+        self._closed = False
+        self._reserved: dict[Path, int] = {}
+        self._failed = failed
+        self._damaged = damaged
 
     # Opening and closing
 
     def open(self) -> None:
-        """Open or make the store. A damaged database is set aside; a folder that cannot be used leaves a store that keeps nothing.
+        """Open or make the store; a folder that cannot be used leaves a store that keeps nothing for now (`tend`).
 
-        Raises StoreFormatError for a store of another format.
+        Raises StoreFormatError for a store of a newer format.
         """
         try:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.growing.mkdir(mode=0o700, exist_ok=True)
-            self._check_format()
-            self._cache = self._open_cache()
-            self._clean_up()
-            self._health.good("store")
-        except (OSError, sqlite3.Error, diskcache.Timeout) as error:
-            self._health.bad("store", f"the store in {self.directory} cannot be used, nothing is kept: {error}")
-            self.growing = Path(tempfile.mkdtemp(prefix="pypi-cache-"))
+            self._open()
+        except TROUBLE as error:
+            self._is_bad("store", error, "cannot be used, nothing is kept")
 
-    def _check_format(self) -> None:
-        mark = self.directory / "format"
-        try:
-            found = mark.read_text().strip()
-        except FileNotFoundError:
-            mark.write_text(f"{FORMAT}\n")
+    def _open(self, *, damaged: bool = False) -> None:
+        entries = Entries(self.directory, max_size=self.max_size, min_free=self._min_free, before_eviction=self._flush)
+        entries.open(damaged=damaged)
+        clean_up(entries)
+        self._entries = entries
+        self._health.good("store")
+        self._health.good("store-write")
+
+    def _reopen(self, failed: Entries | None, *, damaged: bool = False) -> None:
+        """The writer's: open the store anew, if `failed` is still the one that is in use."""
+        if self._entries is not failed or self._closed:
             return
-        if found != str(FORMAT):
-            raise StoreFormatError(
-                f"pypi_cache_dir={str(self.directory)!r}: its store has format {found}, and this version reads format {FORMAT}; "
-                "give another folder, or the version that made it",
-            )
-
-    def _open_cache(self) -> diskcache.Cache:
-        folder = self.directory / "entries"
+        damaged = damaged and failed is not None and failed.in_place  # else a sibling has set it aside already
+        self._entries = None
         try:
-            return _open(folder)
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise  # locked, read-only, full: the database itself may be well
-            aside = self.directory / f"entries.damaged-{int(time.time())}"
-            folder.rename(aside)
-            logger.warning(
-                "the store's database was damaged (%s); it is set aside in %s and a new one begun", error, aside
-            )
-            return _open(folder)
+            self._open(damaged=damaged)
+        except (*TROUBLE, StoreFormatError) as error:
+            self._is_bad("store", error, "cannot be used, nothing is kept")
 
     @property
     def usable(self) -> bool:
-        """Whether it keeps anything."""
-        return self._cache is not None
+        """Whether it keeps anything just now."""
+        return self._entries is not None
+
+    @property
+    def growing(self) -> Path:
+        """Where downloads grow: in the store's folder, or while that cannot be written somewhere else, and are then not kept."""
+        if self._entries is not None and "store-write" not in self._health.trouble:
+            return self._entries.growing
+        if self._elsewhere is None:
+            try:
+                self._elsewhere = Path(tempfile.mkdtemp(prefix="pypi-cache-"))
+            except OSError:
+                return self.directory / "growing"
+        return self._elsewhere
+
+    async def settle(self) -> None:
+        """Wait until all that was put is written."""
+        await asyncio.wrap_future(self._writer.submit(lambda: None))
 
     async def close(self) -> None:
         """Write down what is gathered and let go of the files."""
-        await self._in(self._writer, self._flush)
+        await self._in(self._writer, lambda _: self._flush())
+        self._closed = True
         self._readers.shutdown(wait=True)
         self._writer.shutdown(wait=True)
-        if self._cache is not None:
-            self._cache.close()
-        if self.growing.parent != self.directory:
-            shutil.rmtree(self.growing, ignore_errors=True)
+        if self._entries is not None:
+            self._entries.close()
+        if self._elsewhere is not None:
+            shutil.rmtree(self._elsewhere, ignore_errors=True)
 
     # Reading
 
+    def at_once(self, key: str) -> Entry | None:
+        """The entry, if it is in memory and was seen in the store within the last second."""
+        hot = self._hot.get(key)
+        if hot is None or time.time() - hot.seen > HOT_SECONDS:
+            return None
+        self._touch(key)
+        return replace(hot.entry, notes=dict(hot.entry.notes))
+
     async def get(self, key: str) -> Entry | None:
         """The entry of `key`, its value read or its file opened; None where there is none, or where the store has trouble."""
-        entry = await self._in(self._readers, lambda: self._get(key))
-        if entry is not None:
-            self._touch(key)
+        if pending := self._pending.get(key):
+            return pending.entry
+        if entry := self.at_once(key):
+            return entry
+        hot = self._hot.get(key)
+        entry = await self._in(self._readers, lambda entries: self._get(entries, key, hot.entry if hot else None))
+        if entry is None:
+            self._hot.drop(key)
+            return None
+        self._touch(key)
+        if noted := self._noted.get(key):
+            return replace(entry, notes=dict(noted))
+        if entry.file is None and key.startswith("file|"):
+            self._hot.put(key, _Hot(entry, time.time()), entry.size + 2048)
+            entry = replace(entry, notes=dict(entry.notes))
         return entry
 
-    def _get(self, key: str) -> Entry | None:
-        assert self._cache is not None
-        missing = object()
-        try:
-            value, tag = self._cache.get(key, default=missing, read=True, tag=True)
-            if value is missing:
-                self._heal(key)
-                return None
-            notes = _read_notes(tag)
-            size = len(value) if isinstance(value, bytes) else os.fstat(value.fileno()).st_size
-            if size != notes["size"]:
-                raise ValueError(f"it has {size} bytes and should have {notes['size']}")
-        except (ValueError, TypeError, KeyError) as error:
-            self._cache.delete(key)
-            logger.warning("%s: a damaged entry (%s); dropped", key, error)
+    def _get(self, entries: Entries, key: str, hot: Entry | None) -> Entry | None:
+        entry = entries.get(key, hot.mark if hot else None)
+        if entry is None or entry.file is None:
+            return replace(entry, value=hot.value) if entry is not None and hot and entry.mark == hot.mark else entry
+        if entry.size > HOT_BYTES or not key.startswith("file|"):
+            return entry
+        with entry.file:
+            value = entry.file.read()
+        digest = Digest.parse(entry.notes["digest"])
+        hasher = digest.hasher()
+        hasher.update(value)
+        if hasher.hexdigest() != digest.value:
+            self._drop_damaged(entries, key, entry.mark, f"its {digest.algorithm} is {hasher.hexdigest()}")
             return None
-        if isinstance(value, bytes):
-            return Entry(notes=notes, value=value, file=None, size=size)
-        return Entry(notes=notes, value=b"", file=value, size=size)
+        return replace(entry, value=value, file=None)
 
-    def _heal(self, key: str) -> None:
-        """Drop a row whose file is gone."""
-        assert self._cache is not None
-        rows = self._cache._sql("SELECT rowid, filename FROM Cache WHERE key = ? AND raw = 1", (key,)).fetchall()  # noqa: SLF001
-        for rowid, filename in rows:
-            if filename is not None and not (self.directory / "entries" / filename).exists():
-                logger.warning("%s: its file is gone; dropped", key)
-                with self._transaction() as cache:
-                    cache._sql("DELETE FROM Cache WHERE rowid = ? AND filename = ?", (rowid, filename))  # noqa: SLF001
+    async def drop_damaged(self, key: str, mark: object, why: str) -> None:
+        """Forget a value that is not what was stored."""
+        self._hot.drop(key)
+        await self._in(self._writer, lambda entries: self._drop_damaged(entries, key, mark, why))
+
+    def _drop_damaged(self, entries: Entries, key: str, mark: object, why: str) -> None:
+        self._damaged()
+        logger.warning("%s: damaged on the disk (%s); dropped, to be fetched again", key, why)
+        entries.drop(key, mark=mark)
 
     async def notes(self, key: str) -> Notes | None:
         """As `get`, the notes alone: nothing is opened for them."""
-        notes = await self._in(self._readers, lambda: self._notes(key))
+        if pending := self._pending.get(key):
+            return pending.entry.notes
+        if noted := self._noted.get(key):
+            return dict(noted)
+        notes = await self._in(self._readers, lambda entries: entries.notes(key))
         if notes is not None:
             self._touch(key)
         return notes
 
-    def _notes(self, key: str) -> Notes | None:
-        assert self._cache is not None
-        rows = self._cache._sql("SELECT tag FROM Cache WHERE key = ? AND raw = 1", (key,)).fetchall()  # noqa: SLF001
-        try:
-            return _read_notes(rows[0][0]) if rows else None
-        except (ValueError, TypeError):
-            return None  # `get` heals it
-
     async def present(self, keys: list[str]) -> set[str]:
         """Which of the keys have an entry."""
-        return await self._in(self._readers, lambda: self._present(keys)) or set()
-
-    def _present(self, keys: list[str]) -> set[str]:
-        assert self._cache is not None
-        found: set[str] = set()
-        for start in range(0, len(keys), KEYS_AT_ONCE):
-            some = keys[start : start + KEYS_AT_ONCE]
-            marks = ",".join("?" * len(some))
-            rows = self._cache._sql(f"SELECT key FROM Cache WHERE raw = 1 AND key IN ({marks})", some).fetchall()  # noqa: S608, SLF001
-            found.update(key for (key,) in rows)
-        return found
+        found = await self._in(self._readers, lambda entries: entries.present(keys)) or set()
+        return found | {key for key in keys if key in self._pending}
 
     async def read(self, key: str) -> tuple[Notes, bytes] | None:
         """As `get`, with the whole value in memory."""
-        return await self._in(self._readers, lambda: self._read(key))
+        if pending := self._pending.get(key):
+            return pending.entry.notes, pending.value
+        found = await self._in(self._readers, lambda entries: self._read(entries, key))
+        if found is None:
+            return None
+        self._touch(key)
+        return self._noted.get(key, found[0]), found[1]
 
-    def _read(self, key: str) -> tuple[Notes, bytes] | None:
-        entry = self._get(key)
+    def _read(self, entries: Entries, key: str) -> tuple[Notes, bytes] | None:
+        entry = entries.get(key)
         if entry is None:
             return None
-        self._touched[key] = time.time()
         if entry.file is None:
             return entry.notes, entry.value
         with entry.file:
@@ -279,114 +262,153 @@ class Store:
     # Writing
 
     async def put(self, key: str, value: bytes, notes: Notes) -> bool:
-        """Store bytes. False where the store has trouble."""
-        return bool(await self._in(self._writer, lambda: self._set(key, value, len(value), notes)))
+        """Store bytes, behind the caller's back: they can be read at once. False where the store keeps nothing just now."""
+        if type(key) is not str or type(value) is not bytes:
+            raise TypeError(f"the store takes bytes by a text, not {type(value).__name__} by {type(key).__name__}")
+        if self._entries is None:
+            return False
+        pending = _Pending(value, notes)
+        self._pending_bytes += len(value)
+        self._pending[key] = pending
+        self._noted.pop(key, None)
+        written = asyncio.get_running_loop().run_in_executor(self._writer, self._write, key, pending)
+        if self._pending_bytes > PENDING_BYTES:
+            await written
+        return True
+
+    def _write(self, key: str, pending: _Pending) -> None:
+        """The writer's: what is pending, unless something newer is, or it was dropped."""
+        try:
+            if self._pending.get(key) is pending:
+                self._guarded(
+                    lambda entries: entries.put(key, pending.value, pending.notes, patience=self._patience),
+                    "store-write",
+                )
+                self._trim_if_full()
+        finally:
+            if self._pending.get(key) is pending:
+                del self._pending[key]
+            self._pending_bytes -= len(pending.value)
 
     async def adopt(self, key: str, path: Path, size: int, notes: Notes) -> bool:
         """Make a finished file of the `growing` folder an entry, by rename. False where it is not kept."""
-        return bool(await self._in(self._writer, lambda: self._adopt(key, path, size, notes)))
+        if self._entries is None or path.parent != self._entries.growing:
+            return False
+        self._hot.drop(key)
+        return bool(await self._in(self._writer, lambda entries: self._adopt(entries, key, path, size, notes)))
+
+    def _adopt(self, entries: Entries, key: str, path: Path, size: int, notes: Notes) -> bool:
+        kept = entries.adopt(key, path, size, notes, patience=self._patience)
+        self._trim_if_full()
+        return kept
 
     async def note(self, key: str, notes: Notes) -> None:
-        """Replace an entry's notes and leave its value alone."""
-        await self._in(self._writer, lambda: self._note(key, notes))
+        """Replace an entry's notes and leave its value alone, behind the caller's back."""
+        if pending := self._pending.get(key):
+            await self.put(key, pending.value, notes)
+        elif self._entries is not None:
+            self._hot.drop(key)
+            self._noted[key] = notes
+            self._later(lambda: self._write_notes(key, notes))
+
+    def _write_notes(self, key: str, notes: Notes) -> None:
+        """The writer's: notes that are pending, unless newer ones are."""
+        if self._noted.get(key) is notes:
+            self._guarded(lambda entries: entries.note(key, notes, patience=self._patience), "store-write")
+            if self._noted.get(key) is notes:
+                del self._noted[key]
 
     async def drop(self, key: str) -> None:
         """Forget an entry."""
-        await self._in(self._writer, lambda: self._drop(key))
+        self._pending.pop(key, None)
+        self._noted.pop(key, None)
+        self._hot.drop(key)
+        await self._in(self._writer, lambda entries: entries.drop(key))
 
-    def _adopt(self, key: str, path: Path, size: int, notes: Notes) -> bool:
-        if size > self.max_size:
-            logger.warning(
-                "%s: %d bytes are more than pypi_cache_max_size (%d); served, not kept", key, size, self.max_size
-            )
-            return False
-        with path.open("rb") as finished:
-            os.fsync(finished.fileno())
-        journal = path.with_suffix(".commit")
-        adopted = Adopted(path, size, lambda name: journal.write_text(json.dumps({"key": key, "filename": name})))
-        kept = self._set(key, adopted, size, notes)
-        journal.unlink(missing_ok=True)
-        return kept
-
-    def _set(self, key: str, value: bytes | Adopted, size: int, notes: Notes) -> bool:
-        self._make_room(size)
-        with self._transaction() as cache:
-            cache.set(key, value, tag=json.dumps({**notes, "size": size}))
-        return True
-
-    def _note(self, key: str, notes: Notes) -> None:
-        with self._transaction() as cache:
-            cache._sql("UPDATE Cache SET tag = ? WHERE key = ? AND raw = 1", (json.dumps(notes), key))  # noqa: SLF001
-
-    def _drop(self, key: str) -> None:
-        with self._transaction() as cache:
-            cache.delete(key)
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[diskcache.Cache]:
-        """A write transaction, waited for in short steps: another process may be writing."""
-        assert self._cache is not None
-        patience = time.monotonic() + WRITE_PATIENCE
-        with contextlib.ExitStack() as stack:
-            while True:
-                try:
-                    stack.enter_context(self._cache.transact())
-                    break
-                except diskcache.Timeout:
-                    if time.monotonic() > patience:
-                        raise
-            yield self._cache
+    @property
+    def _patience(self) -> float:
+        return SHORT_PATIENCE if "store-write" in self._health.trouble or self._closed else WRITE_PATIENCE
 
     # Bounds
 
-    def _make_room(self, size: int) -> None:
-        """Evict before something of `size` bytes comes in, so that the limit is never passed."""
-        assert self._cache is not None
-        volume = self._cache.volume()
-        free = shutil.disk_usage(self.directory).free
-        over = volume + size > self.max_size
-        short = free - size < self._min_free
-        if over or short:
-            goal = min(int(self.max_size * LOW_WATER), self.max_size - size) if over else volume
-            self._evict(max(volume - goal, self._min_free + size - free if short else 0))
+    async def reserve(self, path: Path, size: int) -> bool:
+        """Whether the disk takes a download of `size` bytes beside those under way; what nobody asked for longest goes for it."""
+        if self._entries is None or path.parent != self._entries.growing:
+            return True
+        self._reserved[path] = size
+        room = await self._in(self._readers, lambda entries: entries.has_disk_room(self._outstanding()))
+        if room is False:
+            room = await self._in(self._writer, lambda entries: entries.make_disk_room(self._outstanding()))
+        if room is False:
+            self.release(path)
+        return room is not False
 
-    def _evict(self, excess: int) -> None:
-        """Drop the entries that nobody asked for longest until `excess` bytes are gone."""
-        self._flush()
-        freed = dropped = 0
-        while freed < excess:
-            rows = self._drop_rows("ORDER BY access_time LIMIT 32", (), excess - freed)
-            if not rows:
-                break
-            freed, dropped = freed + sum(rows), dropped + len(rows)
-        logger.info("evicted %d entries, %d bytes, least recently used first", dropped, freed)
+    def release(self, path: Path) -> None:
+        """A download is over."""
+        self._reserved.pop(path, None)
 
-    async def drop_inactive(self) -> None:
-        """Drop what nobody asked for within `inactive` seconds (0: never)."""
-        if self._inactive:
-            await self._in(self._writer, self._drop_inactive)
+    def _outstanding(self) -> int:
+        """How many bytes the downloads under way have yet to bring."""
+        total = 0
+        for path, size in list(self._reserved.items()):
+            with contextlib.suppress(OSError):
+                size -= path.stat().st_size  # noqa: PLW2901
+            total += max(0, size)
+        return total
+
+    def _trim_if_full(self) -> None:
+        """The writer's: evict in the background, a slice at a time, so that commits come in between."""
+        if not self._trimming and self._guarded(lambda entries: entries.excess() > 0, "store-write"):
+            self._flush()
+            self._trimming = 1
+            self._later(self._trim)
+
+    def _trim(self) -> None:
+        excess = self._guarded(lambda entries: entries.excess_now(), "store-write") or 0
+        freed = self._guarded(lambda entries: entries.evict_slice(excess), "store-write") if excess else 0
+        if freed:
+            self._trimming += freed
+            self._later(self._trim)
+        else:
+            logger.info("evicted %d bytes, least recently used first", self._trimming - 1)
+            self._trimming = 0
+
+    def _later(self, work: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):  # the writer is shut down
+            self._writer.submit(work)
 
     def _drop_inactive(self) -> None:
         self._flush()
-        self._drop_rows("WHERE access_time < ?", (time.time() - self._inactive,), None)
+        before = time.time() - self._inactive
+        if self._guarded(lambda entries: entries.drop_inactive_slice(before), "store-write"):
+            self._later(self._drop_inactive)
 
-    def _drop_rows(self, which: str, values: tuple[float, ...], excess: int | None) -> list[int]:
-        """Drop rows in order until `excess` bytes are gone (None: all of them): their sizes.
+    # Looking after it
 
-        Files go before the rows are gone: a kill in between leaves rows that heal themselves, and no file that nobody knows.
-        """
-        dropped: list[tuple[int, str | None]] = []
-        with self._transaction() as cache:
-            select = f"SELECT rowid, size + coalesce(length(value), 0) + 512, filename FROM Cache {which}"  # noqa: S608
-            for rowid, size, filename in cache._sql(select, values).fetchall():  # noqa: SLF001
-                if excess is not None and sum(size for size, _ in dropped) >= excess:
-                    break
-                cache._sql("DELETE FROM Cache WHERE rowid = ?", (rowid,))  # noqa: SLF001
-                dropped.append((size, filename))
-            for _, filename in dropped:
-                if filename is not None:
-                    cache.disk.remove(filename)
-        return [size for size, _ in dropped]
+    async def tend(self) -> None:
+        """What is to be done every few seconds: see whether trouble is over, evict, drop what is inactive."""
+        await asyncio.get_running_loop().run_in_executor(self._writer, self._tend)
+
+    def _tend(self) -> None:
+        entries = self._entries
+        if entries is None or not entries.in_place:
+            if entries is not None:
+                logger.warning(
+                    "the store's folder %s is not the one that was opened; it is opened anew", self.directory
+                )
+            self._reopen(entries)
+        elif {"store-write", "disk"} & self._health.trouble.keys():
+            self._guarded(lambda entries: entries.probe(), "store-write")
+        if self._entries is None:
+            return
+        self._trim_if_full()
+        if self._inactive:
+            self._drop_inactive()
+        self._guarded(lambda entries: entries.check_disk(), "disk")
+
+    def fails_to_grow(self, error: OSError) -> None:
+        """A download could not be written to the `growing` folder."""
+        self._is_bad("store-write", error, "cannot be written, new files are not kept")
 
     # Access times
 
@@ -395,118 +417,48 @@ class Store:
         self._touched[key] = now
         if now >= self._next_flush:
             self._next_flush = now + FLUSH_SECONDS
-            self._writer.submit(self._guarded, self._flush)
+            self._later(self._flush)
 
     def _flush(self) -> None:
         touched, self._touched = self._touched, {}
-        if touched and self._cache is not None:
-            with self._transaction() as cache:
-                for key, at in touched.items():
-                    cache._sql(  # noqa: SLF001
-                        "UPDATE Cache SET access_time = ? WHERE key = ? AND raw = 1 AND access_time < ?",
-                        (at, key, at),
-                    )
-
-    # What a kill left behind
-
-    def _clean_up(self) -> None:
-        """Undo commits that a kill cut short, and remove growing files that no process owns any more."""
-        assert self._cache is not None
-        for journal in self.growing.glob("*.commit"):
-            self._undo(journal)
-        for part in self.growing.glob("*.part"):
-            with _unowned(part) as mine:
-                if mine:
-                    part.unlink(missing_ok=True)
-                    part.with_suffix(".json").unlink(missing_ok=True)
-                    logger.info("removed an unfinished download that its process left behind: %s", part.name)
-        for word in (*self.growing.glob("*.json"), *self.growing.glob("*.new")):
-            if not word.with_suffix(".part").exists():
-                word.unlink(missing_ok=True)
-
-    def _undo(self, journal: Path) -> None:
-        """Remove the file of a commit whose row was never written, unless its process lives: that one holds the file's lock."""
-        assert self._cache is not None
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            intent = json.loads(journal.read_text())
-            file = self.directory / "entries" / intent["filename"]
-            with _unowned(file) as gone, _unowned(journal.with_suffix(".part")) as not_begun:
-                if not (gone and not_begun):
-                    return
-                select = "SELECT 1 FROM Cache WHERE key = ? AND raw = 1 AND filename = ?"
-                if not self._cache._sql(select, (intent["key"], intent["filename"])).fetchall():  # noqa: SLF001
-                    file.unlink(missing_ok=True)
-                    logger.info("removed a file whose entry was never written: %s", intent["key"])
-        journal.unlink(missing_ok=True)
+        if touched:
+            self._guarded(lambda entries: entries.touch(touched, patience=self._patience), "store-write")
 
     # Figures
 
     async def figures(self) -> dict[str, int]:
         """Entries and bytes, for the pages that show them."""
-        found = await self._in(self._readers, self._figures)
+        found = await self._in(self._readers, lambda entries: entries.figures())
         return found or {"entries": 0, "bytes": 0, "max_bytes": self.max_size}
 
-    def _figures(self) -> dict[str, int]:
-        assert self._cache is not None
-        return {"entries": len(self._cache), "bytes": self._cache.volume(), "max_bytes": self.max_size}
+    # Threads and trouble
 
-    # Threads
-
-    async def _in[T](self, pool: ThreadPoolExecutor, work: Callable[[], T]) -> T | None:
+    async def _in[T](self, pool: ThreadPoolExecutor, work: Callable[[Entries], T]) -> T | None:
         """Run `work` off the event loop; trouble is reported and becomes None."""
-        if self._cache is None:
+        if self._entries is None:
             return None
-        return await asyncio.get_running_loop().run_in_executor(pool, self._guarded, work)
+        component = "store" if pool is self._readers else "store-write"
+        return await asyncio.get_running_loop().run_in_executor(pool, self._guarded, work, component)
 
-    def _guarded[T](self, work: Callable[[], T]) -> T | None:
-        try:
-            result = work()
-        except _TROUBLE as error:
-            self._health.bad("store", f"the store in {self.directory} has trouble: {type(error).__name__}: {error}")
+    def _guarded[T](self, work: Callable[[Entries], T], component: str) -> T | None:
+        entries = self._entries
+        if entries is None:
             return None
-        self._health.good("store")
+        try:
+            result = work(entries)
+        except TROUBLE as error:
+            self._is_bad(component, error, "has trouble" if component == "store" else "cannot be written")
+            if is_damage(error):
+                self._later(lambda: self._reopen(entries, damaged=True))
+            return None
+        self._health.good(component)
         return result
 
-
-def _read_notes(tag: Any) -> Notes:
-    """An entry's notes. Raises ValueError or TypeError for anything but a JSON object."""
-    notes = json.loads(tag)
-    if not isinstance(notes, dict):
-        raise TypeError("its notes are no object")
-    return notes
-
-
-def file_stem(key: str) -> str:
-    """The name, without ending, of what belongs to a key in the `growing` folder: the same in every process."""
-    return blake2b(key.encode(), digest_size=16).hexdigest()
-
-
-def _open(folder: Path) -> diskcache.Cache:
-    cache = diskcache.Cache(
-        str(folder),
-        timeout=BUSY_SECONDS,
-        disk=AdoptingDisk,
-        eviction_policy="none",
-        cull_limit=0,
-        size_limit=1 << 62,
-    )
-    cache._sql("CREATE INDEX IF NOT EXISTS Cache_access_time ON Cache (access_time)")  # noqa: SLF001
-    folder.chmod(0o700)
-    return cache
-
-
-@contextlib.contextmanager
-def _unowned(path: Path) -> Iterator[bool]:
-    """Whether no live process holds the lock of a growing file (or the file is gone); the lock is held meanwhile."""
-    try:
-        handle = path.open("rb")
-    except FileNotFoundError:
-        yield True
-        return
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True
+    def _is_bad(self, component: str, error: Exception, what: str) -> None:
+        self._failed()
+        why = described(error)
+        if is_full(error):
+            component = "disk"  # whoever found out; downloads are not led elsewhere for it
+        elif is_out_of_handles(error):
+            component, why = "file handles", f"{why}; raise the limit (ulimit -n, LimitNOFILE=)"
+        self._health.bad(component, f"the store in {self.directory} {what}: {why}")

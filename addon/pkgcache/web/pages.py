@@ -88,7 +88,7 @@ class OwnPages:
         )
 
     async def _health(self, _: Request) -> Reply:
-        trouble = self._service.health.trouble
+        trouble = self._service.trouble()
         figures = await self._service.store.figures()
         state = {
             "status": "trouble" if trouble else "ok",
@@ -101,8 +101,9 @@ class OwnPages:
 
     async def _metrics(self, _: Request) -> Reply:
         figures = await self._service.store.figures()
+        store_trouble = bool(self._service.health.trouble)
         return _reply(
-            self._service.metrics.prometheus(figures, len(self._service.files.fills)),
+            self._service.metrics.prometheus(figures, len(self._service.files.fills), store_trouble=store_trouble),
             "text/plain; version=0.0.4; charset=utf-8",
         )
 

@@ -1,0 +1,112 @@
+"""A flipped bit in a stored file: the client gets the right bytes or a cut connection, never the wrong file; the next request is right."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.support.factories import MakeProxy
+from tests.support.house import slug
+from tests.support.names import file_url
+from tests.support.proxy import Proxy
+from tests.support.upstream import Upstream
+from tests.support.wheels import ReleaseFile, make_wheel
+from tests.support.wire import Fetched, fetch
+
+SIZES: Final = (1_000, 60_000, 300_000, 20_000_000)
+"""In memory, in memory, re-hashed before the answer, re-hashed beside it."""
+
+RANGES: Final = ("bytes=0-999", "bytes=200-499", "bytes=-500")
+
+
+def stored_file(proxy: Proxy, release: ReleaseFile) -> Path:
+    """Where a release's bytes lie."""
+    found = [path for path in (proxy.store / "entries").rglob("*.val") if path.read_bytes() == release.content]
+    assert len(found) == 1
+    return found[0]
+
+
+def at_rest(proxy: Proxy) -> None:
+    """Wait until no download is remembered any more: from here on files come from the store."""
+    deadline = time.monotonic() + 10
+    while json.loads(proxy.get("/stats").body)["fills"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def flip(path: Path, *, offset: int, hidden: bool) -> None:
+    """Change one bit; `hidden`: the file's times are put back, as far as anybody can."""
+    before = path.stat()
+    with path.open("r+b") as file:
+        file.seek(offset)
+        (byte,) = file.read(1)
+        file.seek(offset)
+        file.write(bytes([byte ^ 1]))
+    if hidden:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def assert_never_wrong(answer: Fetched, release: ReleaseFile) -> None:
+    assert answer.status == 200
+    assert not answer.complete or answer.sha256 == release.sha256
+
+
+@pytest.mark.parametrize("when", ["running", "asked for before", "before the start"])
+@pytest.mark.parametrize("hidden", [False, True], ids=["written", "times put back"])
+def test_a_flipped_bit(make_proxy: MakeProxy, upstream: Upstream, when: str, hidden: bool) -> None:
+    proxy = make_proxy(upstream, options={"pypi_cache_memory": "2k"})  # what is in memory cannot rot
+    releases = [make_wheel(slug(f"rot {size}"), payload_size=size, seed=size) for size in SIZES]
+    upstream.add(*releases)
+    for release in releases:
+        assert fetch(proxy.port, file_url(release), ca=proxy.ca).sha256 == release.sha256
+        if when == "asked for before":
+            at_rest(proxy)
+            assert fetch(proxy.port, file_url(release), ca=proxy.ca).sha256 == release.sha256
+    at_rest(proxy)
+    files = [stored_file(proxy, release) for release in releases]
+    if when == "before the start":
+        proxy.stop()
+    for file, release in zip(files, releases, strict=True):
+        flip(file, offset=release.size // 2, hidden=hidden)
+    if when == "before the start":
+        proxy.start()
+    for release in releases:
+        answer = fetch(proxy.port, file_url(release), ca=proxy.ca)
+        assert_never_wrong(answer, release)
+        again = fetch(proxy.port, file_url(release), ca=proxy.ca)
+        assert (again.complete, again.sha256) == (True, release.sha256)
+        assert upstream.count(method="GET", path_contains=release.filename) == 2, "fetched once more, and once only"
+    assert proxy.output.count("damaged on the disk") == len(releases)
+    assert f"pypi_cache_store_damaged_total {len(releases)}.0" in proxy.get("/metrics").body.decode()
+
+
+def test_a_flipped_bit_and_ranges(make_proxy: MakeProxy, upstream: Upstream) -> None:
+    """A range of a stored file that was not looked at lately waits until all of it was."""
+    proxy = make_proxy(upstream, options={"pypi_cache_memory": "2k"})
+    for number, span in enumerate(RANGES):
+        release = make_wheel(f"ranged-{number}", payload_size=2_000_000, seed=number)
+        upstream.add(release)
+        assert fetch(proxy.port, file_url(release), ca=proxy.ca).sha256 == release.sha256
+        at_rest(proxy)
+        flip(stored_file(proxy, release), offset=300 if number < 2 else release.size - 100, hidden=True)
+        answer = fetch(proxy.port, file_url(release), ca=proxy.ca, headers={"Range": span})
+        first, _, last = span.removeprefix("bytes=").partition("-")
+        right = release.content[int(first) : int(last) + 1] if first else release.content[-int(last) :]
+        assert (answer.status, answer.body) == (206, right)
+
+
+def test_a_good_file_is_not_fetched_again(make_proxy: MakeProxy, upstream: Upstream) -> None:
+    """Somebody has touched it, and its bytes are the same."""
+    proxy = make_proxy(upstream)
+    release = make_wheel("touched", payload_size=400_000)
+    upstream.add(release)
+    assert fetch(proxy.port, file_url(release), ca=proxy.ca).sha256 == release.sha256
+    at_rest(proxy)
+    os.utime(stored_file(proxy, release))
+    answer = fetch(proxy.port, file_url(release), ca=proxy.ca)
+    assert answer.sha256 == release.sha256
+    assert "; hit" in answer.headers["Cache-Status"]
+    assert upstream.count(method="GET", path_contains=release.filename) == 1
