@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from tests.support.index import HTML_TYPE, JSON_TYPE, PLAIN_HTML_TYPE
@@ -15,9 +15,7 @@ _BUFFER: Final = 128 * 1024
 
 def requests_a_second(wires: Sequence[Wire], url: str, seconds: float) -> float:
     """How many answers all connections together get a second. Raises RuntimeError for any other status than 200."""
-    request = (
-        f"GET {wires[0].target(url)} HTTP/1.1\r\nHost: {wires[0].authority}\r\nAccept: {PIP_ACCEPT}\r\n\r\n".encode()
-    )
+    request = _request(wires[0], url)
     counts = [0] * len(wires)
     start = threading.Barrier(len(wires) + 1)
     failures: list[Exception] = []
@@ -43,6 +41,23 @@ def requests_a_second(wires: Sequence[Wire], url: str, seconds: float) -> float:
     if failures:
         raise RuntimeError(f"{len(failures)} connections failed; one of them: {failures[0]!r}")
     return sum(counts) / (time.monotonic() - began)
+
+
+def waits(wire: Wire, url: str, enough: Callable[[int], bool], *, pause: float = 0.0) -> list[float]:
+    """Seconds that each answer took, one after the other with a pause, until there are `enough`. Raises RuntimeError as above."""
+    request = _request(wire, url)
+    buffer = memoryview(bytearray(_BUFFER))
+    found: list[float] = []
+    while not enough(len(found)):
+        began = time.perf_counter()
+        _exchange(wire, request, buffer)
+        found.append(time.perf_counter() - began)
+        time.sleep(pause)
+    return found
+
+
+def _request(wire: Wire, url: str) -> bytes:
+    return f"GET {wire.target(url)} HTTP/1.1\r\nHost: {wire.authority}\r\nAccept: {PIP_ACCEPT}\r\n\r\n".encode()
 
 
 def _exchange(wire: Wire, request: bytes, buffer: memoryview) -> None:

@@ -5,6 +5,7 @@ Each row counts the upstream's requests. What the rules decide is tabled in test
 
 import gzip
 import re
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -356,6 +357,28 @@ def test_a_hundred_clients_for_one_cold_page(house: House, ca: Authority) -> Non
     assert house.page_requests("herd") == 1
 
 
+def test_a_hundred_clients_for_one_stale_page(make_proxy: MakeProxy, make_upstream: MakeUpstream) -> None:
+    """Within stale-while-revalidate none of them waits: all have their answer while the one upstream request has none yet."""
+    upstream = make_upstream(make_wheel("stale-crowd", "1.0"))
+    proxy = make_proxy(upstream, options={"pypi_cache_index_ttl": "1s"})
+    house = House(upstream, proxy)
+    old = house.page("stale-crowd")
+    upstream.add(make_wheel("stale-crowd", "2.0"))
+    stalled = threading.Event()
+    upstream.script(Behaviour("/stale-crowd/", gate=stalled))
+    time.sleep(LAPSE)
+    url = names.page_url("stale-crowd")
+    answers = fetch_many(100, proxy.port, url, ca=proxy.ca, headers={"Accept": JSON_TYPE})
+    assert {(each.status, each.body) for each in answers} == {(200, old.body)}
+    assert all("detail=stale-while-revalidate" in status_of(each) for each in answers)
+    assert house.page_requests("stale-crowd") == 2
+    stalled.set()
+    deadline = time.monotonic() + 5
+    while versions(house.page("stale-crowd")) != {"1.0", "2.0"}:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_a_herd_for_a_page_past_its_lifetime(hasty: House) -> None:
     hasty.upstream.add(make_wheel("stale-herd"))
     hasty.page("stale-herd")
@@ -496,3 +519,33 @@ def test_freshness_outlives_a_restart(make_proxy: MakeProxy, make_upstream: Make
         assert house.page_requests("lasting") == 1
     time.sleep(max(0.0, 3.2 - (time.monotonic() - begun)))
     assert status_of(house.page("lasting")) == "pypi-cache; fwd=stale; fwd-status=304"
+
+
+# Damage on the disk
+
+
+@pytest.mark.parametrize("what", ["the plain view", "the gzipped view", "the page"])
+def test_what_has_rotted_is_never_served(what: str, make_proxy: MakeProxy, make_upstream: MakeUpstream) -> None:
+    """A view is derived anew, a page fetched anew; the damaged one is dropped, with one warning."""
+    releases = [make_wheel("rotten", f"1.{number}") for number in range(600)]  # large enough for files of their own
+    upstream = make_upstream(*releases)
+    house = House(upstream, make_proxy(upstream))
+    right = house.page("rotten").body
+    house.proxy.stop()
+    files = list(house.proxy.store.glob("entries/**/*.val"))
+    (view,) = [path for path in files if path.read_bytes().startswith(b"{")]
+    (page,) = [path for path in files if path.read_bytes().startswith(b"\x1f\x8b")]
+    path, place = {"the plain view": (view, 100), "the gzipped view": (view, -100), "the page": (page, 100)}[what]
+    damaged = bytearray(path.read_bytes())
+    damaged[place] ^= 0xFF
+    path.write_bytes(damaged)
+    if what == "the page":
+        view.unlink()
+    house.proxy.start()
+    for coding in ("gzip", "identity"):
+        for _ in range(2):
+            answer = house.page("rotten", Accept_Encoding=coding)
+            assert answer.status == 200
+            assert (gzip.decompress(answer.body) if coding == "gzip" else answer.body) == right
+    assert house.page_requests("rotten") == (2 if what == "the page" else 1)
+    assert house.proxy.output.count("damaged on the disk") == 1

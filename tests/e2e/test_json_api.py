@@ -1,6 +1,7 @@
 """`/pypi/<name>/json` and `/pypi/<name>/<version>/json`: the older JSON API beside `simple/`, which poetry and mirror tools ask.
 
-The document comes from the mirror and passes as it is, byte for byte; it is kept and renewed as pages are.
+The document comes from the mirror and passes as it is, byte for byte but for its links; it is kept and renewed as pages are. Where no
+mirror has it, it is made of the page and a wheel's core metadata.
 """
 
 import gzip
@@ -8,8 +9,10 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import pytest
 
@@ -19,7 +22,7 @@ from tests.support.behaviour import Behaviour
 from tests.support.factories import MakeProxy, MakeUpstream
 from tests.support.house import ACCEPTS, House, open_house, slug, tidied
 from tests.support.index import JSON_TYPE
-from tests.support.wheels import ReleaseFile, make_wheel
+from tests.support.wheels import ReleaseFile, make_sdist, make_wheel
 from tests.support.wire import Fetched, fetch_many
 
 LAPSE: Final = 1.3
@@ -209,7 +212,7 @@ def test_what_is_no_document(how: str, house: House) -> None:
 def test_a_404_passes(house: House) -> None:
     """And is remembered for a moment, as a page's is."""
     assert [house.fetch(api_url("not-yet")).status for _ in range(3)] == [404] * 3
-    assert house.upstream.count() == 1
+    assert [each.path for each in house.upstream.requests] == ["/pypi/not-yet/json", "/pypi/simple/not-yet/"]
     body = publish(house, make_wheel("not-yet"))
     time.sleep(LAPSE)
     assert house.fetch(api_url("not-yet")).body == body
@@ -232,6 +235,7 @@ def test_the_next_mirror_has_it(make_proxy: MakeProxy, make_upstream: MakeUpstre
     answer = House(first, proxy).fetch(api_url("elsewhere", "1.0"))
     assert (answer.status, answer.body) == (200, document(release))
     assert [each.path for each in first.requests] == ["/one/pypi/elsewhere/1.0/json"]
+    assert first.count(path_contains="/simple/") == second.count(path_contains="/simple/") == 0
     assert House(first, proxy).fetch(api_url("nowhere")).status == 404
 
 
@@ -242,7 +246,8 @@ def test_it_outlives_a_restart_offline(make_proxy: MakeProxy, make_upstream: Mak
     assert house.fetch(api_url("lasting")).body == body
     house.proxy.options["pypi_cache_offline"] = True
     house.proxy.restart()
-    assert house.fetch(api_url("lasting")).body == body
+    kept = json.loads(house.fetch(api_url("lasting")).body)
+    assert kept == json.loads(body) | {"urls": []}, "its file is not in the store"
     assert house.fetch(api_url("lasting", "1.0")).status == 504
     assert upstream.count() == 1
 
@@ -289,3 +294,225 @@ def test_other_paths_are_not_taken_for_it(house: House) -> None:
         answer = house.fetch(f"{house.upstream.origin}/pypi/{path}", headers={"Accept": ACCEPTS["json"]})
         assert (answer.status, answer.body) == (200, body)
         assert answer.headers["Cache-Status"] is None
+
+
+# Links
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "../../packages/{path}",
+        "../../packages/packages/{path}",
+        "/pypi/packages/{path}",
+        "{origin}/pypi/packages/{path}",
+        "{canonical}/packages/{path}",
+    ],
+)
+@pytest.mark.parametrize("version", ["", "1.0"], ids=["project", "release"])
+def test_links_are_put_right(version: str, link: str, house: House) -> None:
+    """Each leads to the file at its usual host, and every other byte is the mirror's; as it is where it is so already."""
+    release = make_wheel(f"linked-{slug(link)}-{slug(version)}x")
+    house.upstream.add(release)
+    path = release.quoted_path.removeprefix("packages/")
+    url = link.format(path=path, origin=house.upstream.origin, canonical=names.FILES_ORIGIN)
+    said = document(release).decode().replace(names.file_url(release), url)
+    other = said.rstrip().removesuffix("}") + f', "releases": {{"1.0": [{{"url": "{url}", "n":1.50}}]}}}}'
+    for body in (said, other):
+        asked = api_url(release.project, version)
+        house.upstream.serve(
+            asked.removeprefix(names.INDEX_URL.removesuffix("/simple/")), body.encode(), "application/json"
+        )
+        answer = house.fetch(asked, headers={"Cache-Control": "no-cache"})
+        assert answer.body.decode() == body.replace(f'"{url}"', f'"{names.file_url(release)}"')
+    assert house.fetch(names.file_url(release)).sha256 == release.sha256
+
+
+def test_links_of_another_spelling(house: House) -> None:
+    """Escapes, white space and duplicates: the member that counts is edited, with no other byte."""
+    release = make_wheel("spelt")
+    relative = f"../../{release.quoted_path}"
+    body = json.dumps(
+        {"info": {"url": relative}, "urls": [{"x": {"url": relative}, "url": relative.replace("/", "\\/")}]}
+    )
+    body = body.replace("\\\\/", "\\/").replace('"urls"', '"ur\\u006cs"')
+    house.upstream.serve("/pypi/spelt/json", body.encode(), "application/json")
+    found = json.loads(house.fetch(api_url("spelt")).body)
+    assert found["urls"][0]["url"] == names.file_url(release)
+    assert found["urls"][0]["x"] == found["info"] == {"url": relative}
+
+
+# Made where no mirror has it
+
+
+WHEELS: Final = (
+    make_wheel("made", "1.0", requires=["leaf>=1", "extra-leaf; extra == 'more'"], requires_python=">=3.9"),
+    make_wheel("made", "2.0", requires=["leaf>=2"], yanked="broken"),
+    make_sdist("made", "1.0"),
+)
+
+
+def expected_file(release: ReleaseFile) -> dict[str, Any]:
+    """A file as the default index has it in a document, as far as clients read it."""
+    return {
+        "filename": release.filename,
+        "url": names.file_url(release),
+        "digests": {"sha256": release.sha256},
+        "size": release.size,
+        "upload_time_iso_8601": release.upload_time,
+        "yanked": release.yanked is not False,
+        "yanked_reason": release.yanked or None,
+        "packagetype": "bdist_wheel" if release.is_wheel else "sdist",
+        "requires_python": release.requires_python or None,
+        "python_version": "py3" if release.is_wheel else "source",
+    }
+
+
+def made(house: House, version: str = "", project: str = "made") -> dict[str, Any]:
+    answer = house.fetch(api_url(project, version), headers={"Accept": "application/json"})
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json"), answer.body
+    found: dict[str, Any] = json.loads(answer.body)
+    return found
+
+
+def test_a_release_is_made(make_proxy: MakeProxy, make_upstream: MakeUpstream) -> None:
+    """All that poetry reads, of a mirror with relative links and nothing but `simple/`; once, and then from the store."""
+    upstream = make_upstream(*WHEELS)
+    house = House(upstream, make_proxy(upstream))
+    found = made(house, "1.0")
+    assert {
+        name: found["info"][name] for name in ("name", "version", "requires_dist", "requires_python", "yanked")
+    } == {
+        "name": "made",
+        "version": "1.0",
+        "requires_dist": ["leaf>=1", "extra-leaf; extra == 'more'"],
+        "requires_python": ">=3.9",
+        "yanked": False,
+    }
+    assert isinstance(found["info"]["summary"], str)
+    wanted = [expected_file(WHEELS[0]), expected_file(WHEELS[2])]
+    assert [{name: file[name] for name in wanted[0]} for file in found["urls"]] == wanted
+    asked = upstream.count()
+    assert made(house, "1.0") == found
+    again = made(house, "1.0.0")
+    assert (again["urls"], again["info"]) == (found["urls"], found["info"]), "another spelling of the version"
+    assert upstream.count() == asked + 1, "no more than its own document is asked for"
+    assert sum(each.path.endswith(".whl") for each in upstream.requests) == 0, "its metadata is there by itself"
+
+
+def test_a_project_is_made(make_proxy: MakeProxy, make_upstream: MakeUpstream) -> None:
+    """With all releases, about the latest that is not yanked."""
+    upstream = make_upstream(*WHEELS)
+    house = House(upstream, make_proxy(upstream))
+    found = made(house)
+    assert (found["info"]["version"], list(found["releases"])) == ("1.0", ["1.0", "2.0"])
+    assert [file["filename"] for file in found["releases"]["2.0"]] == [WHEELS[1].filename]
+    assert found["releases"]["2.0"][0]["yanked_reason"] == "broken"
+    assert found["urls"] == found["releases"]["1.0"]
+    assert house.fetch(api_url("made", "3.0")).status == 404
+    assert house.fetch(api_url("made", "no-version")).status == 404
+    assert house.fetch(api_url("nobody-knows")).status == 404
+
+
+@pytest.mark.parametrize("mode", ["html", "json"])
+@pytest.mark.parametrize("told", [True, False])
+def test_metadata_out_of_the_wheel(
+    told: bool, mode: Literal["html", "json"], make_proxy: MakeProxy, make_upstream: MakeUpstream
+) -> None:
+    """A mirror without PEP 658, whether its page tells of it or not: a few ranges of the wheel say the same."""
+    upstream = make_upstream(*WHEELS)
+    upstream.mode, upstream.serves_metadata = mode, False
+    upstream.style = replace(upstream.style, core_metadata=told)
+    house = House(upstream, make_proxy(upstream))
+    found = made(house, "1.0")
+    assert found["info"]["requires_dist"] == ["leaf>=1", "extra-leaf; extra == 'more'"]
+    assert [file["size"] for file in found["urls"]] == (
+        [None] * 2 if mode == "html" else [WHEELS[0].size, WHEELS[2].size]
+    )
+
+
+def test_a_release_without_wheels(make_proxy: MakeProxy, make_upstream: MakeUpstream) -> None:
+    """`requires_dist` is null, at which poetry looks into the sdist itself."""
+    sdist = make_sdist("only-source", "1.0")
+    upstream = make_upstream(sdist)
+    house = House(upstream, make_proxy(upstream))
+    found = made(house, "1.0", "only-source")
+    assert (found["info"]["requires_dist"], [file["filename"] for file in found["urls"]]) == (None, [sdist.filename])
+
+
+def test_metadata_that_cannot_be_had_for_now(make_proxy: MakeProxy, make_upstream: MakeUpstream) -> None:
+    """Then nothing is made up: a lock would keep it."""
+    upstream = make_upstream(*WHEELS)
+    house = House(upstream, make_proxy(upstream))
+    upstream.script(Behaviour(".whl", status=500))
+    assert house.fetch(api_url("made", "1.0")).status == 502
+    upstream.unscript()
+    assert made(house, "1.0")["info"]["requires_dist"]
+
+
+def test_a_made_document_is_as_fresh_as_its_page(make_proxy: MakeProxy, make_upstream: MakeUpstream) -> None:
+    upstream = make_upstream(WHEELS[0])
+    options = {"pypi_cache_index_ttl": "1s", "pypi_cache_stale_while_revalidate": "0"}
+    house = House(upstream, make_proxy(upstream, options=options))
+    assert len(made(house, "1.0")["urls"]) == 1
+    upstream.add(WHEELS[2])
+    time.sleep(LAPSE)
+    assert len(made(house, "1.0")["urls"]) == 2
+    time.sleep(LAPSE)
+    upstream.down()
+    assert len(made(house, "1.0")["urls"]) == 2
+
+
+def test_offline_a_document_is_made_of_what_is_there(make_proxy: MakeProxy, make_upstream: MakeUpstream) -> None:
+    """And lists the files that are in the store, as pages do."""
+    upstream = make_upstream(*WHEELS)
+    house = House(upstream, make_proxy(upstream))
+    house.page("made")
+    house.fetch(names.file_url(WHEELS[0]))
+    house.proxy.options["pypi_cache_offline"] = True
+    house.proxy.restart()
+    found = made(house, "1.0")
+    assert found["info"]["requires_dist"] == ["leaf>=1", "extra-leaf; extra == 'more'"]
+    assert [file["filename"] for file in found["urls"]] == [WHEELS[0].filename]
+
+
+@pytest.mark.parametrize("api", [True, False])
+def test_the_cooldown_hides_files_in_documents(api: bool, make_proxy: MakeProxy, make_upstream: MakeUpstream) -> None:
+    """In the mirror's and in those that are made; what `info` says stays."""
+    now = datetime.now(UTC)
+    old = make_wheel("aged", "1.0", upload_time=(now - timedelta(days=30)).isoformat())
+    new = make_sdist("aged", "1.0", upload_time=(now - timedelta(hours=1)).isoformat())
+    upstream = make_upstream(old, new)
+    house = House(upstream, make_proxy(upstream, options={"pypi_cache_cooldown": "7d"}))
+    if api:
+        said = json.loads(document(old))
+        file = said["urls"][0]
+        said["urls"] = [
+            {**file, "filename": each.filename, "url": names.file_url(each), "upload_time_iso_8601": each.upload_time}
+            for each in (old, new)
+        ]
+        said["releases"] = {"1.0": said["urls"], "0.9": said["urls"][1:]}
+        upstream.serve("/pypi/aged/json", json.dumps(said).encode(), "application/json")
+    found = made(house, "", "aged")
+    assert [each["filename"] for each in found["urls"]] == [old.filename]
+    assert [[each["filename"] for each in files] for files in found["releases"].values()][:1] == [[old.filename]]
+    assert found["info"]["version"] == "1.0"
+
+
+def test_a_large_page_in_the_process_of_its_own(make_proxy: MakeProxy, make_upstream: MakeUpstream) -> None:
+    """A page of over 128 KiB is worked on there: the page, a release out of it, the project, and what is left of it."""
+    releases = [make_wheel("vast", f"1.{number}") for number in range(400)]
+    upstream = make_upstream(*releases)
+    house = House(upstream, make_proxy(upstream))
+    page = house.page("vast")
+    assert len(page.body) > 128 * 1024
+    assert [file["url"] for file in json.loads(page.body)["files"]] == [names.file_url(each) for each in releases]
+    assert made(house, "1.7", "vast")["urls"][0]["filename"] == releases[7].filename
+    assert len(made(house, "", "vast")["releases"]) == 400
+    tasks = Path(f"/proc/{house.proxy.pid}/task")
+    children = [child for path in tasks.glob("*/children") for child in path.read_text().split()]
+    assert children, "there is such a process"
+    house.proxy.options["pypi_cache_offline"] = True
+    house.proxy.restart()
+    assert not any(Path("/proc", child).exists() for child in children), "it ends with the proxy"
+    assert len(json.loads(house.page("vast").body)["files"]) == 0

@@ -15,6 +15,7 @@ import pytest
 
 from tests.support import clients, names
 from tests.support.authority import Authority
+from tests.support.behaviour import Behaviour
 from tests.support.clients import PIP_ENV, PIP_INDEX, UV_ENV, Way, installed
 from tests.support.factories import MakeUpstream
 from tests.support.house import ACCEPTS, House, links_of, open_house, slug, tidied, without_fragments
@@ -373,3 +374,19 @@ def test_the_link_of_a_converted_page_is_verified(house: House) -> None:
     assert href(release, "", house.upstream.style).rpartition("../")[2] in link
     assert house.fetch(link).sha256 == release.sha256
     assert house.fetch(link).headers["ETag"] == f'"sha256:{release.sha256}"'
+
+
+@pytest.mark.parametrize("kind", ["html", "html-v1"])
+def test_an_upstream_that_refuses_html(kind: str, house: House) -> None:
+    """It answers 406 where JSON is not named (D3): then JSON is asked for, and converted; the one that has both is not told of JSON."""
+    release = make_wheel(f"refused-{kind}")
+    house.upstream.add(release)
+    house.upstream.mode = "json"
+    house.upstream.script(Behaviour(f"/refused-{kind}/", status=406, times=1))
+    page = house.page(release.project, kind)
+    assert (page.status, str(page.headers["Content-Type"]).partition(";")[0]) == (200, ACCEPTS[kind])
+    assert without_fragments(links_of(page, names.page_url(release.project))) == [names.file_url(release)]
+    first, second = (each.headers["accept"] for each in house.upstream.seen(path_contains=f"/refused-{kind}/"))
+    assert (JSON_TYPE in first, second.startswith(JSON_TYPE)) == (False, True)
+    assert house.page(release.project, kind).body == page.body
+    assert house.page_requests(release.project) == 2

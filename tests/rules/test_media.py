@@ -146,7 +146,10 @@ def test_asking_an_upstream_gets_what_is_wanted(representation: Representation) 
     assert representation.kind == ("json" if representation.content_type.endswith("json") else "html")
 
 
-def test_html_never_falls_back_to_json() -> None:
+def test_html_falls_back_to_json_only_where_it_was_refused() -> None:
+    """A mirror that looks for a name in Accept, whatever its quality, must not find JSON's there; one that answers 406 is told more."""
     assert accepts(upstream_accept(JSON), HTML)
-    assert not accepts(upstream_accept(HTML), JSON)
-    assert not accepts(upstream_accept(HTML_V1), JSON)
+    for asked in (HTML, HTML_V1):
+        assert not accepts(upstream_accept(asked), JSON)
+        assert negotiate(upstream_accept(asked, refused=True)) is JSON
+        assert accepts(upstream_accept(asked, refused=True), asked)

@@ -6,17 +6,15 @@ time and on the store, so a filtered view lives in memory for a few seconds only
 
 from __future__ import annotations
 
-import gzip
 import time
 from collections import OrderedDict
 
 from pkgcache.engine.messages import strong_tag
 from pkgcache.engine.store import Store
-from pkgcache.engine.views import Kept, PageAsk, View, Views, file_key, view_key
+from pkgcache.engine.views import Kept, PageAsk, View, Views, file_key, gzipped_page, view_key
 from pkgcache.rules.admission import Admission, Refused
 from pkgcache.rules.digests import parse_release_path, strongest
-from pkgcache.rules.filters import leave_out
-from pkgcache.rules.pages import PageLink
+from pkgcache.rules.filetable import FileTable
 
 LIVES_SECONDS = 5.0
 IN_MEMORY = 256
@@ -40,15 +38,11 @@ class FilteredViews:
         made, filtered = self._made.get(key, (0.0, view))
         if now - made < LIVES_SECONDS:
             return filtered
-        links = await self._views.links_of(ask, view.of)
-        dropped = {link.filename for link in links.values() if self._too_young(link, now)}
-        if self._offline:
-            dropped |= await self._absent(ask, links)
-        result = await self._views.threaded(
-            lambda: leave_out(view.plain, view.kind, lambda link: link.filename in dropped)
-        )
+        table = await self._views.links_of(ask, view.of)
+        dropped = await self._dropped(ask, table, now) if table else frozenset()
+        result = await self._views.without(ask, kept, view, dropped)
         if result.dropped:
-            gzipped = await self._views.threaded(lambda: gzip.compress(result.body, 6, mtime=0))
+            gzipped = await self._views.threaded(lambda: gzipped_page(result.body))
             filtered = View(
                 of=view.of,
                 kind=view.kind,
@@ -66,15 +60,23 @@ class FilteredViews:
             self._made.popitem(last=False)
         return filtered
 
-    def _too_young(self, link: PageLink, now: float) -> bool:
-        return isinstance(self._admission.admit_file(link.upload_time, now), Refused)
-
-    async def _absent(self, ask: PageAsk, links: dict[str, PageLink]) -> set[str]:
-        """The names of the files that the store does not have."""
-        keys: dict[str, str] = {}
-        for identity, link in links.items():
-            release = parse_release_path(identity) if ask.index.shares_pypi_files else None
-            digest = release.digest if release else strongest(link.hashes)
-            keys[file_key(ask.space, str(digest or identity), link.filename)] = link.filename
+    async def _dropped(self, ask: PageAsk, table: FileTable, now: float) -> frozenset[str]:
+        """The names of the files that are to be left out."""
+        young, keys = await self._views.threaded(lambda: self._looked_at(ask, table, now))
+        if not self._offline:
+            return young
         present = await self._store.present(list(keys))
-        return {name for key, name in keys.items() if key not in present}
+        return young | {name for key, name in keys.items() if key not in present}
+
+    def _looked_at(self, ask: PageAsk, table: FileTable, now: float) -> tuple[frozenset[str], dict[str, str]]:
+        """The names of the files that are too young, and the keys and names of all."""
+        keys: dict[str, str] = {}
+        young: set[str] = set()
+        for identity, facts in table.items():
+            if isinstance(self._admission.admit_file(facts.upload_time, now), Refused):
+                young.add(facts.filename)
+            if self._offline:
+                release = parse_release_path(identity) if ask.index.shares_pypi_files else None
+                digest = release.digest if release else strongest(facts.hashes)
+                keys[file_key(ask.space, str(digest or identity), facts.filename)] = facts.filename
+        return frozenset(young), keys

@@ -6,19 +6,22 @@ PEP 691 version 1) before it is stored with its first view.
 
 from __future__ import annotations
 
-import gzip
-import json
+import asyncio
+import re
 import time
 import zlib
 from collections.abc import Sequence
-from hashlib import blake2b
+from http import HTTPStatus
 
 from multidict import CIMultiDict
 
+from pkgcache.engine.entries import Notes
+from pkgcache.engine.messages import Reply
 from pkgcache.engine.metrics import Metrics
-from pkgcache.engine.store import Notes, Store
+from pkgcache.engine.store import Store
 from pkgcache.engine.upstream import Failure, UpstreamClient, UpstreamError
-from pkgcache.engine.views import Kept, PageAsk, Views, view_key, view_notes
+from pkgcache.engine.views import Kept, PageAsk, Views, body_digest, gzipped_page, view_key, view_notes
+from pkgcache.rules.cachestatus import CacheStatus
 from pkgcache.rules.freshness import (
     NotStorable,
     Storability,
@@ -31,11 +34,13 @@ from pkgcache.rules.freshness import (
 )
 from pkgcache.rules.indexes import Index, Upstream
 from pkgcache.rules.media import Representation, parse_content_type, representation_of, upstream_accept
-from pkgcache.rules.pages import BrokenPage, check_html
+from pkgcache.rules.pages import BrokenPage
 from pkgcache.rules.routes import api_base
 from pkgcache.rules.urls import Url
 
 MAX_PAGE = 256 * 1024 * 1024
+_BASE = re.compile(rb"<base", re.IGNORECASE)
+_GZIP = b"\x1f\x8b"
 
 
 class PageError(Exception):
@@ -68,7 +73,7 @@ class PageFetcher:
             return [Upstream(simple=ask.index.simple, authorization=ask.authorization)]
         return self.in_order(ask.index)
 
-    async def fetch(self, ask: PageAsk, kept: Kept | None) -> Kept:
+    async def fetch(self, ask: PageAsk, kept: Kept | None, *, remember_absence: bool = True) -> Kept:
         """Ask each upstream until one has the page. 404 only where every one that answers says so. Raises PageError."""
         if self._offline:
             raise PageError(
@@ -84,7 +89,7 @@ class PageFetcher:
         absent: Kept | None = None
         for upstream in self._asked(ask):
             try:
-                found = await self._fetch_from(upstream, ask, kept)
+                found = await self._fetch_kind(upstream, ask, kept)
             except UpstreamError as error:
                 self._metrics.upstream_failed(error)
                 errors.append(error)
@@ -96,12 +101,26 @@ class PageFetcher:
             raise PageError(errors)
         if errors:
             absent.notes["passing"] = True  # somebody did not answer: true for now, and not to be remembered
-        else:
-            await self._store.put(ask.key, b"-", absent.notes)
+        elif remember_absence:
+            await self.remember_absence(ask, absent)
         return absent
 
-    async def _fetch_from(self, upstream: Upstream, ask: PageAsk, kept: Kept | None) -> Kept:
-        url, accept = _place(upstream, ask)
+    async def remember_absence(self, ask: PageAsk, absent: Kept) -> None:
+        """Keep a 404 for a moment, unless it is only true for now."""
+        if not absent.notes.get("passing"):
+            await self._store.put(ask.key, b"-", absent.notes)
+
+    async def _fetch_kind(self, upstream: Upstream, ask: PageAsk, kept: Kept | None) -> Kept:
+        """As `_fetch_from`; and where an upstream does not speak HTML at all, its JSON."""
+        try:
+            return await self._fetch_from(upstream, ask, kept)
+        except UpstreamError as error:
+            if error.status != HTTPStatus.NOT_ACCEPTABLE or ask.document or ask.representation.kind == "json":
+                raise
+        return await self._fetch_from(upstream, ask, kept, refused=True)
+
+    async def _fetch_from(self, upstream: Upstream, ask: PageAsk, kept: Kept | None, *, refused: bool = False) -> Kept:
+        url, accept = _place(upstream, ask, refused=refused)
         headers = {"Accept": accept, "Accept-Encoding": "gzip"}
         conditional = kept is not None and kept.notes["status"] == 200 and kept.notes.get("upstream") == upstream.name
         if kept is not None and conditional:
@@ -140,11 +159,10 @@ class PageFetcher:
                 url,
                 f"no index page, but {answer.headers.get('Content-Type', 'something without a type')!r}",
             )
-        page = await self._views.threaded(lambda: _decoded(body, encoding, url))
-        notes["of"] = blake2b(page, digest_size=16).hexdigest()
+        page, compressed, notes["of"] = await self._views.threaded(lambda: _decoded(body, encoding, url))
         notes["kind"] = representation.value
-        notes["based"] = representation.kind == "html" and b"<base" in page.lower()
-        return await self._kept(ask, notes, page, refusal)
+        notes["based"] = representation.kind == "html" and _BASE.search(page) is not None
+        return await self.keep(ask, notes, page, compressed, refusal)
 
     async def _renewed(self, kept: Kept, stored: Stored) -> Kept:
         notes = {
@@ -156,32 +174,37 @@ class PageFetcher:
         await self._store.note(kept.key, notes)
         return Kept(key=kept.key, notes=notes)
 
-    async def _kept(self, ask: PageAsk, notes: Notes, page: bytes, refusal: Storability) -> Kept:
+    async def keep(
+        self, ask: PageAsk, notes: Notes, page: bytes, compressed: bytes | None, refusal: Storability
+    ) -> Kept:
         """Derive the view that is asked for, and store page and view. Raises UpstreamError for what is no page."""
-        compressed = await self._views.threaded(lambda: gzip.compress(page, 6, mtime=0))
+        compressing = asyncio.ensure_future(self._compressed(page, compressed))
         kept = Kept(key=ask.key, notes=notes, body=compressed)
         try:
-            if ask.document:
-                await self._views.threaded(lambda: _check_document(page))
-            elif notes["kind"] != Representation.JSON:
-                await self._views.threaded(lambda: check_html(page))
-            view = await self._views.derive(ask, kept, page, Representation(notes["kind"]).kind)
+            view = await self._views.derive(ask, kept, page, Representation(notes["kind"]).kind, check=True)
         except BrokenPage as error:
             raise UpstreamError(Failure.WRONG_PAGE, notes["url"], f"no index page: {error}") from error
+        finally:
+            kept = Kept(key=ask.key, notes=notes, body=await compressing)
+        assert kept.body is not None
         if isinstance(refusal, NotStorable):
             notes["passing"] = True
         else:
             await self._store.put(view_key(ask, notes, view.kind), view.plain + view.gzipped, view_notes(view))
-            await self._store.put(ask.key, compressed, notes)
+            await self._store.put(ask.key, kept.body, notes)
         return kept
 
+    async def _compressed(self, page: bytes, compressed: bytes | None) -> bytes:
+        """The page as it is stored: as the upstream has compressed it, if it has; else while the page is parsed."""
+        return compressed if compressed is not None else await self._views.threaded(lambda: gzipped_page(page))
 
-def _place(upstream: Upstream, ask: PageAsk) -> tuple[Url, str]:
+
+def _place(upstream: Upstream, ask: PageAsk, *, refused: bool) -> tuple[Url, str]:
     """Where an upstream has it, and the Accept to ask with. A page always with its slash: mirrors redirect oddly."""
     simple = upstream.simple
     if ask.document:
         return simple.with_path(api_base(simple) + ask.document), "application/json"
-    return simple.with_path(f"{simple.path}{ask.project}/"), upstream_accept(ask.representation)
+    return simple.with_path(f"{simple.path}{ask.project}/"), upstream_accept(ask.representation, refused=refused)
 
 
 def _representation(ask: PageAsk, content_type: str | None) -> Representation | None:
@@ -190,19 +213,13 @@ def _representation(ask: PageAsk, content_type: str | None) -> Representation | 
     return representation_of(content_type)
 
 
-def _check_document(body: bytes) -> None:
-    try:
-        document = json.loads(body)
-    except ValueError as error:
-        raise BrokenPage(f"no JSON: {error}") from None
-    if not isinstance(document, dict) or "info" not in document:
-        raise BrokenPage("JSON, but no project's document")
+def _decoded(body: bytes, encoding: str, url: Url) -> tuple[bytes, bytes | None, str]:
+    """The body without its content coding (RFC 9110 §8.4), `body` itself if it is gzip's one member, and its digest.
 
-
-def _decoded(body: bytes, encoding: str, url: Url) -> bytes:
-    """The body without its content coding (RFC 9110 §8.4). Raises UpstreamError."""
+    Raises UpstreamError.
+    """
     if encoding in {"identity", ""}:
-        return body
+        return body, None, body_digest(body)
     if encoding not in {"gzip", "x-gzip", "deflate"}:
         raise UpstreamError(Failure.WRONG_ENCODING, url, f"sent as {encoding}, which was not asked for")
     decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # 32: gzip or zlib, by its header
@@ -212,4 +229,19 @@ def _decoded(body: bytes, encoding: str, url: Url) -> bytes:
         raise UpstreamError(Failure.WRONG_ENCODING, url, f"it says {encoding}, and is not: {error}") from error
     if not decoder.eof:
         raise UpstreamError(Failure.WRONG_LENGTH, url, "its compressed page is cut short or too long")
-    return plain
+    as_it_came = body.startswith(_GZIP) and not decoder.unused_data
+    return plain, body if as_it_came else None, body_digest(plain)
+
+
+def failed_page(what: str, error: PageError) -> Reply:
+    """401 and 403 where that is what all upstreams say; else 504 if none answered in time, or 502. Never a 404."""
+    text = "\n".join([f"{what} cannot be had from any upstream:", *(f"  {e}" for e in error.errors)])
+    if error.status in {401, 403, 451}:
+        cache = CacheStatus(fwd="miss", fwd_status=error.status)
+        return Reply.text(error.status, text, cache=cache, challenge=error.errors[0].challenge)
+    failures = {e.failure for e in error.errors}
+    if failures == {Failure.OFFLINE}:
+        return Reply.text(504, f"{what}: {error.errors[0].detail}", detail="offline")
+    return Reply.text(
+        504 if failures == {Failure.TIMEOUT} else 502, text, cache=CacheStatus(fwd="miss", detail="upstreams-failed")
+    )

@@ -15,13 +15,13 @@ import time
 from collections import OrderedDict
 from dataclasses import replace
 
-from multidict import CIMultiDict
+from multidict import CIMultiDict, CIMultiDictProxy
 
+from pkgcache.engine.documents import Documents, FileSources
 from pkgcache.engine.filtered import FilteredViews
 from pkgcache.engine.messages import CLIENT_SECONDS, Reply, Request, ask_again
 from pkgcache.engine.metrics import Metrics
-from pkgcache.engine.pagefetch import PageError, PageFetcher
-from pkgcache.engine.passage import Passage
+from pkgcache.engine.pagefetch import PageError, PageFetcher, failed_page
 from pkgcache.engine.store import Store
 from pkgcache.engine.tasks import Tasks
 from pkgcache.engine.upstream import Failure, UpstreamClient, UpstreamError
@@ -37,7 +37,6 @@ from pkgcache.rules.freshness import (
     format_http_date,
     not_modified,
     only_if_cached,
-    storable_headers,
 )
 from pkgcache.rules.media import (
     NotAcceptable,
@@ -48,7 +47,7 @@ from pkgcache.rules.media import (
     representation_of,
 )
 from pkgcache.rules.pages import BrokenPage
-from pkgcache.rules.routes import PUBLIC, ProjectPage, ReleaseFile, RootPage
+from pkgcache.rules.routes import PUBLIC, ProjectPage, ReleaseFile
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +77,7 @@ class Pages:
         tasks: Tasks,
         *,
         needs_times: bool,
+        sources: FileSources,
     ) -> None:
         self._policy = policy
         self._negative_policy = replace(policy, default_lifetime=negative_ttl, override=negative_ttl)
@@ -89,6 +89,7 @@ class Pages:
         self._needs_times = needs_times
         self._metrics = metrics
         self._tasks = tasks
+        self._documents = Documents(store, client, fetcher, views, sources, self._current, offline=policy.offline)
         self._refreshing: dict[str, asyncio.Task[Kept]] = {}
         self._hot: OrderedDict[str, tuple[Kept, float]] = OrderedDict()
 
@@ -107,7 +108,7 @@ class Pages:
             async with asyncio.timeout(CLIENT_SECONDS):
                 kept, cache = await self._decided(request, ask, kept)
         except PageError as error:
-            return _failed(f"the page of {route.project} on index {route.index.name}", error)
+            return failed_page(f"the page of {route.project} on index {route.index.name}", error)
         except TimeoutError:
             return ask_again(f"the page of {route.project}")
         return await self._served(request, ask, representation, kept, cache)
@@ -138,46 +139,14 @@ class Pages:
             if len(self._hot) > HOT_PAGES:
                 self._hot.popitem(last=False)
 
-    async def root(self, request: Request, route: RootPage) -> Reply:
-        """The list of all projects: passed through, neither stored nor held in memory."""
-        if not route.seen.path.endswith("/"):  # its links are relative to the folder
-            moved = Reply.text(301, f"{route.seen.path}/")
-            moved.headers["Location"] = f"{route.seen.path}/"
-            return moved
-        if self._policy.offline:
-            return Reply.text(
-                504,
-                f"the project list of index {route.index.name} is not kept, and the proxy is offline (pypi_cache_offline)",
-            )
-        errors: list[UpstreamError] = []
-        headers = {name: request.headers[name] for name in ("Accept", "Accept-Encoding") if name in request.headers}
-        for upstream in self._fetcher.in_order(route.index):
-            passage = Passage(self._client.ask(request.method, upstream.simple, headers, upstream.authorization))
-            try:
-                answer = await passage.open()
-                if answer.status != 200:
-                    raise answer.refused()
-            except UpstreamError as error:
-                await passage.aclose()
-                self._metrics.upstream_failed(error)
-                errors.append(error)
-                continue
-            reply_headers = storable_headers(answer.headers)
-            if "Content-Length" not in reply_headers and request.method == "GET":
-                reply_headers["Transfer-Encoding"] = "chunked"
-            if request.method == "HEAD":
-                await passage.aclose()
-            body = b"" if request.method == "HEAD" else passage
-            return Reply(
-                status=200,
-                headers=reply_headers,
-                body=body,
-                cache=CacheStatus(fwd="bypass", fwd_status=200),
-                upstream=answer.url.origin,
-            )
-        return _failed(f"the project list of index {route.index.name}", PageError(errors))
-
     # By RFC 9111
+
+    async def _current(self, ask: PageAsk) -> Kept:
+        """A page as any client would get it now. Raises PageError or TimeoutError."""
+        notes = await self._store.notes(ask.key)
+        kept = Kept(key=ask.key, notes=notes) if notes else None
+        request = Request(method="GET", url=ask.seen, headers=CIMultiDictProxy(CIMultiDict()))
+        return (await self._decided(request, ask, kept))[0]
 
     async def _decided(self, request: Request, ask: PageAsk, kept: Kept | None) -> tuple[Kept, CacheStatus]:
         """What to serve: the stored page, or what a refresh brings. Raises PageError."""
@@ -260,7 +229,8 @@ class Pages:
     def _refresh(self, ask: PageAsk, kept: Kept | None) -> asyncio.Task[Kept]:
         """The one refresh of this page that is under way, begun if there is none."""
         if (task := self._refreshing.get(ask.key)) is None:
-            task = self._tasks.start(self._fetcher.fetch(ask, kept), f"refresh of {ask.key}", expected=PageError)
+            fetch = self._documents.fetch if ask.document else self._fetcher.fetch
+            task = self._tasks.start(fetch(ask, kept), f"refresh of {ask.key}", expected=PageError)
             self._refreshing[ask.key] = task
             task.add_done_callback(lambda _: self._refreshed_now(ask.key))
         return task
@@ -275,7 +245,14 @@ class Pages:
     # The answer
 
     async def _served(
-        self, request: Request, ask: PageAsk, wanted: Representation, kept: Kept, cache: CacheStatus
+        self,
+        request: Request,
+        ask: PageAsk,
+        wanted: Representation,
+        kept: Kept,
+        cache: CacheStatus,
+        *,
+        again: bool = True,
     ) -> Reply:
         if kept.notes["status"] != 200:
             text = f"{ask.project} is not on index {ask.index.name} (as {kept.notes['upstream']} says)"
@@ -283,12 +260,18 @@ class Pages:
         served = _served_as(request, wanted, kept)
         try:
             view = await self._views.view(ask, kept, served.kind)
-        except PageGoneError:
-            return Reply.text(503, f"the page of {ask.project} went out of the store just now; ask again", cache=cache)
+        except PageGoneError:  # evicted just now, or damaged: there is another one to be had
+            try:
+                kept = await self._refreshed(ask, None)
+            except PageError as error:
+                return failed_page(f"the page of {ask.project} on index {ask.index.name}", error)
+            if again:
+                return await self._served(request, ask, wanted, kept, CacheStatus(fwd="miss"), again=False)
+            return ask_again(f"the page of {ask.project}")
         except BrokenPage as error:  # it reads, but cannot be converted
             failure = UpstreamError(Failure.WRONG_PAGE, kept.notes["url"], f"no page for this client: {error}")
-            return _failed(f"the page of {ask.project} on index {ask.index.name}", PageError([failure]))
-        if self._filtered.active and not ask.document:
+            return failed_page(f"the page of {ask.project} on index {ask.index.name}", PageError([failure]))
+        if self._filtered.active:
             view = await self._filtered.apply(ask, kept, view)
         return _reply(request, served, kept, cache, view)
 
@@ -363,18 +346,4 @@ def _reply(request: Request, representation: Representation, kept: Kept, cache: 
         body=b"" if request.method == "HEAD" else body,
         cache=cache,
         upstream="" if cache.hit else kept.notes["upstream"],
-    )
-
-
-def _failed(what: str, error: PageError) -> Reply:
-    """401 and 403 where that is what all upstreams say; else 504 if none answered in time, or 502. Never a 404."""
-    text = "\n".join([f"{what} cannot be had from any upstream:", *(f"  {e}" for e in error.errors)])
-    if error.status in {401, 403, 451}:
-        cache = CacheStatus(fwd="miss", fwd_status=error.status)
-        return Reply.text(error.status, text, cache=cache, challenge=error.errors[0].challenge)
-    failures = {e.failure for e in error.errors}
-    if failures == {Failure.OFFLINE}:
-        return Reply.text(504, f"{what}: {error.errors[0].detail}", detail="offline")
-    return Reply.text(
-        504 if failures == {Failure.TIMEOUT} else 502, text, cache=CacheStatus(fwd="miss", detail="upstreams-failed")
     )

@@ -9,15 +9,18 @@ import time
 
 from pkgcache.engine.credentials import Spaces
 from pkgcache.engine.defaults import pip_defaults
+from pkgcache.engine.documents import FileSources
 from pkgcache.engine.files import Files
 from pkgcache.engine.filtered import FilteredViews
 from pkgcache.engine.health import Health
 from pkgcache.engine.hosts import LearnedHosts
+from pkgcache.engine.limits import raise_open_files
 from pkgcache.engine.messages import Reply, Request
 from pkgcache.engine.metrics import Metrics
 from pkgcache.engine.pagefetch import PageFetcher
 from pkgcache.engine.pages import Pages
-from pkgcache.engine.store import Store
+from pkgcache.engine.root import RootPages
+from pkgcache.engine.store import TEND_SECONDS, Store
 from pkgcache.engine.tasks import Tasks
 from pkgcache.engine.upstream import UpstreamClient
 from pkgcache.engine.views import Views, project_of
@@ -38,8 +41,6 @@ from pkgcache.rules.urls import parse_authority
 from pkgcache.settings import SettingError, Settings
 
 logger = logging.getLogger(__name__)
-
-HOUSEKEEPING_SECONDS = 300.0
 
 
 def build_admission(settings: Settings, indexes: tuple[Index, ...]) -> Admission:
@@ -86,6 +87,9 @@ class Service:
             min_free=settings.min_free,
             inactive=settings.inactive,
             health=self.health,
+            memory=settings.memory // 2,
+            failed=self.metrics.store_failed,
+            damaged=self.metrics.store_damaged,
         )
         self.spaces = Spaces(settings.dir)
         self.hosts = LearnedHosts(self.store)
@@ -99,8 +103,9 @@ class Service:
             stale_if_error=settings.stale_if_error,
             offline=settings.offline,
         )
-        self.views = Views(self.store, self.hosts, self.tasks, opens=self.router.opens, memory=settings.memory)
+        self.views = Views(self.store, self.hosts, self.tasks, opens=self.router.opens, memory=settings.memory // 2)
         fetcher = PageFetcher(self.store, self.client, self.views, self.metrics, offline=settings.offline)
+        self.files = Files(settings, policy, self.store, self.client, self.views, self.metrics, self.tasks)
         self.pages = Pages(
             policy,
             settings.negative_ttl,
@@ -112,13 +117,15 @@ class Service:
             self.metrics,
             self.tasks,
             needs_times=settings.cooldown > 0,
+            sources=FileSources(route=self.router.route, answer=self.files.answer),
         )
-        self.files = Files(settings, policy, self.store, self.client, self.views, self.metrics, self.tasks)
+        self.root = RootPages(policy, self.store, self.client, fetcher, self.metrics, self.tasks)
         self._ready = asyncio.Event()
         self._open_to_all = self.admission == Admission()
 
     def open(self) -> None:
         """Open the store and the session, within a running event loop. Raises StoreFormatError."""
+        raise_open_files()
         self.store.open()
         self.spaces.open()
         self.client.open()
@@ -135,7 +142,19 @@ class Service:
         await self.client.close()
         await self.store.close()
         self.views.close()
+        self.root.close()
         self.files.close()
+
+    def trouble(self) -> dict[str, str]:
+        """What is wrong just now, by component: one line each. Upstreams are in trouble while all of an index's rest."""
+        lines = dict(self.health.trouble)
+        for index in self.indexes:
+            if all(self.client.resting(upstream.simple) for upstream in index.upstreams):
+                names = ", ".join(upstream.name for upstream in index.upstreams)
+                lines[f"index {index.name}"] = (
+                    f"no upstream of index {index.name} answers ({names}); what is stored is served"
+                )
+        return lines
 
     def opens(self, address: Address) -> bool:
         """Whether TLS to this host is opened, and its plain requests answered here."""
@@ -154,10 +173,12 @@ class Service:
         return with_credentials(route, request.url, authorization, self.spaces.of(authorization))
 
     def answer_at_once(self, request: Request, route: Route) -> Reply | None:
-        """The reply to a request that takes neither waiting nor the disk: a fresh page that is in memory."""
-        if isinstance(route, ProjectPage) and "Via" not in request.headers and self._open_to_all:
+        """The reply to a request that takes neither waiting nor the disk: a fresh page or a small file that is in memory."""
+        if "Via" in request.headers or not self._open_to_all:
+            return None
+        if isinstance(route, ProjectPage):
             return self.pages.answer_at_once(request, route)
-        return None
+        return self.files.answer_at_once(request, route) if isinstance(route, ReleaseFile) else None
 
     async def answer(self, request: Request, route: Route) -> Reply:
         """The reply to a GET or HEAD, by its `route`."""
@@ -172,7 +193,7 @@ class Service:
             case ReleaseFile():
                 return await self.files.answer(request, route)
             case RootPage():
-                return await self.pages.root(request, route)
+                return await self.root.answer(request, route)
             case Elsewhere(reason=reason):
                 return Reply.text(404, f"{request.url.target}: {reason}")
 
@@ -206,5 +227,5 @@ class Service:
 
     async def _keep_house(self) -> None:
         while True:
-            await asyncio.sleep(HOUSEKEEPING_SECONDS)
-            await self.store.drop_inactive()
+            await asyncio.sleep(TEND_SECONDS)
+            await self.store.tend()

@@ -1,8 +1,9 @@
 """Views: a stored page as one kind of client is to see it, derived once and kept; and what pages say of files.
 
-A view is the upstream's body with its links put right (rules/pages.py), plain and gzipped. Views are kept in memory, as far as it
+A view is the upstream's body with its links put right (rules/derive.py), plain and gzipped. Views are kept in memory, as far as it
 goes, and in the store beside their page; each carries the digest of the body that it was derived from, so that a page which
-changed, in this process or another, never meets an old view. Parsing happens on a thread of its own.
+changed, in this process or another, never meets an old view. Both are held against their digests when they are read from the disk.
+Parsing happens on threads, that of large pages in a process (engine/pageprocess.py).
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import hashlib
 import re
+import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
 from urllib.parse import quote
 
 from multidict import CIMultiDict
@@ -28,23 +30,29 @@ from packaging.utils import (
     parse_wheel_filename,
 )
 
+from pkgcache.engine.entries import Notes
 from pkgcache.engine.hosts import LearnedHosts
+from pkgcache.engine.memory import Memory
 from pkgcache.engine.messages import strong_tag
-from pkgcache.engine.store import Notes, Store
+from pkgcache.engine.pageprocess import LARGE, PageProcess
+from pkgcache.engine.store import Store
 from pkgcache.engine.tasks import Tasks
-from pkgcache.rules.convert import html_to_json, json_to_html
-from pkgcache.rules.digests import parse_release_path
+from pkgcache.rules.derive import Derived, Kind, Order
+from pkgcache.rules.documents import Release
+from pkgcache.rules.filetable import FileFacts, FileTable, file_id
+from pkgcache.rules.filters import Filtered
 from pkgcache.rules.freshness import Stored
 from pkgcache.rules.indexes import Index
-from pkgcache.rules.links import PageContext, Target
+from pkgcache.rules.links import PageContext
 from pkgcache.rules.media import Representation
-from pkgcache.rules.pages import PageLink, rewrite
 from pkgcache.rules.routes import Address, ReleaseFile, own_page_path
 from pkgcache.rules.urls import Url, parse_url
 
-LINKS_IN_MEMORY = 64
+TABLE_BYTES = 64 << 20
+"""So much memory goes to what pages say of their files; a page of 8,000 files takes 4 MB."""
 
-type Kind = Literal["json", "html"]
+GZIP_LEVEL, GZIP_LEVEL_OF_LARGE = 6, 4
+"""A client waits for the compressing of a new page; of 5 MB, level 4 takes 42 ms and is 5 % larger than level 6 in 58 ms."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +108,7 @@ class PageAsk:
     @property
     def key(self) -> str:
         """The page's key in the store."""
-        return f"page|{self.space}|{self.index.name}|{self.document or self.project}|{self.representation}"
+        return page_key(self.space, self.index, self.document or self.project, self.representation)
 
     def view(self, *, based: bool) -> str:
         """Which of the page's views it is; `based`: the page has a `<base>`."""
@@ -127,11 +135,15 @@ class Views:
         self._memory = memory
         self._bytes = 0
         self._views: OrderedDict[tuple[str, str], View] = OrderedDict()
-        self._links: OrderedDict[str, tuple[str, dict[str, PageLink]]] = OrderedDict()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="pages")
+        self._tables: Memory[str, tuple[str, FileTable]] = Memory(TABLE_BYTES)
+        self._process = PageProcess()
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="pages")
+        self._large = ThreadPoolExecutor(1, thread_name_prefix="large-pages")
 
     def close(self) -> None:
-        """Let go of the thread that parses."""
+        """Let go of the threads and the process that parse."""
+        self._process.close()
+        self._large.shutdown(wait=True)
         self._pool.shutdown(wait=True)
 
     async def view(self, ask: PageAsk, kept: Kept, kind: Kind) -> View:
@@ -140,78 +152,65 @@ class Views:
             return view
         key = view_key(ask, kept.notes, kind)
         found = await self._store.read(key)
-        if found is not None and found[0]["of"] == kept.notes["of"]:
-            notes, value = found
-            view = View(
-                of=notes["of"],
-                kind=kind,
-                plain=value[: notes["plain"]],
-                gzipped=value[notes["plain"] :],
-                etag=notes["etag"],
-                edited=notes["edited"],
-            )
-            self._remember((key, view.of), view)
-            return view
-        body = kept.body
-        if body is None:
-            whole = await self._store.read(kept.key)
-            if whole is None or whole[0].get("of") != kept.notes["of"]:
-                raise PageGoneError(kept.key)
-            body = whole[1]
-        whole_page = replace(kept, body=body)
-        view = await self.derive(ask, whole_page, await self.threaded(lambda: gzip.decompress(body)), kind)
+        if found is not None and found[0]["of"] == kept.notes["of"] and "gzipped" in found[0]:
+            if view := await self.threaded(lambda: _read_view(kind, *found)):
+                self._remember((key, view.of), view)
+                return view
+            await self._store.drop_damaged(key, None, "it is not what its digest says")
+        page = await self.page(kept)
+        view = await self.derive(ask, kept, page, kind)
         if not kept.notes.get("passing"):
             await self._store.put(key, view.plain + view.gzipped, view_notes(view))
         return view
 
-    async def derive(self, ask: PageAsk, kept: Kept, page: bytes, kind: Kind) -> View:
-        """Make a view of a page's plain body, converted if it is of the other kind; take note of what its links say.
+    async def page(self, kept: Kept) -> bytes:
+        """The upstream's body, plain. Raises PageGoneError; a damaged one is dropped first."""
+        body = kept.body
+        if body is None:
+            found = await self._store.read(kept.key)
+            if found is None or found[0].get("of") != kept.notes["of"]:
+                raise PageGoneError(kept.key)
+            body = found[1]
+        page = await self.threaded(lambda: _plain(body, kept.notes["of"]))
+        if page is None:
+            await self._store.drop_damaged(kept.key, None, "it is not what its digest says")
+            raise PageGoneError(kept.key)
+        return page
 
-        Raises BrokenPage.
+    async def derive(self, ask: PageAsk, kept: Kept, page: bytes, kind: Kind, *, check: bool = False) -> View:
+        """Make a view of a page's plain body, converted if it is of the other kind; take note of what it says of files.
+
+        Raises BrokenPage; with `check` also for what is no project's page.
         """
-        if ask.document:
-            return self._verbatim(ask, kept, page)
-        stored_kind = Representation(kept.notes["kind"]).kind
-        converted = kind != stored_kind
-        if converted:
-            page = await self.threaded(lambda: _convert(page, kind, ask.project, parse_url(kept.notes["url"])))
-        context = PageContext(
-            upstream=parse_url(kept.notes["url"]),
-            seen=ask.seen.with_path(own_page_path(ask.index, ask.project)) if ask.own else ask.seen,
-            canonical_files=ask.index.canonical_files,
-            own_prefix=f"/{ask.index.name}" if ask.own else "",
-        )
-        rewritten = await self.threaded(lambda: rewrite(page, kind, context))
-        edited = converted or rewritten.edited
-        gzipped = kept.body if kept.body and not edited else await self.threaded(lambda: _gzipped(rewritten.body))
+        order = order_of(ask, kept.notes, kind, check=check)
+
+        def finish(derived: Derived) -> tuple[bytes, str]:
+            unchanged = kept.body if not derived.edited else None
+            return unchanged or gzipped_page(derived.body), strong_tag(derived.body)
+
+        derived, (gzipped, etag), table = await self._parsed(page, lambda: self._process.derived(page, order, finish))
         view = View(
-            of=kept.notes["of"],
-            kind=kind,
-            plain=rewritten.body,
-            gzipped=gzipped,
-            etag=strong_tag(rewritten.body),
-            edited=edited,
+            of=kept.notes["of"], kind=kind, plain=derived.body, gzipped=gzipped, etag=etag, edited=derived.edited
         )
         self._remember((view_key(ask, kept.notes, kind), view.of), view)
-        if not converted:  # the other kind may say less
-            self._vouch(ask, view.of, rewritten.links)
+        if table:  # a converted page may say less
+            self._vouch(ask, view.of, FileTable(table))
+            self._learn(ask.index, derived.origins)
         return view
 
-    def _verbatim(self, ask: PageAsk, kept: Kept, page: bytes) -> View:
-        """A document of the JSON API, as it is."""
-        assert kept.body is not None
-        of = kept.notes["of"]
-        view = View(of=of, kind="json", plain=page, gzipped=kept.body, etag=strong_tag(page), edited=False)
-        self._remember((view_key(ask, kept.notes, "json"), of), view)
-        return view
+    async def without(self, ask: PageAsk, kept: Kept, view: View, dropped: frozenset[str]) -> Filtered:
+        """A view's page without the files of these names."""
+        order = order_of(ask, kept.notes, view.kind)
+        return await self._parsed(view.plain, lambda: self._process.filtered(view.plain, order, dropped))
 
-    def _vouch(self, ask: PageAsk, of: str, links: Sequence[tuple[PageLink, Target]]) -> None:
-        """Take note of what a page says of its files, and of where they are."""
-        self._links[ask.key] = (of, {_vouch_key(ask.index, target.identity): link for link, target in links})
-        self._links.move_to_end(ask.key)
-        if len(self._links) > LINKS_IN_MEMORY:
-            self._links.popitem(last=False)
-        self._learn(ask.index, {target.identity for _, target in links})
+    async def release(self, ask: PageAsk, kept: Kept, view: View, version: str) -> Release | None:
+        """The files of one release, as a view in JSON has them."""
+        order = order_of(ask, kept.notes, view.kind)
+        return await self._parsed(view.plain, lambda: self._process.release(view.plain, order, version))
+
+    def _vouch(self, ask: PageAsk, of: str, table: FileTable) -> None:
+        """Take note of what a page says of its files."""
+        self._tables.put(ask.key, (of, table), len(table.text))
 
     def in_memory(self, ask: PageAsk, kept: Kept, kind: Kind) -> View | None:
         """The view, if memory has it."""
@@ -227,16 +226,16 @@ class Views:
         while self._bytes > self._memory and len(self._views) > 1:
             self._bytes -= self._views.popitem(last=False)[1].size
 
-    def _learn(self, index: Index, identities: set[str]) -> None:
+    def _learn(self, index: Index, origins: Iterable[str]) -> None:
         """Take note of the file hosts that an operator's index links to."""
-        addresses = {(url.host, url.port) for url in map(parse_url, identities)}
+        addresses = {(url.host, url.port) for url in map(parse_url, origins)}
         unknown = sorted(address for address in addresses if not self._opens(address))
         if unknown and self._hosts.learn(index.name.partition("@")[0], unknown):
             self._tasks.start(self._hosts.save(), "save learned hosts")
 
     # What pages say of files
 
-    async def link_of(self, route: ReleaseFile) -> PageLink | None:
+    async def link_of(self, route: ReleaseFile) -> FileFacts | None:
         """What a page of the file's own index says of it; None where no stored page does. Nothing is fetched for it."""
         identity = str(route.identity).removesuffix(route.suffix) if route.suffix else str(route.identity)
         for project in projects_of(route.filename):
@@ -250,33 +249,56 @@ class Views:
                     own=False,
                     space=route.space,
                 )
-                links = await self.links_of(ask)
-                if link := links.get(_vouch_key(route.index, identity)):
-                    return link
+                table = await self.links_of(ask)
+                if table and (facts := table.get(_file_id(route.index, identity))):
+                    return facts
         return None
 
-    async def links_of(self, ask: PageAsk, of: str = "") -> dict[str, PageLink]:
-        """What the stored page says of its files, by identity; `of`: of this version of it."""
-        remembered = self._links.get(ask.key)
+    def link_in_memory(self, route: ReleaseFile) -> FileFacts | None:
+        """As `link_of`, of the pages whose links are in memory."""
+        identity = _file_id(route.index, str(route.identity).removesuffix(route.suffix))
+        for project in projects_of(route.filename):
+            for representation in Representation:
+                key = page_key(route.space, route.index, project, representation)
+                if (remembered := self._tables.get(key)) and (facts := remembered[1].get(identity)):
+                    return facts
+        return None
+
+    async def links_of(self, ask: PageAsk, of: str = "") -> FileTable | None:
+        """What the stored page says of its files; `of`: of this version of it. None where there is no such page."""
+        remembered = self._tables.get(ask.key)
         if remembered is None or (of and remembered[0] != of):
             found = await self._store.read(ask.key)
             if found is None or found[0]["status"] != 200:
-                return {}
+                return None
             notes, body = found
             kept = Kept(key=ask.key, notes=notes, body=body)
-            page = await self.threaded(lambda: gzip.decompress(body))
+            try:
+                page = await self.page(kept)
+            except PageGoneError:
+                return None
             await self.derive(ask, kept, page, Representation(notes["kind"]).kind)
-            remembered = self._links[ask.key]
-        return remembered[1]
+            remembered = self._tables.get(ask.key)
+        return remembered[1] if remembered else None
+
+    async def _parsed[T](self, page: bytes, work: Callable[[], T]) -> T:
+        """Run parsing off the event loop; large pages wait for one another, and small ones not for them."""
+        pool = self._large if len(page) >= LARGE else self._pool
+        return await asyncio.get_running_loop().run_in_executor(pool, work)
 
     async def threaded[T](self, work: Callable[[], T]) -> T:
-        """Run parsing or compressing off the event loop."""
+        """Run compressing and the like off the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
 
 def file_key(space: str, identity: str, name: str) -> str:
     """A release file's key in the store: by its credential space, its digest (or its URL, where it has none) and its name."""
     return f"file|{space}|{identity}|{quote(name)}"
+
+
+def page_key(space: str, index: Index, name: str, representation: Representation) -> str:
+    """A page's key in the store; `name` is the project's, or a document's of the JSON API."""
+    return f"page|{space}|{index.name}|{name}|{representation}"
 
 
 def view_key(ask: PageAsk, notes: Notes, kind: Kind) -> str:
@@ -286,13 +308,63 @@ def view_key(ask: PageAsk, notes: Notes, kind: Kind) -> str:
 
 def view_notes(view: View) -> Notes:
     """What is noted beside a view's bytes, plain and then gzipped."""
-    return {"of": view.of, "plain": len(view.plain), "etag": view.etag, "edited": view.edited}
+    return {
+        "of": view.of,
+        "plain": len(view.plain),
+        "etag": view.etag,
+        "edited": view.edited,
+        "gzipped": zlib.crc32(view.gzipped),
+    }
 
 
-def _vouch_key(index: Index, identity: str) -> str:
-    """PyPI-layout files are the same under every mirror's name; others are what their URL says."""
-    release = parse_release_path(identity.partition("?")[0]) if index.shares_pypi_files else None
-    return release.path if release else identity
+def order_of(ask: PageAsk, notes: Notes, kind: Kind, *, check: bool = False) -> Order:
+    """What is to be made of a page for one kind of client."""
+    context = PageContext(
+        upstream=parse_url(notes["url"]),
+        seen=ask.seen.with_path(own_page_path(ask.index, ask.project)) if ask.own else ask.seen,
+        canonical_files=ask.index.canonical_files,
+        own_prefix=f"/{ask.index.name}" if ask.own else "",
+    )
+    return Order(
+        stored=Representation(notes["kind"]).kind,
+        wanted=kind,
+        project=ask.project,
+        context=context,
+        shares_pypi_files=ask.index.shares_pypi_files,
+        document=bool(ask.document),
+        check=check,
+    )
+
+
+def gzipped_page(page: bytes) -> bytes:
+    """A page as it is stored, and sent to most clients."""
+    return gzip.compress(page, GZIP_LEVEL if len(page) < LARGE else GZIP_LEVEL_OF_LARGE, mtime=0)
+
+
+def body_digest(page: bytes) -> str:
+    """What tells one version of a page from another: `of` of its notes."""
+    return hashlib.blake2b(page, digest_size=16).hexdigest()
+
+
+def _read_view(kind: Kind, notes: Notes, value: bytes) -> View | None:
+    """A stored view; None where it is not what was stored."""
+    plain, gzipped = value[: notes["plain"]], value[notes["plain"] :]
+    if strong_tag(plain) != notes["etag"] or zlib.crc32(gzipped) != notes["gzipped"]:
+        return None
+    return View(of=notes["of"], kind=kind, plain=plain, gzipped=gzipped, etag=notes["etag"], edited=notes["edited"])
+
+
+def _plain(body: bytes, of: str) -> bytes | None:
+    """A stored page; None where it is not what was stored."""
+    try:
+        page = gzip.decompress(body)
+    except (OSError, EOFError, zlib.error):
+        return None
+    return page if body_digest(page) == of else None
+
+
+def _file_id(index: Index, identity: str) -> str:
+    return file_id(identity, shares_pypi_files=index.shares_pypi_files)
 
 
 def projects_of(filename: str) -> list[str]:
@@ -319,11 +391,3 @@ def project_of(filename: str) -> str:
         return parse_sdist_filename(filename)[0]
     name = re.split(r"-v?[0-9]", filename, maxsplit=1, flags=re.IGNORECASE)[0]
     return canonicalize_name(name) if name != filename else next(iter(projects_of(filename)), filename)
-
-
-def _convert(page: bytes, kind: Kind, project: str, url: Url) -> bytes:
-    return json_to_html(page, project) if kind == "html" else html_to_json(page, project, url)
-
-
-def _gzipped(body: bytes) -> bytes:
-    return gzip.compress(body, 6, mtime=0)

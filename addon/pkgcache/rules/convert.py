@@ -18,10 +18,8 @@ from typing import Any, Final
 from packaging.utils import canonicalize_name
 
 from pkgcache.rules.digests import is_distribution
-from pkgcache.rules.filters import tags
-
-# `PageLink` knows no requires-python, signature and provenance: the attributes are read once more, in the same way.
-from pkgcache.rules.pages import BrokenPage, Page, PageLink, _read_attributes, read_html, read_json
+from pkgcache.rules.pages import BrokenPage, Page, PageLink, read_html, read_json
+from pkgcache.rules.tags import Attributes, read_attributes, tags
 from pkgcache.rules.urls import Url, parse_url, resolve_reference
 
 # PEP 503: "The current recommendation is to use sha256"; else the strongest, of those that pip and uv know first.
@@ -35,8 +33,6 @@ _TO_ESCAPE: Final = re.compile(rf"{_ODD.pattern}|[&<>\"']")
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f/\\]")
 _STRIPPED: Final = "".join(map(chr, range(0x21)))
 _SCHEME: Final = re.compile(r"(?!https?:)[a-z][a-z0-9+.\-]*:", re.IGNORECASE)
-
-type _Attributes = Mapping[str, tuple[str, int, int] | None]
 
 
 def json_to_html(body: bytes, project: str) -> bytes:
@@ -71,12 +67,13 @@ def html_to_json(body: bytes, project: str, page_url: Url) -> bytes:
     for tag in tags(page.text):
         name = tag[1].lower() if tag[1] else ""
         if name == "a":
-            attributes = _read_attributes(page.text, tag)
+            # `PageLink` knows no requires-python, signature and provenance: the attributes are read once more, in the same way.
+            attributes = read_attributes(page.text, tag)
             href = attributes.get("href")
             if href and (link := links.get(href[1])) and (file := _file(link, attributes, base)):
                 files.append(file)
         elif name == "meta":
-            attributes = _read_attributes(page.text, tag)
+            attributes = read_attributes(page.text, tag)
             metas.setdefault(_value(attributes, "name").lower(), []).append(_value(attributes, "content"))
     version = metas.get("pypi:repository-version", ["1.0"])[0]
     if version.strip().partition(".")[0] != "1":
@@ -156,7 +153,7 @@ def _base(page: Page, page_url: Url) -> Url | None:
         return None
 
 
-def _file(link: PageLink, attributes: _Attributes, base: Url | None) -> dict[str, Any] | None:
+def _file(link: PageLink, attributes: Attributes, base: Url | None) -> dict[str, Any] | None:
     """What an anchor says of a release file; None if it links to none."""
     filename = link.filename.strip()
     # As clients of HTML read it: stripped, and without line ends and tabs (URL Standard §4.4).
@@ -200,5 +197,5 @@ def _metas_to_json(metas: Mapping[str, list[str]]) -> dict[str, Any]:
     return known
 
 
-def _value(attributes: _Attributes, name: str) -> str:
+def _value(attributes: Attributes, name: str) -> str:
     return found[0] if (found := attributes.get(name)) else ""

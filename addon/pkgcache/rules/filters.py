@@ -16,8 +16,8 @@ from typing import Any, Final, Literal
 from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
-# How HTML is cut into tokens must be the same here as in `pages`, or an edit could cut through an attribute.
-from pkgcache.rules.pages import _RAW_TEXT, _TOKEN, Page, PageLink, edit, read_html, read_json
+from pkgcache.rules.pages import Page, PageLink, edit, read_html, read_json
+from pkgcache.rules.tags import tags
 
 type _Change = tuple[int, int, str]
 type _Element = tuple[int, int, Any]  # span in the text, and what is to be known of the value
@@ -64,11 +64,11 @@ def _json_changes(page: Page, gone: Sequence[int]) -> list[_Change]:
         if link < len(gone) and gone[link] < end:
             dropped.add(index)
             link += 1
-    changes = _without(files, dropped)
+    changes = without(files, dropped)
     if versions := arrays.get("versions"):
         names = [name for _, _, name in files]
         left = _versions_left([names[index] for index in dropped], [n for i, n in enumerate(names) if i not in dropped])
-        changes += _without(versions, {index for index, (_, _, value) in enumerate(versions) if not left(value)})
+        changes += without(versions, {index for index, (_, _, value) in enumerate(versions) if not left(value)})
     return changes
 
 
@@ -113,7 +113,7 @@ def _itself(value: Any) -> Any:
     return value
 
 
-def _without(elements: Sequence[_Element], dropped: set[int]) -> list[_Change]:
+def without(elements: Sequence[_Element], dropped: set[int]) -> list[_Change]:
     """Edits that leave elements out of an array, each with one comma: the one behind it, for the last ones the one before."""
     changes: list[_Change] = []
     index = 0
@@ -140,10 +140,10 @@ def _versions_left(dropped: Sequence[str], kept: Sequence[str]) -> Callable[[obj
     nobody can read (`six-1.0.win32.exe`).
     """
     known: dict[str, Version] = {}
-    gone = {version for name in dropped if (version := _version(name, known))}
+    gone = {version for name in dropped if (version := version_of(name, known))}
     odd: list[str] = []
     for name in kept:
-        version = _version(name, known)
+        version = version_of(name, known)
         if version is None:
             odd.append(name)
         else:
@@ -161,7 +161,7 @@ def _versions_left(dropped: Sequence[str], kept: Sequence[str]) -> Callable[[obj
     return stays
 
 
-def _version(filename: str, known: dict[str, Version]) -> Version | None:
+def version_of(filename: str, known: dict[str, Version]) -> Version | None:
     """The version of a file, None where it cannot be read. `known`: those of wheels, by `name-version`."""
     is_wheel = filename.endswith(".whl")
     stem = "-".join(filename.split("-", 2)[:2])
@@ -177,23 +177,6 @@ def _version(filename: str, known: dict[str, Version]) -> Version | None:
 
 
 # HTML
-
-
-def tags(text: str) -> Iterator[re.Match[str]]:
-    """Tags, comments and declarations outside of raw text, as `pages.read_html` sees them.
-
-    Groups: 1 the name of a start tag (None for all else), 2 its attributes.
-    """
-    position = 0
-    while (token := _TOKEN.search(text, position)) and not token[4]:
-        yield token
-        position = token.end()
-        name = token[1].lower() if token[1] else ""
-        if name in _RAW_TEXT and not token[3]:
-            end = re.compile(rf"</{name}(?=[\t\n\r\f />])", re.IGNORECASE).search(text, position)
-            if end is None or name == "plaintext":
-                return
-            position = end.start()
 
 
 def _html_changes(page: Page, gone: Sequence[int]) -> list[_Change]:

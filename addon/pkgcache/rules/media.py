@@ -154,12 +154,13 @@ def representation_of(content_type: str | None) -> Representation | None:
     return _BY_NAME.get(parse_content_type(content_type)[0])
 
 
-def upstream_accept(rep: Representation) -> str:
+def upstream_accept(rep: Representation, *, refused: bool = False) -> str:
     """The Accept header that asks an upstream for `rep`, and for what a client would rather have than a failure.
 
-    JSON falls back to HTML as pip's and uv's headers do; HTML never to JSON, which no client of HTML reads.
+    JSON falls back to HTML as pip's and uv's headers do. HTML names JSON only once the upstream has `refused` it (406: it speaks JSON
+    alone): some mirrors give JSON to whoever names it, whatever the quality, and their own HTML is better than a converted one.
     """
-    return _UPSTREAM_ACCEPT[rep]
+    return _UPSTREAM_ACCEPT[Representation.JSON if refused else rep]
 
 
 def _quality(ranges: dict[str, float], representation: Representation) -> tuple[float, bool]:
