@@ -16,9 +16,9 @@ from mitmproxy.proxy import commands, layer, server_hooks
 from mitmproxy.proxy.layers import ClientTLSLayer, HttpLayer, ServerTLSLayer
 from mitmproxy.proxy.mode_specs import ProxyMode, UpstreamMode
 
+from pkgcache.engine.entries import StoreFormatError
 from pkgcache.engine.messages import CutShortError, Reply
 from pkgcache.engine.service import Service, check
-from pkgcache.engine.store import StoreFormatError
 from pkgcache.engine.upstream import parent_proxy
 from pkgcache.proxy import options, trust, tunnel
 from pkgcache.proxy.accesslog import AccessLog

@@ -1,0 +1,84 @@
+"""`pypi-cache doctor`: what may be wrong with a proxy, its store or an agent, and what to do about each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+
+from pkgcache.cli.checkups import Finding, check_ca, check_disk, check_limits, check_python, check_store
+from pkgcache.cli.common import AS_JSON, FOUND, Place, counted, located, print_json
+from pkgcache.cli.surroundings import check_client, check_parent, check_proxy, check_upstreams
+from pkgcache.engine.defaults import pip_defaults
+from pkgcache.rules.indexes import Index, build_indexes
+from pkgcache.settings import SettingError
+
+_MARKS = {"well": "✓", "note": "!", "problem": "✗"}
+_COLOURS = {"well": "green", "note": "yellow", "problem": "red"}
+
+
+@click.command()
+@click.option(
+    "--proxy",
+    metavar="URL",
+    help="The running proxy.  [default: this machine's, on the port of config.yaml, else 8080]",
+)
+@click.option(
+    "--client",
+    "only_client",
+    is_flag=True,
+    help="Look at this machine as an agent only: its environment, and the proxy.",
+)
+@click.option("--no-upstreams", is_flag=True, help="Ask no upstream.")
+@AS_JSON
+@located
+def doctor(place: Place, *, proxy: str | None, only_client: bool, no_upstreams: bool, as_json: bool) -> None:
+    """Look at Python, CA, store, disk, limits, upstreams, the running proxy and a client's environment; say what to do about each.
+
+    ✓ is well, ! is to be known, ✗ is a problem. It changes nothing but a small entry that it stores and drops again.
+
+    Exit code 1 if there is a problem.
+    """
+    findings: list[Finding] = []
+    for finding in _findings(place, proxy, only_client=only_client, no_upstreams=no_upstreams):
+        findings.append(finding)
+        if not as_json:
+            _show(finding)
+    problems = sum(finding.state == "problem" for finding in findings)
+    if as_json:
+        print_json(
+            [{"check": each.check, "state": each.state, "said": each.said, "todo": each.todo} for each in findings]
+        )
+    else:
+        click.echo(f"\n{counted(problems, 'problem')}" if problems else "\nall is well")
+    if problems:
+        raise click.exceptions.Exit(FOUND)
+
+
+def _findings(place: Place, proxy: str | None, *, only_client: bool, no_upstreams: bool) -> Iterator[Finding]:
+    """All checks, each as it is made: the slow ones come last."""
+    try:
+        indexes: tuple[Index, ...] = build_indexes(place.settings.index, pip_defaults())
+    except SettingError as error:
+        yield Finding("settings", "problem", str(error), "correct the option")
+        return
+    yield from check_python()
+    if not only_client:
+        yield from check_ca(place)
+        yield from check_store(place)
+        yield from check_disk(place)
+        yield from check_limits()
+    listens = place.config.get("listen_port") or 8080
+    yield from check_proxy(proxy or f"http://127.0.0.1:{listens}", asked_for=proxy is not None)
+    yield from check_client(place, indexes, proxy, only_client=only_client)
+    if not only_client:
+        yield from check_parent()
+    if not (only_client or no_upstreams):
+        yield from check_upstreams(indexes)
+
+
+def _show(finding: Finding) -> None:
+    mark = click.style(_MARKS[finding.state], fg=_COLOURS[finding.state])
+    click.echo(f"{mark} {finding.check}: {finding.said}")
+    if finding.todo:
+        click.echo(f"    → {finding.todo}")

@@ -1,0 +1,212 @@
+"""`pypi-cache export`: the store, or some projects of it, in one archive (archive.py).
+
+Left out: what was fetched with credentials (its keys mean nothing to another store, and nobody else is to have it), what is derived
+from pages (the other proxy derives it anew, and believes nobody), and remembered 404s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import click
+
+from pkgcache import __version__
+from pkgcache.cli.archive import ArchiveError, ArchiveWriter, Card, ValueWrongError, whole_part
+from pkgcache.cli.common import (
+    AS_JSON,
+    FOUND,
+    InterruptedByUser,
+    Place,
+    UnusableError,
+    counted,
+    located,
+    opened,
+    print_json,
+    read_globs,
+    say,
+    shown_size,
+)
+from pkgcache.cli.keys import Globs, Named, read_key
+from pkgcache.cli.progress import Bar, bar
+from pkgcache.engine.entries import Entries, Row
+
+CHUNK = 1 << 20
+OVERHEAD = 4096
+"""Bytes of card, headers and padding for an entry, about."""
+
+
+@dataclass(slots=True)
+class Done:
+    """What an export did."""
+
+    private: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+
+@click.command()
+@click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("globs", metavar="[GLOB]...", nargs=-1)
+@click.option("--force", is_flag=True, help="Write over a FILE that is there.")
+@AS_JSON
+@located
+def export(place: Place, file: Path, globs: tuple[str, ...], *, force: bool, as_json: bool) -> None:
+    """Write the store, or the projects that a GLOB means, to the archive FILE, for `pypi-cache import` on another machine.
+
+    Every value is held against its digest on the way. Until it is whole the archive is called FILE.partial; interrupted, the same
+    command goes on from there. What was fetched with credentials is left out.
+
+    Exit codes: 0 all of it is in FILE · 1 something was left out because it is damaged, or there was nothing · 130 interrupted.
+    """
+    chosen = read_globs(globs)
+    if file.exists() and not force:
+        raise UnusableError(f"{file} is there already: give another name, or --force")
+    partial = file.with_name(f"{file.name}.partial")
+    done = Done()
+    with opened(place) as entries:
+        count, size = _measure(entries, chosen, done)
+        if not count:
+            raise click.ClickException(
+                f"nothing in {place.folder} is of {' '.join(globs)}" if globs else f"{place.folder} is empty"
+            )
+        header = {"globs": list(globs), "store": _mark_of(entries), "made_by": f"pypi-cache {__version__}"}
+        with _partial(partial) as output, bar("exporting", size) as progress:
+            writer, after = _begin(output, partial, header, size + count * OVERHEAD, progress)
+            try:
+                _write(entries, chosen, writer, after, done, progress)
+                writer.finish()
+                os.fsync(output.fileno())
+                partial.replace(file)
+            except KeyboardInterrupt:
+                output.flush()
+                told = f"{counted(writer.tally.entries, 'entry', 'entries')} of {count:,} are in {partial}"
+                raise InterruptedByUser(f"{told}; run it again to go on") from None
+            except OSError as error:
+                raise click.ClickException(f"{partial}: {error.strerror or error}; run it again to go on") from None
+    _report(file, writer, done, as_json=as_json)
+
+
+def exported(entries: Entries, chosen: Globs, after: int = 0) -> Iterator[tuple[Row, Named]]:
+    """What belongs into an archive, and (to be counted) what is private; the proxy's list of learned hosts only with everything."""
+    for row in entries.rows(after=after):
+        named = read_key(row.key)
+        is_page = named.kind == "page" and row.notes.get("status") == 200 and not row.notes.get("passing")
+        if (is_page or named.kind in {"file", "root"} or row.key == "hosts") and chosen.match(named):
+            yield row, named
+
+
+def _measure(entries: Entries, chosen: Globs, done: Done) -> tuple[int, int]:
+    """Entries and bytes that there are to export."""
+    count = size = 0
+    with bar("counting", entries.figures()["entries"], of_bytes=False) as progress:
+        for row, named in exported(entries, chosen):
+            progress.advance()
+            if named.private:
+                done.private += 1
+            else:
+                count, size = count + 1, size + row.size
+    return count, size
+
+
+def _mark_of(entries: Entries) -> str:
+    """What tells this store from another, for an export that goes on: row numbers mean nothing elsewhere."""
+    inode = (entries.folder / "cache.db").stat().st_ino
+    return hashlib.sha256(f"{entries.directory.absolute()}|{inode}".encode()).hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def _partial(path: Path) -> Iterator[IO[bytes]]:
+    """The unfinished archive, made if there is none, and nobody else's meanwhile. Raises UnusableError."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise UnusableError(f"{path} cannot be written: {error.strerror}") from None
+    with os.fdopen(descriptor, "r+b", buffering=CHUNK) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UnusableError(f"{path}: another export is writing it") from None
+        yield file
+
+
+def _begin(
+    output: IO[bytes], partial: Path, header: dict[str, Any], size: int, progress: Bar
+) -> tuple[ArchiveWriter, int]:
+    """Go on behind what is whole of an earlier run, or begin: the writer, and the row to go on after. Raises UnusableError."""
+    there = os.fstat(output.fileno()).st_size
+    free = shutil.disk_usage(partial.absolute().parent).free
+    if size - there > free:
+        raise UnusableError(
+            f"{partial}: about {shown_size(size)} are to be written, and the disk has {shown_size(free + there)}"
+        )
+    if there:
+        try:
+            found, tally, row = whole_part(output, progress.advance)
+        except ArchiveError:  # not even its header was whole
+            output.seek(0)
+            output.truncate()
+        else:
+            if any(found.get(name) != header[name] for name in ("globs", "store")):
+                raise UnusableError(
+                    f"{partial} is of another store, or of other projects: remove it, or give another name"
+                )
+            say(f"{partial}: {counted(tally.entries, 'entry', 'entries')} are there and whole; going on")
+            return ArchiveWriter(output, tally), row
+    writer = ArchiveWriter(output)
+    writer.begin(**header, made_at=time.time())
+    return writer, 0
+
+
+def _write(entries: Entries, chosen: Globs, writer: ArchiveWriter, after: int, done: Done, progress: Bar) -> None:
+    for row, named in exported(entries, chosen, after):
+        if named.private:
+            continue
+        entry = entries.get(row.key)
+        if entry is None:
+            continue  # evicted meanwhile
+        with entry.file or contextlib.nullcontext():
+            content = iter(lambda file=entry.file: file.read(CHUNK), b"") if entry.file else iter((entry.value,))  # type: ignore[misc]
+            digest = (
+                entry.notes.get("digest")
+                or f"sha256:{hashlib.sha256(entry.value if entry.file is None else _read(entry.file)).hexdigest()}"
+            )
+            card = Card(
+                key=row.key, notes=entry.notes, size=entry.size, digest=digest, stored_at=row.stored_at, row=row.rowid
+            )
+            try:
+                writer.add(
+                    card, named.name if named.kind == "file" else f"{named.project or named.kind}-{named.name}", content
+                )
+            except (ValueWrongError, ValueError) as error:
+                done.wrong.append(f"{named.project or named.kind} {named.name}: {error}")
+        progress.advance(entry.size)
+
+
+def _read(file: IO[bytes]) -> bytes:
+    """A page's whole value, to be read once more."""
+    value = file.read()
+    file.seek(0)
+    return value
+
+
+def _report(file: Path, writer: ArchiveWriter, done: Done, *, as_json: bool) -> None:
+    tally = writer.tally
+    if as_json:
+        counts = {"entries": tally.entries, "bytes": tally.bytes, "private_left_out": done.private}
+        print_json({"file": str(file), **counts, "wrong_left_out": done.wrong})
+    else:
+        for line in done.wrong:
+            say(f"left out, damaged (`pypi-cache verify` takes it out of the store): {line}")
+        if done.private:
+            say(f"left out: {counted(done.private, 'entry', 'entries')} that credentials fetched")
+        click.echo(f"{file}: {counted(tally.entries, 'entry', 'entries')}, {shown_size(tally.bytes)}")
+    if done.wrong:
+        raise click.exceptions.Exit(FOUND)

@@ -1,0 +1,82 @@
+"""`pypi-cache`: the group of commands, and how a run ends.
+
+Exit codes: 0 all is well; 1 something was found wrong, was not found, or failed; 2 wrong arguments, settings or store, and nothing was
+done; 130 interrupted, what was done is whole, and the same command goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from pkgcache import __version__
+from pkgcache.cli.common import INTERRUPTED
+from pkgcache.cli.doctor import doctor
+from pkgcache.cli.export import export
+from pkgcache.cli.importing import import_archive
+from pkgcache.cli.listing import ls
+from pkgcache.cli.purge import purge
+from pkgcache.cli.stats import stats
+from pkgcache.cli.verify import verify
+from pkgcache.cli.warm import warm
+
+BROKEN_PIPE = 128 + signal.SIGPIPE
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, package_name="pypi-cache", prog_name="pypi-cache")
+def cli() -> None:
+    """Look after the store of pypi-cache: a caching forward proxy for Python packages.
+
+    All commands work beside a running proxy. The store is the one that the proxy's settings name: those of mitmproxy's config.yaml,
+    then --set, then --dir.
+
+    Exit codes: 0 all is well · 1 something is wrong, was not found, or failed · 2 wrong arguments, settings or store: nothing was done ·
+    130 interrupted: the same command goes on.
+    """
+
+
+for _command in (stats, ls, purge, verify, warm, export, import_archive, doctor):
+    cli.add_command(_command)
+
+
+def main() -> NoReturn:
+    """Run the command line, and exit. No traceback for what a person, a signal or a closed pipe does."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    signal.signal(signal.SIGTERM, _interrupt)
+    status = 0
+    try:
+        with cli.make_context("pypi-cache", sys.argv[1:]) as context:
+            cli.invoke(context)
+    except click.exceptions.Exit as error:
+        status = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        status = INTERRUPTED
+    except BrokenPipeError:
+        status = BROKEN_PIPE
+    sys.exit(_flushed(status))
+
+
+def _flushed(status: int) -> int:
+    """What is still to be written may find that nobody reads any more: `pypi-cache ls | head`."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        status = BROKEN_PIPE
+    if status == BROKEN_PIPE:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes again as it ends
+    return status
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,117 @@
+"""The command as a process, and stores to run it on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import pytest
+
+from pkgcache.engine.entries import Entries
+from tests.support.authority import Authority
+from tests.support.clients import bare_env
+
+ADDON: Final = Path(__file__).resolve().parents[2] / "addon"
+COMMAND: Final = (sys.executable, "-c", "from pkgcache.cli.main import main; main()")
+TIMEOUT: Final = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """How a run of the command ended."""
+
+    words: tuple[str, ...]
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """What it printed for machines."""
+        return json.loads(self.out)
+
+    def ended(self, status: int) -> Self:
+        """Itself; AssertionError with all that it said where its exit code is another, or where it told a traceback."""
+        assert self.status == status, f"exit {self.status}\n{self}"
+        assert "Traceback" not in self.err, str(self)
+        return self
+
+    def __str__(self) -> str:
+        return f"$ pypi-cache {' '.join(self.words)}\n--- stdout\n{self.out}\n--- stderr\n{self.err}"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """`pypi-cache` in a clean environment, with a configuration folder of its own."""
+
+    home: Path
+    environment: Mapping[str, str]
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What starts it."""
+        return COMMAND
+
+    def start(self, *words: str | Path, **more: Any) -> subprocess.Popen[str]:
+        """Begin a run."""
+        return subprocess.Popen(
+            [*COMMAND, *map(str, words)],
+            env={**self.environment, **more.pop("env", {})},
+            cwd=self.home,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **more,
+        )
+
+    def __call__(self, *words: str | Path, env: Mapping[str, str] | None = None) -> Ran:
+        """A whole run."""
+        return self.end(self.start(*words, env=env or {}), words)
+
+    def interrupted(self, ready: Callable[[], bool], *words: str | Path, by: signal.Signals = signal.SIGINT) -> Ran:
+        """A run that gets a signal as soon as `ready` says so; AssertionError where it ends before."""
+        process = self.start(*words)
+        deadline = time.monotonic() + TIMEOUT
+        while not ready():
+            assert process.poll() is None, f"it has ended before:\n{process.communicate()}"
+            assert time.monotonic() < deadline, "it never came so far"
+            time.sleep(0.002)
+        process.send_signal(by)
+        return self.end(process, words)
+
+    def end(self, process: subprocess.Popen[str], words: Sequence[str | Path]) -> Ran:
+        out, err = process.communicate(timeout=TIMEOUT)
+        return Ran(words=tuple(map(str, words)), status=process.returncode, out=out, err=err)
+
+
+@pytest.fixture
+def command(tmp_path: Path, ca: Authority) -> Command:
+    home = tmp_path / "operator"
+    home.mkdir()
+    return Command(home, bare_env(home) | {"PYTHONPATH": str(ADDON), "SSL_CERT_FILE": str(ca.bundle)})
+
+
+@contextmanager
+def opened_store(folder: Path) -> Iterator[Entries]:
+    """A store of a test's own, made if it is not there."""
+    entries = Entries(folder, max_size=10 << 30, min_free=0)
+    entries.open()
+    try:
+        yield entries
+    finally:
+        entries.close()
+
+
+@pytest.fixture
+def umask() -> Iterator[None]:
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
