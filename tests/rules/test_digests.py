@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pkgcache.rules.digests import Digest, ReleasePath, parse_fragment, parse_release_path, strongest
+from pkgcache.rules.digests import Digest, ReleasePath, parse_release_path, strongest
 from pkgcache.rules.urls import normalise_path, quote_segment
 
 H256, H384, H512 = "0a" * 32, "0b" * 48, "0c" * 64
@@ -33,23 +33,6 @@ LAYOUT = f"/packages/aa/bb/{'c' * 60}"
 )
 def test_strongest(hashes: dict[str, str], digest: str | None) -> None:
     assert strongest(hashes) == (Digest.parse(digest) if digest else None)
-
-
-@pytest.mark.parametrize(
-    ("fragment", "digest"),
-    [
-        (f"#sha256={H256}", f"sha256:{H256}"),
-        (f"sha256={H256}&egg=six", f"sha256:{H256}"),
-        (f"#egg=six&sha256={H256}", f"sha256:{H256}"),
-        (f"sha256={H256}&sha256={'1' * 64}", f"sha256:{H256}"),
-        ("#md5=" + "0" * 32, None),
-        ("", None),
-        ("#", None),
-        ("#sha256", None),
-    ],
-)
-def test_parse_fragment(fragment: str, digest: str | None) -> None:
-    assert parse_fragment(fragment) == (Digest.parse(digest) if digest else None)
 
 
 @pytest.mark.parametrize(

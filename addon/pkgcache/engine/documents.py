@@ -23,10 +23,10 @@ from pkgcache.engine.views import Kept, PageAsk, PageGoneError, Views, body_dige
 from pkgcache.engine.wheelmeta import metadata_of_wheel, read_metadata
 from pkgcache.rules.digests import strongest
 from pkgcache.rules.documents import Release, build_document, has_metadata
-from pkgcache.rules.freshness import NotStorable, Storable, StoreRefusal
 from pkgcache.rules.media import Representation
 from pkgcache.rules.pages import BrokenPage
 from pkgcache.rules.routes import PUBLIC, ReleaseFile, Route, api_base, with_credentials
+from pkgcache.rules.storing import NotStorable, Storable, StoreRefusal
 from pkgcache.rules.urls import Url, parse_url
 
 _OF_THE_PAGE = ("Cache-Control", "Expires", "Date", "Age")

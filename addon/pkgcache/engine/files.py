@@ -34,18 +34,7 @@ from pkgcache.engine.views import Views, file_key
 from pkgcache.engine.wheelmeta import metadata_of_wheel, read_metadata
 from pkgcache.rules.cachestatus import CacheStatus
 from pkgcache.rules.digests import Digest, strongest
-from pkgcache.rules.freshness import (
-    Fresh,
-    MustRevalidate,
-    Policy,
-    StaleUsable,
-    Stored,
-    decide,
-    freshened,
-    only_if_cached,
-    storable_headers,
-    validators,
-)
+from pkgcache.rules.freshness import Fresh, MustRevalidate, Policy, StaleUsable, Stored, decide, only_if_cached
 from pkgcache.rules.ranges import (
     Bounded,
     Multi,
@@ -60,7 +49,9 @@ from pkgcache.rules.ranges import (
     satisfy,
 )
 from pkgcache.rules.routes import ReleaseFile
+from pkgcache.rules.storing import storable_headers
 from pkgcache.rules.urls import Url
+from pkgcache.rules.validation import freshened, validators
 from pkgcache.settings import Settings
 
 logger = logging.getLogger(__name__)

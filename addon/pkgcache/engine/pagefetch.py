@@ -22,21 +22,14 @@ from pkgcache.engine.store import Store
 from pkgcache.engine.upstream import Failure, UpstreamClient, UpstreamError
 from pkgcache.engine.views import Kept, PageAsk, Views, body_digest, gzipped_page, view_key, view_notes
 from pkgcache.rules.cachestatus import CacheStatus
-from pkgcache.rules.freshness import (
-    NotStorable,
-    Storability,
-    Stored,
-    freshened,
-    storable,
-    storable_headers,
-    updates,
-    validators,
-)
+from pkgcache.rules.freshness import Stored
 from pkgcache.rules.indexes import Index, Upstream
 from pkgcache.rules.media import Representation, parse_content_type, representation_of, upstream_accept
 from pkgcache.rules.pages import BrokenPage
 from pkgcache.rules.routes import api_base
+from pkgcache.rules.storing import NotStorable, Storability, storable, storable_headers
 from pkgcache.rules.urls import Url
+from pkgcache.rules.validation import freshened, updates, validators
 
 MAX_PAGE = 256 * 1024 * 1024
 _BASE = re.compile(rb"<base", re.IGNORECASE)

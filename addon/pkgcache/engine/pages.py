@@ -27,17 +27,8 @@ from pkgcache.engine.tasks import Tasks
 from pkgcache.engine.upstream import Failure, UpstreamClient, UpstreamError
 from pkgcache.engine.views import Kept, PageAsk, PageGoneError, View, Views
 from pkgcache.rules.cachestatus import CacheStatus, Forwarded
-from pkgcache.rules.freshness import (
-    Fresh,
-    MustRevalidate,
-    Policy,
-    Reason,
-    StaleUsable,
-    decide,
-    format_http_date,
-    not_modified,
-    only_if_cached,
-)
+from pkgcache.rules.freshness import Fresh, MustRevalidate, Policy, Reason, StaleUsable, decide, only_if_cached
+from pkgcache.rules.httpdate import format_http_date
 from pkgcache.rules.media import (
     NotAcceptable,
     Representation,
@@ -48,6 +39,7 @@ from pkgcache.rules.media import (
 )
 from pkgcache.rules.pages import BrokenPage
 from pkgcache.rules.routes import PUBLIC, ProjectPage, ReleaseFile
+from pkgcache.rules.validation import not_modified
 
 logger = logging.getLogger(__name__)
 

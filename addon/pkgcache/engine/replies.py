@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 from pkgcache.engine.messages import Body, Reply, Request
 from pkgcache.engine.readers import Joined, SharedSource, Source, StoredBytes
 from pkgcache.rules.cachestatus import CacheStatus
-from pkgcache.rules.freshness import format_http_date, not_modified
+from pkgcache.rules.httpdate import format_http_date
 from pkgcache.rules.ranges import (
     Multi,
     Partial,
@@ -25,6 +25,7 @@ from pkgcache.rules.ranges import (
     satisfy,
     unsatisfied,
 )
+from pkgcache.rules.validation import not_modified
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,25 +29,12 @@ from pkgcache.engine.store import Store
 from pkgcache.engine.tasks import Tasks
 from pkgcache.engine.upstream import Failure, UpstreamClient, UpstreamError
 from pkgcache.rules.cachestatus import CacheStatus
-from pkgcache.rules.freshness import (
-    Fresh,
-    MustRevalidate,
-    NotStorable,
-    Policy,
-    Reason,
-    StaleUsable,
-    Stored,
-    decide,
-    freshened,
-    only_if_cached,
-    storable,
-    storable_headers,
-    updates,
-    validators,
-)
+from pkgcache.rules.freshness import Fresh, MustRevalidate, Policy, Reason, StaleUsable, Stored, decide, only_if_cached
 from pkgcache.rules.indexes import Index, Upstream
 from pkgcache.rules.media import NotAcceptable, Representation, accepts, negotiate, upstream_accept
 from pkgcache.rules.routes import PUBLIC, RootPage
+from pkgcache.rules.storing import NotStorable, storable, storable_headers
+from pkgcache.rules.validation import freshened, updates, validators
 
 STALE_SECONDS = 4.0
 """A client waits so long for a list to be renewed before it gets the stale one; the refresh goes on."""

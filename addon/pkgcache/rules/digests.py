@@ -99,15 +99,6 @@ def strongest(hashes: Mapping[str, str]) -> Digest | None:
     return next((Digest(name, read[name]) for name in _LENGTHS if name in read), None)
 
 
-def parse_fragment(fragment: str) -> Digest | None:
-    """Read a link's fragment (`sha256=…&egg=…`, with or without `#`, PEP 503); the first of a name counts."""
-    hashes: dict[str, str] = {}
-    for part in fragment.removeprefix("#").split("&"):
-        name, _, value = part.partition("=")
-        hashes.setdefault(name, value)
-    return strongest(hashes)
-
-
 def parse_release_path(path: str) -> ReleasePath | None:
     """Find PyPI's layout at the end of a path, in any spelling and behind any prefix; None where there is none.
 

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple, assert_never
 
-from pkgcache.rules.freshness import parse_http_date
+from pkgcache.rules.httpdate import parse_http_date
 
 MAX_RANGES = 64
 """More satisfiable ranges than this are answered with the whole file.
