@@ -26,12 +26,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from pkgcache.engine import download as download_module
 from pkgcache.engine import fill as fill_module
 from pkgcache.engine.files import Files
-from pkgcache.engine.fill import HOLD_BACK
 from pkgcache.engine.health import Health
 from pkgcache.engine.messages import CutShortError, Reply, Request
 from pkgcache.engine.metrics import Metrics
+from pkgcache.engine.readers import HOLD_BACK
 from pkgcache.engine.store import Store
 from pkgcache.engine.tasks import Tasks
 from pkgcache.engine.upstream import Failure, UpstreamError
@@ -463,7 +464,7 @@ class FillMachine(RuleBasedStateMachine):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Pauses of milliseconds, and no log."""
-    monkeypatch.setattr(fill_module, "PAUSES", (0.0, 0.005, 0.01))
+    monkeypatch.setattr(download_module, "PAUSES", (0.0, 0.005, 0.01))
     monkeypatch.setattr(fill_module, "FOLLOW_SECONDS", 0.004)
     logging.getLogger("pkgcache").setLevel(logging.CRITICAL)
     yield

@@ -19,7 +19,7 @@ from zipfile import BadZipFile
 from multidict import CIMultiDict
 
 from pkgcache.engine.entries import Entry, Notes, file_stem
-from pkgcache.engine.fill import Fill, FillError, Head, Wanted, check_answer
+from pkgcache.engine.fill import Fill
 from pkgcache.engine.messages import CLIENT_SECONDS, Reply, Request, ask_again
 from pkgcache.engine.metrics import Metrics
 from pkgcache.engine.passage import Passage
@@ -31,6 +31,7 @@ from pkgcache.engine.tasks import Tasks
 from pkgcache.engine.unstored import Unstored
 from pkgcache.engine.upstream import Answer, Failure, UpstreamClient, UpstreamError
 from pkgcache.engine.views import Views, file_key
+from pkgcache.engine.wanted import FillError, Head, Wanted, check_answer
 from pkgcache.engine.wheelmeta import metadata_of_wheel, read_metadata
 from pkgcache.rules.cachestatus import CacheStatus
 from pkgcache.rules.digests import Digest, strongest

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from multidict import CIMultiDict
 
@@ -18,14 +17,10 @@ from pkgcache.engine.messages import CHUNK, Chunk, CutShortError
 from pkgcache.engine.passage import Passage
 from pkgcache.engine.readers import HOLD_BACK
 from pkgcache.engine.upstream import Answer, Failure, UpstreamClient, UpstreamError
+from pkgcache.engine.wanted import IDENTITY, Wanted
 from pkgcache.rules.digests import Digest
 from pkgcache.rules.ranges import parse_content_range
 from pkgcache.rules.urls import Url
-
-if TYPE_CHECKING:
-    from pkgcache.engine.fill import Wanted
-
-_IDENTITY = {"Accept": "*/*", "Accept-Encoding": "identity"}
 
 
 class Unstored:
@@ -60,7 +55,7 @@ class Unstored:
         failed: UpstreamError | None = None
         while self._left:
             url, authorization = self._left.pop(0)
-            headers = dict(_IDENTITY)
+            headers = dict(IDENTITY)
             if self._received:
                 headers["Range"] = f"bytes={self._received}-"
             passage = Passage(self._client.ask("GET", url, headers, authorization, alone=not self._left))
