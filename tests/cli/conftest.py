@@ -1,5 +1,7 @@
 """The command as a process, and stores to run it on."""
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -11,9 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
+from unittest import mock
 
 import pytest
 
+from pkgcache.cli.main import run
 from pkgcache.engine.entries import Entries
 from tests.support.authority import Authority
 from tests.support.clients import bare_env
@@ -73,23 +77,46 @@ class Command:
         )
 
     def __call__(self, *words: str | Path, env: Mapping[str, str] | None = None) -> Ran:
-        """A whole run."""
-        return self.end(self.start(*words, env=env or {}), words)
+        """A whole run, in this process: all but `main` itself, without the half second that Python takes to begin."""
+        out, err = io.StringIO(), io.StringIO()
+        environment = {**self.environment, **(env or {})}
+        with (
+            mock.patch.dict(os.environ, environment, clear=True),
+            contextlib.chdir(self.home),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            status = run([str(word) for word in words])
+        return Ran(words=tuple(map(str, words)), status=status, out=out.getvalue(), err=err.getvalue())
 
-    def interrupted(self, ready: Callable[[], bool], *words: str | Path, by: signal.Signals = signal.SIGINT) -> Ran:
-        """A run that gets a signal as soon as `ready` says so; AssertionError where it ends before."""
+    def process(self, *words: str | Path, **more: Any) -> Ran:
+        """A whole run, as a process."""
+        return self.end(self.start(*words, **more), words)
+
+    def interrupted(self, ready: Callable[[int], bool], *words: str | Path, by: signal.Signals = signal.SIGINT) -> Ran:
+        """A run that gets a signal as soon as `ready` says so of its process id; AssertionError where it ends before.
+
+        What it does then must wait for the test (a pipe, a slow upstream), or a loaded machine is late with the signal.
+        """
         process = self.start(*words)
         deadline = time.monotonic() + TIMEOUT
-        while not ready():
+        while not ready(process.pid):
             assert process.poll() is None, f"it has ended before:\n{process.communicate()}"
             assert time.monotonic() < deadline, "it never came so far"
-            time.sleep(0.002)
+            time.sleep(0.01)
         process.send_signal(by)
         return self.end(process, words)
 
     def end(self, process: subprocess.Popen[str], words: Sequence[str | Path]) -> Ran:
         out, err = process.communicate(timeout=TIMEOUT)
         return Ran(words=tuple(map(str, words)), status=process.returncode, out=out, err=err)
+
+
+def has_open(process: int, path: Path) -> bool:
+    """Whether a process holds a file open."""
+    with contextlib.suppress(OSError):
+        return any(each.is_symlink() and each.readlink() == path for each in Path(f"/proc/{process}/fd").iterdir())
+    return False
 
 
 @pytest.fixture
@@ -108,10 +135,3 @@ def opened_store(folder: Path) -> Iterator[Entries]:
         yield entries
     finally:
         entries.close()
-
-
-@pytest.fixture
-def umask() -> Iterator[None]:
-    before = os.umask(0o077)
-    yield
-    os.umask(before)

@@ -1,11 +1,16 @@
 """`export` and `import`: what crosses the air gap, what is refused, and runs that are cut short by SIGINT, SIGKILL or a full copy."""
 
+import contextlib
+import fcntl
 import gzip
 import hashlib
 import io
 import json
+import os
+import resource
 import signal
 import tarfile
+import threading
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -269,7 +274,9 @@ def test_some_projects(command: Command, store: Path, filled: dict[str, str], tm
     assert command("export", "--dir", store, file, "al*", "--json").ended(0).json["entries"] == 3
     assert command("import", "--dir", other, file, "beta", "--json").ended(0).json["entries"] == 0
     assert command("import", "--dir", other, file, "alpha", "--json").ended(0).json["entries"] == 3
-    assert "is of nobody" in command("export", "--dir", store, tmp_path / "b.tar", "nobody").ended(1).err
+    assert (
+        "holds nothing of nobody that" in command("export", "--dir", store, tmp_path / "b.tar", "nobody").ended(1).err
+    )
     assert not list(tmp_path.glob("b.tar*"))
 
 
@@ -289,48 +296,97 @@ def test_the_newer_page_stays(command: Command, store: Path, tmp_path: Path) -> 
     assert times == {"old": FETCHED + 100, "new": FETCHED + 100}
 
 
-def slow_store(folder: Path) -> int:
-    """Entries enough for a signal to come in between."""
+MANY = 40
+
+
+def large_store(folder: Path) -> list[str]:
+    """Many large values, each in a file of its own: their keys, in order."""
     with opened_store(folder) as entries:
-        for number in range(300):
+        return [
             put_file(entries, make_wheel("many", f"{number}.0", payload_size=60_000, seed=number))
-    return 300
+            for number in range(MANY)
+        ]
 
 
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_export_goes_on(by: signal.Signals, command: Command, store: Path, tmp_path: Path) -> None:
-    count = slow_store(store)
-    file = tmp_path / "a.tar"
-    partial = tmp_path / "a.tar.partial"
-    begun: Callable[[], bool] = lambda: partial.exists() and partial.stat().st_size > 3_000_000  # noqa: E731
-    ran = command.interrupted(begun, "export", "--dir", store, file, by=by)
+    """It is stopped at its middle entry, whose file is a pipe as long as that takes: half of the archive is not written twice."""
+    middle = file_of(store, large_store(store)[MANY // 2])
+    file, partial, kept = tmp_path / "a.tar", tmp_path / "a.tar.partial", tmp_path / "kept"
+    middle.rename(kept)
+    os.mkfifo(middle)
+    half: Callable[[int], bool] = lambda _: partial.exists() and partial.stat().st_size > (MANY // 2) * 60_000  # noqa: E731
+    ran = command.interrupted(half, "export", "--dir", store, file, by=by)
     if by is not signal.SIGKILL:
-        assert ran.ended(130).err.startswith("interrupted: ")
-        assert "run it again to go on" in ran.err
+        assert ran.ended(130).err.startswith(
+            f"interrupted: {MANY // 2} entries of {MANY} are in {partial}; run it again"
+        )
     assert not file.exists()
-    left = partial.stat().st_size
+    middle.unlink()
+    kept.rename(middle)
+    written = partial.stat()
     ran = command("export", "--dir", store, file).ended(0)
-    assert "are there and whole; going on" in ran.err
-    assert file.stat().st_size > left
+    assert f"{MANY // 2} entries are there and whole; going on" in ran.err
+    assert file.stat().st_ino == written.st_ino
     assert not partial.exists()
-    assert command("import", "--dir", tmp_path / "other", file, "--json").ended(0).json["entries"] == count
+    assert command("import", "--dir", tmp_path / "other", file, "--json").ended(0).json["entries"] == MANY
+
+
+def test_an_export_onto_a_full_disk(command: Command, store: Path, tmp_path: Path) -> None:
+    """One line that names the file; what is written stays, and the same command goes on. A limit of file sizes stands for the disk."""
+    large_store(store)
+    file, partial = tmp_path / "a.tar", tmp_path / "a.tar.partial"
+    limit = 1_000_000
+    ran = command.process(
+        "export", "--dir", store, file, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    ).ended(1)
+    assert ran.err == f"Error: {partial}: File too large; run it again to go on\n"
+    assert 500_000 < partial.stat().st_size <= limit
+    assert "are there and whole; going on" in command("export", "--dir", store, file).ended(0).err
+    assert command("import", "--dir", tmp_path / "other", file, "--json").ended(0).json["entries"] == MANY
+
+
+def test_one_export_at_a_time(command: Command, store: Path, filled: dict[str, str], tmp_path: Path) -> None:
+    with (tmp_path / "a.tar.partial").open("wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert "another export is writing it" in command("export", "--dir", store, tmp_path / "a.tar").ended(2).err
+
+
+def test_an_export_to_nowhere(command: Command, store: Path, filled: dict[str, str], tmp_path: Path) -> None:
+    ran = command("export", "--dir", store, tmp_path / "no" / "a.tar").ended(2)
+    assert "cannot be written: No such file or directory" in ran.err
 
 
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_import_goes_on(by: signal.Signals, command: Command, store: Path, tmp_path: Path) -> None:
-    count = slow_store(store)
-    file, other = tmp_path / "a.tar", tmp_path / "other"
+    """The archive comes through a pipe that gives half of it, so that the import must wait when the signal comes."""
+    large_store(store)
+    file, other, pipe = tmp_path / "a.tar", tmp_path / "other", tmp_path / "pipe"
     command("export", "--dir", store, file).ended(0)
-    begun: Callable[[], bool] = lambda: len(list((other / "entries").glob("*/*/*.val"))) > 20  # noqa: E731
-    ran = command.interrupted(begun, "import", "--dir", other, file, by=by)
+    whole = file.read_bytes()
+    os.mkfifo(pipe)
+
+    def feed() -> None:
+        with pipe.open("wb") as output, contextlib.suppress(BrokenPipeError):
+            output.write(whole[: len(whole) // 2])
+            output.flush()
+            stopped.wait(60)
+
+    stopped = threading.Event()
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    begun: Callable[[int], bool] = lambda _: len(list((other / "entries").glob("*/*/*.val"))) >= MANY // 2 - 2  # noqa: E731
+    ran = command.interrupted(begun, "import", "--dir", other, pipe, by=by)
+    stopped.set()
+    feeder.join()
     if by is signal.SIGINT:
         assert "run it again to go on" in ran.ended(130).err
         assert list((other / "growing").iterdir()) == []
     assert command("verify", "--dir", other, "--json").ended(0).json["wrong"] == []
     there = len(keys(other))
-    assert 20 <= there < count
+    assert MANY // 2 - 2 <= there < MANY
     ran2 = command("import", "--dir", other, file, "--json").ended(0).json
-    assert (ran2["entries"], ran2["there_already"]) == (count - there, there)
+    assert (ran2["entries"], ran2["there_already"]) == (MANY - there, there)
     assert list((other / "growing").iterdir()) == []
 
 
@@ -427,7 +483,7 @@ def test_across_the_air_gap(
     proxy = make_proxy(upstream, options={"pypi_cache_dir": str(other), "pypi_cache_offline": True})
     target = tmp_path / "target"
     way.install(proxy, home, ["beta", "Gamma.Ray"], target).ok()
-    assert installed(target) == {"beta": "1.0", "alpha": "2.0", "gamma.ray": "1.0"}
+    assert installed(target) == {"beta": "1.0", "alpha": "2.0", "gamma-ray": "1.0"}
     assert clients.pip_download(home, ["alpha==1.0"], tmp_path / "d", env=PIP_ENV.env(proxy)).returncode != 0
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pkgcache.cli.keys import read_key
-from tests.cli.conftest import Command, opened_store
+from tests.cli.conftest import Command, has_open, opened_store
 from tests.cli.stores import age, damage, file_of, keys, make_store, put_file
 from tests.support.factories import MakeProxy
 from tests.support.names import file_url, page_url
@@ -222,17 +222,28 @@ def test_what_a_kill_leaves_is_not_wrong(command: Command, store: Path, filled: 
 
 
 def test_verify_interrupted(command: Command, store: Path) -> None:
-    """130 and one line, though four threads are hashing."""
+    """130 and one line, though a thread is hashing 4 GiB."""
     with opened_store(store) as entries:
         path = entries.growing / "big.part"
-        release = make_wheel("big", payload_size=1)
         with path.open("wb") as file:
             file.truncate(4 << 30)
-        entries._min_free = 0
-        entries.adopt("file|-|url|big.whl", path, 4 << 30, {"digest": f"sha256:{release.sha256}"})
-    started = time.monotonic()
-    ran = command.interrupted(lambda: time.monotonic() > started + 1.5, "verify", "--dir", store).ended(130)
+        entries.adopt("file|-|url|big.whl", path, 4 << 30, {"digest": f"sha256:{make_wheel('big').sha256}"})
+    big = file_of(store, "file|-|url|big.whl")
+    ran = command.interrupted(lambda process: has_open(process, big), "verify", "--dir", store).ended(130)
     assert "interrupted: 0 entries looked at, 0 wrong; run it again" in ran.err
+
+
+def test_verify_goes_on_behind_what_cannot_be_read(command: Command, store: Path, filled: dict[str, str]) -> None:
+    """A failing disk gives an error for one file: that entry is wrong, and the others are looked at all the same."""
+    path = file_of(store, filled["large"])
+    path.unlink()
+    path.mkdir()
+    ran = command("verify", "--dir", store, "--json").ended(1).json
+    assert [(each["key"], each["fault"]) for each in ran["wrong"]] == [
+        (filled["large"], "it cannot be read (Is a directory)")
+    ]
+    assert ran["entries"] == 6
+    assert command("verify", "--dir", store, "--json").ended(0).json["entries"] == 5
 
 
 # All of them

@@ -82,10 +82,9 @@ class Tally:
 
 
 class ArchiveWriter:
-    """Writes to a file from where it stands. Methods raise OSError."""
+    """Writes to a file from where it stands. Methods raise OSError. `tally`: of what is there, or was already (`whole_part`)."""
 
     def __init__(self, file: IO[bytes], tally: Tally | None = None) -> None:
-        """`tally`: of what is there already (`whole_part`)."""
         self._file = file
         self.tally = tally or Tally()
 
@@ -102,32 +101,38 @@ class ArchiveWriter:
             self._json(f"{number:08}.json", dumped)
             self._head(f"{number:08}/{_plain_name(name)}", card.size)
             for chunk in checked(card, value):
-                self._file.write(chunk)
+                self._put(chunk)
+            self._pad(card.size)
         except BaseException:
             self._file.seek(start)
             self._file.truncate()
             raise
-        self._pad(card.size)
         self.tally.add(dumped, card.size)
 
     def finish(self) -> None:
         """The manifest, and tar's end."""
         self._json(MANIFEST, _dumped(self.tally.manifest()))
-        self._file.write(bytes(2 * _BLOCK))
+        self._put(bytes(2 * _BLOCK))
         self._file.flush()
 
     def _json(self, name: str, dumped: bytes) -> None:
         self._head(name, len(dumped))
-        self._file.write(dumped)
+        self._put(dumped)
         self._pad(len(dumped))
 
     def _head(self, name: str, size: int) -> None:
         info = tarfile.TarInfo(name)
         info.size = size
-        self._file.write(info.tobuf(tarfile.GNU_FORMAT))  # sizes of 8 GiB and more in its one block
+        self._put(info.tobuf(tarfile.GNU_FORMAT))  # sizes of 8 GiB and more in its one block
 
     def _pad(self, size: int) -> None:
-        self._file.write(bytes(-size % _BLOCK))
+        self._put(bytes(-size % _BLOCK))
+
+    def _put(self, data: bytes) -> None:
+        """All of it, though an unbuffered file may take less at a time."""
+        left = memoryview(data)
+        while left:
+            left = left[self._file.write(left) :]
 
 
 class ArchiveReader:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from urllib.parse import unquote, urlsplit
 
+from pkgcache.settings import redact
+
 TIMEOUT = 120.0
 """The proxy answers within this, be it with a 503 that says: on its way."""
 
@@ -41,10 +43,10 @@ class ProxyClient:
         try:
             parts = urlsplit(url if "://" in url else f"http://{url}")
             if parts.scheme != "http" or not parts.hostname:
-                raise ValueError("its scheme is not http")
+                raise ValueError
             self.host, self.port = parts.hostname, parts.port or 8080
-        except ValueError as error:
-            raise ProxyError(f"no proxy's URL ({error}); expected http://HOST:PORT") from None
+        except ValueError:  # its words may hold a piece of a password
+            raise ProxyError("no proxy's URL; expected http://HOST:PORT") from None
         self.url = f"http://{parts.netloc.rpartition('@')[0] + '@' if '@' in parts.netloc else ''}{_bracketed(self.host)}:{self.port}"
         credentials = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}" if parts.username else ""
         self._login = "Basic " + base64.b64encode(credentials.encode()).decode() if credentials else ""
@@ -141,6 +143,23 @@ class ProxyClient:
         connection = self._local.kept.pop(key)
         self._all.discard(connection)
         connection.close()
+
+
+def shown_url(url: str) -> str:
+    """A proxy's URL without its password, whether it has a scheme or not.
+
+    >>> shown_url("user:secret@proxy.example:8080")
+    'http://***@proxy.example:8080'
+    """
+    return redact(url if "://" in url else f"http://{url}")
+
+
+def without_credentials(url: str) -> tuple[str, str]:
+    """A URL without its user and password, and the `Authorization` made of them (RFC 7617), or an empty text."""
+    parts = urlsplit(url)
+    user, found, host = parts.netloc.rpartition("@")
+    login = "Basic " + base64.b64encode(unquote(user).encode()).decode() if found else ""
+    return parts._replace(netloc=host).geturl(), login
 
 
 def _read(response: HTTPResponse, take: Callable[[bytes], object]) -> Answer:

@@ -21,9 +21,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from pkgcache.cli.keys import Globs
-from pkgcache.engine.database import TROUBLE, described
+from pkgcache.engine.database import TROUBLE, Database, described, is_damage
 from pkgcache.engine.entries import FORMAT, Entries, StoreFormatError
-from pkgcache.settings import PREFIX, SettingError, Settings, make_settings, parse_duration
+from pkgcache.settings import PREFIX, SettingError, Settings, make_settings, parse_duration, redact
 
 CONFDIR = "~/.mitmproxy"
 
@@ -133,7 +133,9 @@ def _of_words(words: Sequence[str]) -> dict[str, Any]:
     for word in words:
         name, _, value = word.partition("=")
         if not name.startswith(PREFIX):
-            raise UnusableError(f"--set {word}: expected an option of the store's, such as {PREFIX}max_size=50g")
+            raise UnusableError(
+                f"--set {redact(word)}: expected an option of the store's, such as {PREFIX}max_size=50g"
+            )
         given.setdefault(name, []).append(value)
     return {name: values if len(values) > 1 else values[0] for name, values in given.items()}
 
@@ -148,35 +150,50 @@ def opened(place: Place, *, make: bool = False) -> Iterator[Entries]:
     except StoreFormatError as error:
         raise UnusableError(str(error)) from None
     except TROUBLE as error:
-        raise UnusableError(f"{place.folder}: {described(error)}") from None
+        raise UnusableError(_told(place.folder, error)) from None
     try:
         yield entries
     except BrokenPipeError:
         raise  # of whoever reads what is printed: no fault of the store's
     except TROUBLE as error:
-        raise click.ClickException(f"the store failed: {described(error)}") from error
+        raise click.ClickException(_told(place.folder, error)) from error
     finally:
         entries.close()
 
 
+def _told(folder: Path, error: BaseException) -> str:
+    remedy = "; the proxy sets a damaged store aside by itself, and begins a new one" if is_damage(error) else ""
+    return f"the store in {folder} cannot be used: {described(error)}{remedy}"
+
+
 def _look_before(folder: Path, *, make: bool) -> None:
-    """Opening would make, or set aside, what is no store of this version, and a store must stay its owner's. Raises UnusableError."""
+    """Opening would make, or set aside, what is no store of this version, or is damaged; and a store must stay its owner's.
+
+    Raises UnusableError, and what `database.TROUBLE` names.
+    """
+    none = UnusableError(
+        f"{folder}: there is no store; the proxy says at its start where its store is, and --dir names it"
+    )
     try:
         owner = folder.stat().st_uid
         mark = (folder / "format").read_text(errors="replace").strip()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if make and not (folder / "entries").exists():
             return
-        raise UnusableError(
-            f"{folder}: there is no store; the proxy says at its start where its store is, and --dir names it"
-        ) from None
+        raise none from None
     if owner != os.geteuid():
         name = owner_name(owner)
         raise UnusableError(f"{folder} belongs to {name}: run it as that user, such as sudo -u {name} pypi-cache …")
-    if mark != str(FORMAT) and not (mark.isdecimal() and int(mark) > FORMAT):
+    if mark.isdecimal() and int(mark) > FORMAT:
+        return  # opening says what to do
+    if mark != str(FORMAT):
         raise UnusableError(
             f"{folder}: its format is {mark[:16]!r}, and this version reads {FORMAT}; a start of the proxy sets it aside"
         )
+    if (folder / "entries" / "cache.db").exists():
+        Database(folder / "entries").close()
+    elif not make:
+        raise none
 
 
 def owner_name(owner: int) -> str:
@@ -229,14 +246,33 @@ def counted(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+def print_line(line: str) -> None:
+    """On standard output. Raises click.ClickException where it is full."""
+    try:
+        click.echo(line)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise click.ClickException(f"standard output: {error.strerror}") from None
+
+
 def print_json(value: Any, *, indent: int | None = 2) -> None:
     """For machines, on standard output."""
-    click.echo(json.dumps(value, indent=indent, ensure_ascii=False))
+    print_line(json.dumps(value, indent=indent, ensure_ascii=False))
 
 
 def say(line: str) -> None:
     """For people, on standard error."""
     click.echo(line, err=True)
+
+
+def plain(text: str) -> str:
+    r"""A name that comes from outside, without what would move a terminal's cursor.
+
+    >>> plain("a\x1b[2Jb")
+    'a\\x1b[2Jb'
+    """
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="For machines: JSON on standard output.")

@@ -6,18 +6,18 @@ from collections.abc import Iterator
 
 import click
 
-from pkgcache.cli.checkups import Finding, check_ca, check_disk, check_limits, check_python, check_store
-from pkgcache.cli.common import AS_JSON, FOUND, Place, counted, located, print_json
+from pkgcache.cli.checkups import check_ca, check_disk, check_limits, check_python, check_store
+from pkgcache.cli.common import AS_JSON, FOUND, Place, counted, located, print_json, print_line
+from pkgcache.cli.findings import Finding, State, problem
 from pkgcache.cli.surroundings import check_client, check_parent, check_proxy, check_upstreams
 from pkgcache.engine.defaults import pip_defaults
-from pkgcache.rules.indexes import Index, build_indexes
+from pkgcache.rules.indexes import build_indexes
 from pkgcache.settings import SettingError
 
-_MARKS = {"well": "✓", "note": "!", "problem": "✗"}
-_COLOURS = {"well": "green", "note": "yellow", "problem": "red"}
+_MARKS: dict[State, tuple[str, str]] = {"well": ("✓", "green"), "note": ("!", "yellow"), "problem": ("✗", "red")}
 
 
-@click.command()
+@click.command(short_help="Look for what is wrong, and say what to do about it.")
 @click.option(
     "--proxy",
     metavar="URL",
@@ -44,13 +44,14 @@ def doctor(place: Place, *, proxy: str | None, only_client: bool, no_upstreams: 
         findings.append(finding)
         if not as_json:
             _show(finding)
-    problems = sum(finding.state == "problem" for finding in findings)
+    problems, notes = (sum(finding.state == state for finding in findings) for state in ("problem", "note"))
     if as_json:
         print_json(
             [{"check": each.check, "state": each.state, "said": each.said, "todo": each.todo} for each in findings]
         )
     else:
-        click.echo(f"\n{counted(problems, 'problem')}" if problems else "\nall is well")
+        known = f", {counted(notes, 'thing')} to be known" if notes else ""
+        print_line(f"\n{counted(problems, 'problem') if problems else 'no problem'}{known}")
     if problems:
         raise click.exceptions.Exit(FOUND)
 
@@ -58,19 +59,19 @@ def doctor(place: Place, *, proxy: str | None, only_client: bool, no_upstreams: 
 def _findings(place: Place, proxy: str | None, *, only_client: bool, no_upstreams: bool) -> Iterator[Finding]:
     """All checks, each as it is made: the slow ones come last."""
     try:
-        indexes: tuple[Index, ...] = build_indexes(place.settings.index, pip_defaults())
+        indexes = build_indexes(place.settings.index, pip_defaults())
     except SettingError as error:
-        yield Finding("settings", "problem", str(error), "correct the option")
+        yield problem("settings", str(error), "correct the option")
         return
     yield from check_python()
     if not only_client:
-        yield from check_ca(place)
+        yield from check_ca(place.confdir)
         yield from check_store(place)
         yield from check_disk(place)
         yield from check_limits()
     listens = place.config.get("listen_port") or 8080
     yield from check_proxy(proxy or f"http://127.0.0.1:{listens}", asked_for=proxy is not None)
-    yield from check_client(place, indexes, proxy, only_client=only_client)
+    yield from check_client(place.confdir, indexes, proxy, only_client=only_client)
     if not only_client:
         yield from check_parent()
     if not (only_client or no_upstreams):
@@ -78,7 +79,7 @@ def _findings(place: Place, proxy: str | None, *, only_client: bool, no_upstream
 
 
 def _show(finding: Finding) -> None:
-    mark = click.style(_MARKS[finding.state], fg=_COLOURS[finding.state])
-    click.echo(f"{mark} {finding.check}: {finding.said}")
+    mark, colour = _MARKS[finding.state]
+    print_line(f"{click.style(mark, fg=colour)} {finding.check}: {finding.said}")
     if finding.todo:
-        click.echo(f"    → {finding.todo}")
+        print_line(f"    → {finding.todo}")

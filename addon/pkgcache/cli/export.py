@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import io
 import os
 import shutil
 import time
@@ -30,14 +31,16 @@ from pkgcache.cli.common import (
     counted,
     located,
     opened,
+    plain,
     print_json,
+    print_line,
     read_globs,
     say,
     shown_size,
 )
 from pkgcache.cli.keys import Globs, Named, read_key
 from pkgcache.cli.progress import Bar, bar
-from pkgcache.engine.entries import Entries, Row
+from pkgcache.engine.entries import Entries, Entry, Row
 
 CHUNK = 1 << 20
 OVERHEAD = 4096
@@ -52,7 +55,7 @@ class Done:
     wrong: list[str] = field(default_factory=list)
 
 
-@click.command()
+@click.command(short_help="Write the store to one archive, for another machine.")
 @click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
 @click.argument("globs", metavar="[GLOB]...", nargs=-1)
 @click.option("--force", is_flag=True, help="Write over a FILE that is there.")
@@ -74,23 +77,22 @@ def export(place: Place, file: Path, globs: tuple[str, ...], *, force: bool, as_
     with opened(place) as entries:
         count, size = _measure(entries, chosen, done)
         if not count:
-            raise click.ClickException(
-                f"nothing in {place.folder} is of {' '.join(globs)}" if globs else f"{place.folder} is empty"
-            )
+            of = f" of {' '.join(globs)}" if globs else ""
+            raise click.ClickException(f"{place.folder} holds nothing{of} that could be exported")
         header = {"globs": list(globs), "store": _mark_of(entries), "made_by": f"pypi-cache {__version__}"}
-        with _partial(partial) as output, bar("exporting", size) as progress:
-            writer, after = _begin(output, partial, header, size + count * OVERHEAD, progress)
+        with _partial(partial, size + count * OVERHEAD) as output, bar("exporting", size) as progress:
+            writer = ArchiveWriter(output)
             try:
+                after = _begin(writer, output, partial, header, progress)
                 _write(entries, chosen, writer, after, done, progress)
                 writer.finish()
                 os.fsync(output.fileno())
                 partial.replace(file)
             except KeyboardInterrupt:
-                output.flush()
                 told = f"{counted(writer.tally.entries, 'entry', 'entries')} of {count:,} are in {partial}"
                 raise InterruptedByUser(f"{told}; run it again to go on") from None
             except OSError as error:
-                raise click.ClickException(f"{partial}: {error.strerror or error}; run it again to go on") from None
+                raise click.ClickException(f"{partial}: {error.strerror}; run it again to go on") from None
     _report(file, writer, done, as_json=as_json)
 
 
@@ -123,33 +125,39 @@ def _mark_of(entries: Entries) -> str:
 
 
 @contextlib.contextmanager
-def _partial(path: Path) -> Iterator[IO[bytes]]:
-    """The unfinished archive, made if there is none, and nobody else's meanwhile. Raises UnusableError."""
+def _partial(path: Path, size: int) -> Iterator[IO[bytes]]:
+    """The unfinished archive of some `size`, made if there is none, and nobody else's meanwhile. Raises UnusableError.
+
+    Unbuffered: what a full disk does not take is known where it was written.
+    """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise UnusableError(f"{path} cannot be written: {error.strerror}") from None
-    with os.fdopen(descriptor, "r+b", buffering=CHUNK) as file:
+    with os.fdopen(descriptor, "r+b", buffering=0) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UnusableError(f"{path}: another export is writing it") from None
+        room = shutil.disk_usage(path.absolute().parent).free + os.fstat(descriptor).st_size
+        if size > room:
+            if not os.fstat(descriptor).st_size:
+                path.unlink()
+            raise UnusableError(
+                f"{path}: about {shown_size(size)} are to be written, and the disk has {shown_size(room)} for it"
+            )
         yield file
 
 
-def _begin(
-    output: IO[bytes], partial: Path, header: dict[str, Any], size: int, progress: Bar
-) -> tuple[ArchiveWriter, int]:
-    """Go on behind what is whole of an earlier run, or begin: the writer, and the row to go on after. Raises UnusableError."""
-    there = os.fstat(output.fileno()).st_size
-    free = shutil.disk_usage(partial.absolute().parent).free
-    if size - there > free:
-        raise UnusableError(
-            f"{partial}: about {shown_size(size)} are to be written, and the disk has {shown_size(free + there)}"
-        )
-    if there:
+def _begin(writer: ArchiveWriter, output: IO[bytes], partial: Path, header: dict[str, Any], progress: Bar) -> int:
+    """Go on behind what is whole of an earlier run, or begin: the row to go on after. Raises UnusableError."""
+    if os.fstat(output.fileno()).st_size:
         try:
             found, tally, row = whole_part(output, progress.advance)
+        except KeyboardInterrupt:
+            raise InterruptedByUser(
+                f"{partial} was being read again, and is as it was; run it again to go on"
+            ) from None
         except ArchiveError:  # not even its header was whole
             output.seek(0)
             output.truncate()
@@ -159,42 +167,54 @@ def _begin(
                     f"{partial} is of another store, or of other projects: remove it, or give another name"
                 )
             say(f"{partial}: {counted(tally.entries, 'entry', 'entries')} are there and whole; going on")
-            return ArchiveWriter(output, tally), row
-    writer = ArchiveWriter(output)
+            writer.tally = tally
+            return row
     writer.begin(**header, made_at=time.time())
-    return writer, 0
+    return 0
 
 
 def _write(entries: Entries, chosen: Globs, writer: ArchiveWriter, after: int, done: Done, progress: Bar) -> None:
     for row, named in exported(entries, chosen, after):
-        if named.private:
-            continue
-        entry = entries.get(row.key)
+        entry = None if named.private else entries.get(row.key)
         if entry is None:
-            continue  # evicted meanwhile
+            continue  # or evicted meanwhile
+        shown = named.name if named.kind == "file" else f"{named.project or named.kind}-{named.name}"
         with entry.file or contextlib.nullcontext():
-            content = iter(lambda file=entry.file: file.read(CHUNK), b"") if entry.file else iter((entry.value,))  # type: ignore[misc]
-            digest = (
-                entry.notes.get("digest")
-                or f"sha256:{hashlib.sha256(entry.value if entry.file is None else _read(entry.file)).hexdigest()}"
-            )
-            card = Card(
-                key=row.key, notes=entry.notes, size=entry.size, digest=digest, stored_at=row.stored_at, row=row.rowid
-            )
             try:
-                writer.add(
-                    card, named.name if named.kind == "file" else f"{named.project or named.kind}-{named.name}", content
+                card = Card(
+                    key=row.key,
+                    notes=entry.notes,
+                    size=entry.size,
+                    digest=_digest(entry),
+                    stored_at=row.stored_at,
+                    row=row.rowid,
                 )
+                writer.add(card, shown, _chunks(entry, progress))
             except (ValueWrongError, ValueError) as error:
-                done.wrong.append(f"{named.project or named.kind} {named.name}: {error}")
-        progress.advance(entry.size)
+                done.wrong.append(plain(f"{named.project or named.kind} {named.name}: {error}"))
 
 
-def _read(file: IO[bytes]) -> bytes:
-    """A page's whole value, to be read once more."""
-    value = file.read()
-    file.seek(0)
-    return value
+def _digest(entry: Entry) -> str:
+    """A file's own, as its notes have it; another value's is made here."""
+    if "digest" in entry.notes:
+        return str(entry.notes["digest"])
+    if entry.file is None:
+        return f"sha256:{hashlib.sha256(entry.value).hexdigest()}"
+    found = b"".join(_chunks(entry))
+    entry.file.seek(0)
+    return f"sha256:{hashlib.sha256(found).hexdigest()}"
+
+
+def _chunks(entry: Entry, progress: Bar | None = None) -> Iterator[bytes]:
+    """A value's bytes. Raises ValueWrongError where the disk does not give them back."""
+    file = entry.file or io.BytesIO(entry.value)
+    try:
+        while chunk := file.read(CHUNK):
+            yield chunk
+            if progress is not None:
+                progress.advance(len(chunk))
+    except OSError as error:
+        raise ValueWrongError(f"it cannot be read ({error.strerror})") from None
 
 
 def _report(file: Path, writer: ArchiveWriter, done: Done, *, as_json: bool) -> None:
@@ -207,6 +227,6 @@ def _report(file: Path, writer: ArchiveWriter, done: Done, *, as_json: bool) -> 
             say(f"left out, damaged (`pypi-cache verify` takes it out of the store): {line}")
         if done.private:
             say(f"left out: {counted(done.private, 'entry', 'entries')} that credentials fetched")
-        click.echo(f"{file}: {counted(tally.entries, 'entry', 'entries')}, {shown_size(tally.bytes)}")
+        print_line(f"{file}: {counted(tally.entries, 'entry', 'entries')}, {shown_size(tally.bytes)}")
     if done.wrong:
         raise click.exceptions.Exit(FOUND)

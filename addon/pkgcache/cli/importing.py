@@ -25,7 +25,9 @@ from pkgcache.cli.common import (
     counted,
     located,
     opened,
+    plain,
     print_json,
+    print_line,
     read_globs,
     say,
     shown_size,
@@ -55,7 +57,7 @@ class RefusedError(Exception):
     """An entry does not come in: one line."""
 
 
-@click.command("import")
+@click.command("import", short_help="Take an archive's entries into the store.")
 @click.argument("file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("globs", metavar="[GLOB]...", nargs=-1)
 @AS_JSON
@@ -136,7 +138,7 @@ def _take(entries: Entries, place: Place, item: Item, done: Done) -> None:
             raise RefusedError(f"the disk has no room for its {shown_size(card.size)}")
         _store(entries, item, kind=named.kind)
     except (RefusedError, ValueWrongError) as error:
-        done.wrong.append(f"{named.project or named.kind} {named.name}: {error}".replace("\n", " ")[:500])
+        done.wrong.append(plain(f"{named.project or named.kind} {named.name}: {error}")[:500])
         return
     done.entries += 1
     done.size += card.size
@@ -195,7 +197,7 @@ def _report(file: Path, done: Done, *, as_json: bool) -> None:
             say(f"refused: {line}")
         if done.hosts:
             say(f"{counted(done.hosts, 'file host')} learned: a proxy that runs knows of them after its next start")
-        click.echo(
+        print_line(
             f"{counted(done.entries, 'entry', 'entries')} came in, {shown_size(done.size)}; {done.there:,} were there"
         )
     if done.wrong:

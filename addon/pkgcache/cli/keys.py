@@ -98,6 +98,13 @@ class Globs:
         return bool(named.project) and isinstance(self.admission.admit_project(named.project, ""), Admitted)
 
 
+def kinds_of(*, files: bool, pages: bool) -> frozenset[Kind]:
+    """What `--files` and `--pages` mean: the one, the other, and both without either."""
+    if files == pages:
+        return frozenset[Kind]({"file", "page"})
+    return frozenset[Kind]({"file"} if files else {"page"})
+
+
 def digest_of(named: Named, notes: Mapping[str, Any]) -> str:
     """What tells one content from another, as far as the key or the notes say it; else empty."""
     return str(notes.get("digest") or notes.get("of") or (named.identity if ":" in named.identity else ""))

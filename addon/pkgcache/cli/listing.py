@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import click
 
-from pkgcache.cli.common import AS_JSON, Place, located, opened, print_json, read_globs, shown_size, shown_time
-from pkgcache.cli.keys import Named, digest_of, read_key
-from pkgcache.engine.entries import Row
+from pkgcache.cli.common import (
+    AS_JSON,
+    Place,
+    located,
+    opened,
+    plain,
+    print_json,
+    print_line,
+    read_globs,
+    shown_size,
+    shown_time,
+)
+from pkgcache.cli.keys import Globs, Kind, Named, digest_of, kinds_of, read_key
+from pkgcache.cli.progress import bar
+from pkgcache.engine.entries import Entries, Row
 
 HEADING = f"{'PROJECT':24}  {'KIND':4}  {'SIZE':>10}  {'STORED':16}  {'LAST ASKED FOR':16}  {'DIGEST':20}  NAME"
 DIGEST_SHOWN = 20
+
+ALL: frozenset[Kind] = frozenset({"file", "page", "view", "root", "other"})
 
 type Line = tuple[Row, Named]
 
@@ -25,7 +40,7 @@ _ORDERS: dict[str, Callable[[Line], Any]] = {
 }
 
 
-@click.command()
+@click.command(short_help="List what is stored, one entry a line.")
 @click.argument("globs", metavar="[GLOB]...", nargs=-1)
 @click.option("--files", is_flag=True, help="Release files only.")
 @click.option("--pages", is_flag=True, help="Index pages only.")
@@ -57,47 +72,51 @@ def ls(
 
     Exit code 1 if there is nothing to list.
     """
+    if reverse and sort is None:
+        raise click.UsageError(f"--reverse: expected --sort with it, {', '.join(_ORDERS)}")
     chosen = read_globs(globs)
-    kinds = _kinds(files=files, pages=pages, everything=everything)
+    kinds = ALL if everything else kinds_of(files=files, pages=pages)
+    listed = 0
     with opened(place) as entries:
-        lines = (
-            (row, named) for row in entries.rows() if (named := read_key(row.key)).kind in kinds and chosen.match(named)
-        )
-        listed = 0
-        for row, named in _ordered(lines, sort, limit, reverse=reverse):
+        for row, named in _ordered(_lines(entries, chosen, kinds, sort), sort, limit, reverse=reverse):
             if not listed and not as_json:
-                click.echo(HEADING)
+                print_line(HEADING)
             listed += 1
             if as_json:
                 print_json(as_object(row, named), indent=None)
             else:
-                click.echo(shown_line(row, named))
+                print_line(shown_line(row, named))
     if not listed:
-        raise click.ClickException(
-            f"nothing in {place.folder} is of {' '.join(globs)}" if globs else f"{place.folder} is empty"
-        )
+        raise click.ClickException(f"{place.folder} holds no such {' or '.join(sorted(kinds))}{_of(globs)}")
 
 
-def _kinds(*, files: bool, pages: bool, everything: bool) -> frozenset[str]:
-    if everything:
-        return frozenset({"file", "page", "view", "root", "other"})
-    chosen = {kind for kind, wanted in (("file", files), ("page", pages)) if wanted}
-    return frozenset(chosen or {"file", "page"})
+def _of(globs: Sequence[str]) -> str:
+    return f" of {' '.join(globs)}" if globs else ""
 
 
-def _ordered(lines: Iterator[Line], sort: str | None, limit: int | None, *, reverse: bool) -> Iterator[Line]:
+def _lines(entries: Entries, chosen: Globs, kinds: frozenset[Kind], sort: str | None) -> Iterator[Line]:
+    """What is meant; under a bar where all must be read before the first is shown."""
+    rows = entries.rows() if sort is None else _read_all(entries, sort)
+    for row in rows:
+        named = read_key(row.key)
+        if named.kind in kinds and chosen.match(named):
+            yield row, named
+
+
+def _read_all(entries: Entries, sort: str) -> Iterator[Row]:
+    with bar(f"sorting by {sort}", entries.figures()["entries"], of_bytes=False) as progress:
+        for row in entries.rows():
+            yield row
+            progress.advance()
+
+
+def _ordered(lines: Iterator[Line], sort: str | None, limit: int | None, *, reverse: bool) -> Iterable[Line]:
     """In the order that is asked for: holds no line without one, `limit` lines with both, else all."""
     if sort is None:
-        for number, line in enumerate(lines):
-            if limit is not None and number >= limit:
-                return
-            yield line
-        return
-    key = _ORDERS[sort]
-    if limit is not None:
-        yield from (heapq.nlargest if reverse else heapq.nsmallest)(limit, lines, key=key)
-    else:
-        yield from sorted(lines, key=key, reverse=reverse)
+        return islice(lines, limit)
+    if limit is None:
+        return sorted(lines, key=_ORDERS[sort], reverse=reverse)
+    return (heapq.nlargest if reverse else heapq.nsmallest)(limit, lines, key=_ORDERS[sort])
 
 
 def shown_line(row: Row, named: Named) -> str:
@@ -105,7 +124,7 @@ def shown_line(row: Row, named: Named) -> str:
     digest = digest_of(named, row.notes).rpartition(":")[2]
     name = named.name if named.kind == "file" else f"{named.index} {named.name}".strip()
     space = f"  ({named.shown_space})" if named.private else ""
-    return (
+    return plain(
         f"{named.project or '-':24}  {named.kind[:4]:4}  {shown_size(row.size):>10}  {shown_time(row.stored_at):16}  "
         f"{shown_time(row.accessed_at):16}  {digest[:DIGEST_SHOWN] or '-':20}  {name}{space}"
     )

@@ -12,6 +12,7 @@ import tomllib
 
 from pkgcache.cli.lockkinds import READERS
 from pkgcache.cli.packages import Lock, Table, WrongLock
+from pkgcache.settings import redact
 
 
 class LockError(ValueError):
@@ -30,7 +31,7 @@ def read_lock(name: str, text: str) -> Lock:
     try:
         return READERS[kind](data)
     except WrongLock as error:
-        raise LockError(f"{name}{_line_of(text, error.where)}: {error}") from None
+        raise LockError(f"{name}{_line_of(text, error.where)}: {redact(str(error))}") from None
 
 
 def _parsed(name: str, base: str, text: str) -> Table:

@@ -6,17 +6,17 @@ done; 130 interrupted, what was done is whole, and the same command goes on.
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
 import click
 
 from pkgcache import __version__
-from pkgcache.cli.common import INTERRUPTED
+from pkgcache.cli.common import FOUND, INTERRUPTED
 from pkgcache.cli.doctor import doctor
 from pkgcache.cli.export import export
 from pkgcache.cli.importing import import_archive
@@ -47,34 +47,42 @@ for _command in (stats, ls, purge, verify, warm, export, import_archive, doctor)
 
 
 def main() -> NoReturn:
-    """Run the command line, and exit. No traceback for what a person, a signal or a closed pipe does."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    """Run the command line, and exit."""
     signal.signal(signal.SIGTERM, _interrupt)
-    status = 0
+    sys.exit(_flushed(run(sys.argv[1:])))
+
+
+def run(words: Sequence[str]) -> int:
+    """Run one command: its exit code. No traceback for what a person, a signal or a closed pipe does."""
     try:
-        with cli.make_context("pypi-cache", sys.argv[1:]) as context:
+        with cli.make_context("pypi-cache", list(words)) as context:
             cli.invoke(context)
     except click.exceptions.Exit as error:
-        status = error.exit_code
+        return error.exit_code
     except click.ClickException as error:
         error.show()
-        status = error.exit_code
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
-        status = INTERRUPTED
+        return INTERRUPTED
     except BrokenPipeError:
-        status = BROKEN_PIPE
-    sys.exit(_flushed(status))
+        return BROKEN_PIPE
+    return 0
 
 
 def _flushed(status: int) -> int:
-    """What is still to be written may find that nobody reads any more: `pypi-cache ls | head`."""
+    """What is still to be written may find that nobody reads any more (`pypi-cache ls | head`), or no room."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         status = BROKEN_PIPE
-    if status == BROKEN_PIPE:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes again as it ends
+    except OSError as error:
+        click.echo(f"Error: standard output: {error.strerror}", err=True)
+        status = FOUND
+    else:
+        if status != BROKEN_PIPE:
+            return status
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes again as it ends
     return status
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Lock
 
 from rich.console import Console
 from rich.progress import (
@@ -13,11 +14,13 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.text import Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,7 @@ class Bar:
 
     progress: Progress
     task: TaskID
+    lock: Lock = field(default_factory=Lock)
 
     def advance(self, amount: float = 1) -> None:
         """So much more is done."""
@@ -37,8 +41,8 @@ class Bar:
 
     def expect_more(self, amount: float) -> None:
         """There is so much more to do than was known."""
-        task = self.progress.tasks[self.task]
-        self.progress.update(self.task, total=(task.total or 0) + amount)
+        with self.lock:
+            self.progress.update(self.task, total=(self.progress.tasks[self.task].total or 0) + amount)
 
     def tell(self, what: str) -> None:
         """What is being done now."""
@@ -49,19 +53,30 @@ class Bar:
         self.progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
+class Rate(ProgressColumn):
+    """How many a second."""
+
+    def render(self, task: Task) -> Text:
+        """`1,234/s`; below ten with a decimal."""
+        speed = task.finished_speed or task.speed
+        if speed is None:
+            return Text("")
+        return Text(f"{speed:,.0f}/s" if speed >= 10 else f"{speed:.1f}/s", style="progress.data.speed")
+
+
 @contextlib.contextmanager
-def bar(what: str, total: float | None, *, of_bytes: bool = True, quiet: bool = False) -> Iterator[Bar]:
-    """A bar while the block runs; it goes away at its end. `quiet`: none is drawn."""
+def bar(what: str, total: float | None, *, of_bytes: bool = True) -> Iterator[Bar]:
+    """A bar while the block runs; it goes away at its end. Of bytes, or of things that are counted."""
     console = Console(stderr=True)
     measures: tuple[ProgressColumn, ...] = (DownloadColumn(binary_units=True), TransferSpeedColumn())
     with Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
-        *(measures if of_bytes else (MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))),
+        *(measures if of_bytes else (MofNCompleteColumn(), Rate())),
         TimeRemainingColumn(elapsed_when_finished=True),
         console=console,
         transient=True,
-        disable=quiet or not console.is_terminal,
+        disable=not console.is_terminal,
         expand=True,
     ) as progress:
-        yield Bar(progress, progress.add_task(what, total=total, rate=""))
+        yield Bar(progress, progress.add_task(what, total=total))

@@ -6,23 +6,26 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import click
 
 from pkgcache.cli.common import (
     AS_JSON,
+    FOUND,
     InterruptedByUser,
     Place,
     counted,
     located,
     opened,
     print_json,
+    print_line,
     read_duration,
     read_globs,
     say,
     shown_size,
 )
-from pkgcache.cli.keys import Globs, read_key
+from pkgcache.cli.keys import Globs, Kind, kinds_of, read_key
 from pkgcache.cli.progress import bar
 from pkgcache.engine.entries import Entries, Row
 
@@ -32,7 +35,37 @@ ROWS_AT_ONCE = 64
 SHOWN = 20
 
 
-@click.command()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meant:
+    """What is to go. `before`: only what nobody asked for since (seconds since the epoch)."""
+
+    globs: Globs
+    kinds: frozenset[Kind]
+    before: float | None
+
+    def rows(self, entries: Entries, what: str) -> Iterator[Row]:
+        """These rows, under a bar for all that are looked at."""
+        with bar(what, entries.figures()["entries"], of_bytes=False) as progress:
+            for row in entries.rows():
+                named = read_key(row.key)
+                old = self.before is None or row.accessed_at < self.before
+                if old and named.kind in self.kinds and self.globs.match(named):
+                    yield row
+                progress.advance()
+
+
+@dataclass(slots=True)
+class Gone:
+    """What went."""
+
+    entries: int = 0
+    size: int = 0
+
+    def __str__(self) -> str:
+        return f"{counted(self.entries, 'entry', 'entries')}, {shown_size(self.size)}"
+
+
+@click.command(short_help="Drop what is stored of some projects.")
 @click.argument("globs", metavar="GLOB...", nargs=-1, required=True)
 @click.option("--files", is_flag=True, help="Release files only.")
 @click.option("--pages", is_flag=True, help="Index pages only, with what is derived from them.")
@@ -58,71 +91,62 @@ def purge(
 
     It is fetched again when it is asked for. On a terminal it asks first. Exit code 1 if a glob means nothing that is stored.
     """
-    chosen = read_globs(globs)
-    kinds = frozenset(
-        {kind for kind, wanted in (("file", files), ("page", pages), ("view", pages)) if wanted}
-        or {"file", "page", "view"}
+    kinds = kinds_of(files=files, pages=pages)
+    meant = Meant(
+        globs=read_globs(globs),
+        kinds=kinds | frozenset[Kind]({"view"} if "page" in kinds else ()),
+        before=time.time() - older_than if older_than is not None else None,
     )
-    before = time.time() - older_than if older_than is not None else None
+    gone = Gone()
     with opened(place) as entries:
-        if not as_json and not yes and not dry_run and sys.stdin.isatty():
-            _confirm(entries, chosen, kinds, before)
-        gone = _purge(entries, _meant(entries, chosen, kinds, before), dry_run=dry_run)
+        if not (as_json or yes or dry_run) and sys.stdin.isatty():
+            _ask(entries, meant)
+        try:
+            _purge(entries, meant, gone, dry_run=dry_run)
+        except KeyboardInterrupt:
+            raise InterruptedByUser(
+                f"{gone} {'would go so far' if dry_run else 'went'}; run it again to go on"
+            ) from None
     if as_json:
-        print_json({"entries": gone["entries"], "bytes": gone["bytes"], "dry_run": dry_run})
-    if not gone["entries"]:
-        raise click.ClickException(
-            f"{' '.join(globs)}: nothing of it is stored{' that is so old' if older_than else ''}"
-        )
+        print_json({"entries": gone.entries, "bytes": gone.size, "dry_run": dry_run})
+    if not gone.entries:
+        old = " that nobody asked for in so long" if older_than is not None else ""
+        raise click.ClickException(f"{' '.join(globs)}: nothing of it is stored{old}")
     if not as_json:
-        verb = "would go" if dry_run else "went"
-        click.echo(f"{counted(gone['entries'], 'entry', 'entries')} {verb}, {shown_size(gone['bytes'])}")
+        print_line(f"{gone} {'would go' if dry_run else 'went'}")
 
 
-def _meant(entries: Entries, chosen: Globs, kinds: frozenset[str], before: float | None) -> Iterator[Row]:
-    for row in entries.rows():
-        named = read_key(row.key)
-        if named.kind in kinds and chosen.match(named) and (before is None or row.accessed_at < before):
-            yield row
-
-
-def _confirm(entries: Entries, chosen: Globs, kinds: frozenset[str], before: float | None) -> None:
-    """Say what would go, and ask. Raises click.Abort."""
+def _ask(entries: Entries, meant: Meant) -> None:
+    """Say what would go, and ask. Raises click.exceptions.Exit for a no, click.Abort for Ctrl-C."""
     projects: Counter[str] = Counter()
-    count = size = 0
-    for row in _meant(entries, chosen, kinds, before):
+    gone = Gone()
+    for row in meant.rows(entries, "counting"):
         projects[read_key(row.key).project] += row.size
-        count, size = count + 1, size + row.size
-    if not count:
+        gone.entries, gone.size = gone.entries + 1, gone.size + row.size
+    if not gone.entries:
         return
-    for project, bytes_of in projects.most_common(SHOWN):
-        say(f"  {project}  {shown_size(bytes_of)}")
+    for project, size in projects.most_common(SHOWN):
+        say(f"  {project}  {shown_size(size)}")
     if len(projects) > SHOWN:
         say(f"  and {len(projects) - SHOWN:,} more")
-    asked = f"drop {counted(count, 'entry', 'entries')} of {counted(len(projects), 'project')}, {shown_size(size)}?"
-    if not click.confirm(asked, err=True):
-        raise click.exceptions.Exit(1)
+    what = (
+        f"{counted(gone.entries, 'entry', 'entries')} of {counted(len(projects), 'project')}, {shown_size(gone.size)}"
+    )
+    if not click.confirm(f"drop {what}?", err=True):
+        say("nothing was dropped")
+        raise click.exceptions.Exit(FOUND)
 
 
-def _purge(entries: Entries, rows: Iterator[Row], *, dry_run: bool) -> dict[str, int]:
-    gone = {"entries": 0, "bytes": 0}
+def _purge(entries: Entries, meant: Meant, gone: Gone, *, dry_run: bool) -> None:
     some: list[Row] = []
 
     def drop() -> None:
-        gone["bytes"] += sum(row.size for row in some) if dry_run else entries.drop_rows(some)
-        gone["entries"] += len(some)
+        gone.size += sum(row.size for row in some) if dry_run else entries.drop_rows(some)
+        gone.entries += len(some)
         some.clear()
 
-    try:
-        with bar("dropping", None, of_bytes=False) as progress:
-            for row in rows:
-                some.append(row)
-                progress.advance()
-                if len(some) >= ROWS_AT_ONCE:
-                    drop()
+    for row in meant.rows(entries, "looking" if dry_run else "dropping"):
+        some.append(row)
+        if len(some) >= ROWS_AT_ONCE:
             drop()
-    except KeyboardInterrupt:
-        raise InterruptedByUser(
-            f"{counted(gone['entries'], 'entry', 'entries')} went, {shown_size(gone['bytes'])}; run it again to go on"
-        ) from None
-    return gone
+    drop()

@@ -55,6 +55,8 @@ class Way:
             "PIP_NO_INPUT": "1",
             "PIP_NO_CACHE_DIR": "1",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            **({"PIP_INDEX_URL": self.index} if self.index else {}),  # no words of a command line: these can be seen by all
+            **({"PIP_EXTRA_INDEX_URL": " ".join(self.more_indexes)} if self.more_indexes else {}),
         }  # fmt: skip
 
 
@@ -88,9 +90,6 @@ def resolve(words: Sequence[str], environment: Environment, way: Way) -> list[Pa
             command += ["--python-version", ".".join(map(str, environment.python))]
             for platform in environment.platforms:
                 command += ["--platform", platform]
-        command += ["--index-url", way.index] if way.index else []
-        for index in way.more_indexes:
-            command += ["--extra-index-url", index]
         done = subprocess.run(
             [*command, *words],
             env=way.environment,

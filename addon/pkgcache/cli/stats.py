@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from pkgcache.cli.client import ProxyClient, ProxyError
+from pkgcache.cli.client import ProxyClient, ProxyError, shown_url
 from pkgcache.cli.common import AS_JSON, Place, located, opened, print_json, shown_size, shown_time
 from pkgcache.cli.keys import Named, read_key
 from pkgcache.cli.progress import bar
@@ -53,7 +53,7 @@ class Tally:
         return heapq.nlargest(PROJECTS_SHOWN, self.projects.items(), key=lambda item: item[1])
 
 
-@click.command()
+@click.command(short_help="Show how much there is of what, and of which limit.")
 @click.option(
     "--proxy", metavar="URL", help="A running proxy, whose counters are shown as well: http://127.0.0.1:8080."
 )
@@ -99,9 +99,9 @@ def _counters(proxy: str) -> dict[str, Any]:
     try:
         answer = json.loads(ProxyClient(proxy).own("/stats"))
     except (ProxyError, ValueError) as error:
-        raise click.ClickException(f"--proxy {proxy}: {error}") from None
+        raise click.ClickException(f"--proxy {shown_url(proxy)}: {error}") from None
     if not isinstance(answer, dict):
-        raise click.ClickException(f"--proxy {proxy}: its /stats are no pypi-cache's")
+        raise click.ClickException(f"--proxy {shown_url(proxy)}: its /stats are no pypi-cache's")
     return answer
 
 

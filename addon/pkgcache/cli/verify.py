@@ -8,6 +8,7 @@ file is gone (both only where eviction was cut short), unfinished downloads. It 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import islice
@@ -24,12 +25,15 @@ from pkgcache.cli.common import (
     counted,
     located,
     opened,
+    plain,
     print_json,
+    print_line,
     say,
     shown_size,
 )
 from pkgcache.cli.keys import read_key
 from pkgcache.cli.progress import Bar, bar
+from pkgcache.engine.database import is_out_of_handles
 from pkgcache.engine.entries import Entries, Row
 from pkgcache.engine.upkeep import clean_up, fault_of, orphans, quarantine
 
@@ -56,9 +60,9 @@ class StopError(Exception):
     """The user does not want it to go on."""
 
 
-@click.command()
+@click.command(short_help="Re-hash all that is stored; take out what is wrong.")
 @click.option("-j", "--jobs", type=click.IntRange(1, 64), default=4, show_default=True, help="Threads that hash.")
-@click.option("--dry-run", "--no-quarantine", "dry_run", is_flag=True, help="Only say what is wrong; change nothing.")
+@click.option("--dry-run", is_flag=True, help="Only say what is wrong; change nothing.")
 @AS_JSON
 @located
 def verify(place: Place, *, jobs: int, dry_run: bool, as_json: bool) -> None:
@@ -104,7 +108,7 @@ def _hash_all(entries: Entries, jobs: int, findings: Findings, progress: Bar, *,
         try:
             while True:
                 for row in islice(rows, 4 * jobs - len(under_way)):
-                    under_way[pool.submit(fault_of, entries, row, advance)] = row
+                    under_way[pool.submit(look_at, entries, row, advance)] = row
                 if not under_way:
                     return
                 for future in wait(under_way, return_when=FIRST_COMPLETED).done:
@@ -113,6 +117,16 @@ def _hash_all(entries: Entries, jobs: int, findings: Findings, progress: Bar, *,
             stop.set()
             for future in under_way:
                 future.cancel()
+
+
+def look_at(entries: Entries, row: Row, progress: Callable[[int], object]) -> str:
+    """As `fault_of`; what the disk does not give back is a fault of the entry, and no end of the search."""
+    try:
+        return fault_of(entries, row, progress)
+    except OSError as error:
+        if is_out_of_handles(error):
+            raise
+        return f"it cannot be read ({error.strerror})"
 
 
 def _judge(entries: Entries, row: Row, fault: str, findings: Findings, progress: Bar, *, dry_run: bool) -> None:
@@ -127,7 +141,7 @@ def _judge(entries: Entries, row: Row, fault: str, findings: Findings, progress:
         return
     named = read_key(row.key)
     kept = None if dry_run else quarantine(entries, row)
-    shown = f"{named.project or named.kind} {named.name}".strip()
+    shown = plain(f"{named.project or named.kind} {named.name}")
     findings.wrong.append({"key": row.key, "name": shown, "fault": fault, "quarantined": str(kept or "")})
     progress.say(f"wrong: {shown}: {fault}" + (f" (now {kept})" if kept else ""))
 
@@ -160,4 +174,4 @@ def _show(findings: Findings, *, dry_run: bool) -> None:
     if findings.orphans:
         say(f"{verb}: {counted(len(findings.orphans), 'file')} without an entry, {shown_size(findings.orphan_bytes)}")
     verdict = f"{len(findings.wrong):,} wrong" if findings.wrong else "nothing is wrong"
-    click.echo(f"{counted(findings.entries, 'entry', 'entries')}, {shown_size(findings.size)}: {verdict}")
+    print_line(f"{counted(findings.entries, 'entry', 'entries')}, {shown_size(findings.size)}: {verdict}")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from pkgcache.cli.client import ProxyClient, ProxyError
+from pkgcache.cli.client import ProxyClient, ProxyError, shown_url, without_credentials
 from pkgcache.cli.common import (
     AS_JSON,
     FOUND,
@@ -20,6 +20,7 @@ from pkgcache.cli.common import (
     counted,
     located,
     print_json,
+    print_line,
     say,
     shown_size,
 )
@@ -29,7 +30,7 @@ from pkgcache.cli.ownproxy import own_proxy
 from pkgcache.cli.packages import Lock, Package
 from pkgcache.cli.progress import bar
 from pkgcache.cli.requirements import ResolutionError, Way, index_urls, resolve
-from pkgcache.cli.warming import Wanted, Warmer, chosen_files, without_credentials
+from pkgcache.cli.warming import Wanted, Warmer, chosen_files
 from pkgcache.engine.defaults import pip_defaults
 from pkgcache.rules.routes import api_base
 
@@ -50,7 +51,7 @@ class Plan:
     skipped: list[str] = field(default_factory=list)
 
 
-@click.command()
+@click.command(short_help="Fetch beforehand what agents will ask for.")
 @click.argument("names", metavar="[REQUIREMENT]...", nargs=-1)
 @click.option("-r", "--requirement", "requirements", multiple=True, type=_FILE, help="A requirements file.")
 @click.option(
@@ -166,7 +167,7 @@ def _proxy(place: Place, url: str | None) -> Iterator[ProxyClient]:
         client = ProxyClient(url)
         client.health()
     except ProxyError as error:
-        raise UnusableError(f"--proxy {url}: {error}") from None
+        raise UnusableError(f"--proxy {shown_url(url)}: {error}") from None
     yield client
 
 
@@ -239,15 +240,20 @@ def _fetch(plan: Plan, warmer: Warmer, way: Way) -> None:
 def _build(plan: Plan, wanted: Sequence[Wanted], warmer: Warmer, way: Way) -> None:
     """What a lock's sdists need to be built: pip prepares them, as an agent's would."""
     fetched = {each.url.rpartition("/")[2] for each in wanted}
-    for package, target in plan.builds:
-        names = {file.filename or file.url.rpartition("/")[2] for file in package.files}
-        if not any(name in fetched and not name.endswith(".whl") for name in names):
-            continue
-        with bar(f"what {package.name} is built with", None, of_bytes=False):
+    builds = [(package, target) for package, target in plan.builds if _sdists(package) & fetched]
+    with bar("", len(builds), of_bytes=False) as progress:
+        for package, target in builds:
+            progress.tell(f"what {package.name} is built with")
             try:
                 resolve(["--no-deps", "--no-binary", package.name, f"{package.name}=={package.version}"], target, way)
             except ResolutionError as error:
                 warmer.outcome.failed(f"{package.name} {package.version}: what it is built with: {error}")
+            progress.advance()
+
+
+def _sdists(package: Package) -> set[str]:
+    names = {file.filename or file.url.rpartition("/")[2] for file in package.files}
+    return {name for name in names if not name.endswith(".whl")}
 
 
 def _report(warmer: Warmer, plan: Plan, targets: Sequence[Environment], *, as_json: bool) -> None:
@@ -271,7 +277,7 @@ def _report(warmer: Warmer, plan: Plan, targets: Sequence[Environment], *, as_js
             say(f"skipped: {line}")
         for line in outcome.failures:
             say(f"failed: {line}")
-        click.echo(
+        print_line(
             f"{counted(packages, 'package')} for {', '.join(map(str, targets))}: {counted(outcome.pages, 'page')}, "
             f"{counted(outcome.files, 'file')}, {shown_size(outcome.size)} ({outcome.hits:,} of the files were there)"
         )

@@ -5,7 +5,6 @@ Files come by the URLs that clients use (a lock's, or those of the index page), 
 
 from __future__ import annotations
 
-import base64
 import json
 import threading
 import time
@@ -13,9 +12,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import urljoin
 
-from pkgcache.cli.client import Answer, ProxyClient, ProxyError
+from pkgcache.cli.client import Answer, ProxyClient, ProxyError, without_credentials
 from pkgcache.cli.environments import Environment
 from pkgcache.cli.packages import LockedFile, Package
 from pkgcache.cli.progress import Bar
@@ -154,12 +153,13 @@ class Warmer:
             headers["Authorization"] = wanted.authorization
         until = time.monotonic() + PATIENCE
         while True:
+            if self._stopped.is_set():
+                raise ProxyError("interrupted")
             answer = self._client.get(wanted.url, headers, take)
             pause = answer.headers.get("retry-after", "")
             if answer.status != 503 or not pause.isdecimal() or time.monotonic() > until:
                 return answer
-            if self._stopped.wait(min(int(pause), 30)):
-                raise ProxyError("interrupted")
+            self._stopped.wait(min(int(pause), 30))
 
     def _each[K](self, keys: Sequence[K], fetch: Callable[[K], None]) -> None:
         """Each of these, several at once; failures are collected. What runs is broken off where the user does not want it any more."""
@@ -185,14 +185,6 @@ def page_wanted(project: str, index: str, kind: Representation) -> Wanted:
     return Wanted(
         url=f"{url.rstrip('/')}/{project}/", accept=kind.content_type.partition(";")[0], authorization=authorization
     )
-
-
-def without_credentials(url: str) -> tuple[str, str]:
-    """A URL without its user and password, and the `Authorization` made of them (RFC 7617), or an empty text."""
-    parts = urlsplit(url)
-    user, found, host = parts.netloc.rpartition("@")
-    login = "Basic " + base64.b64encode(unquote(user).encode()).decode() if found else ""
-    return parts._replace(netloc=host).geturl(), login
 
 
 def read_page(body: bytes, url: str) -> dict[str, Listed]:
