@@ -6,18 +6,21 @@ One request walks through it in this order:
     rules/routes.py       what the URL means: a project page, a release file, or nothing of ours (then it is an ordinary flow)
     engine/service.py     `Service.answer(Request) -> Reply`, after the operator's rules (rules/admission.py)
     engine/pages.py       index pages: stored, fresh, stale (rules/freshness.py); pagefetch.py fetches them, views.py puts their links
-                          right (rules/links.py, pages.py, convert.py), filtered.py leaves files out (rules/filters.py)
-    engine/files.py       release files: keys (rules/digests.py, with what a release file's name may end on), fills, ranges
-                          (rules/ranges.py, engine/replies.py); passage.py: what is passed through; wheelmeta.py: metadata out of wheels
-    engine/fill.py        one download, owned by a task, on a growing file (growing.py), followed by any number of readers (readers.py)
+                          right (rules/derive.py: links.py, pages.py, convert.py), large ones in pageprocess.py; filtered.py leaves
+                          files out (rules/filters.py); documents.py: the older JSON API; root.py: the list of all projects
+    engine/files.py       release files: which one is meant (identity.py), from the store, ranges (replies.py, rules/ranges.py);
+                          straight.py: for one client alone, not kept; wheelmeta.py: metadata out of wheels
+    engine/fill.py        one fetch of a file, owned by a task: download.py brings it, growth.py is what readers.py follow,
+                          growing.py is the file that grows, for all processes
     engine/upstream.py    the only importer of aiohttp; rules/indexes.py says what an index is, rules/breaker.py when one rests
-    engine/store.py       the only importer of diskcache
+    engine/store.py       entries for the event loop; entries.py: on disk, bounded; database.py: the only importer of diskcache;
+                          upkeep.py: after a kill; soundness.py: bit rot
 
 Beside the way: engine/credentials.py (spaces), hosts.py (learned file hosts), health.py, metrics.py, tasks.py; proxy/tunnel.py
-(other hosts), trust.py (certificates), accesslog.py, addon.py (hooks); web/pages.py (the proxy's own pages); settings.py (the one
-table of options).
+(other hosts), trust.py (certificates), accesslog.py, addon.py (hooks); web/pages.py (the proxy's own pages); cli/ (the command
+`pypi-cache`); settings.py (the one table of options).
 
-Who may import whom: `proxy -> engine -> rules -> settings`; `web` stands beside `proxy`. `rules` is pure (no I/O, no
+Who may import whom: `proxy -> engine -> rules -> settings`; `web` and `cli` stand beside `proxy`. `rules` is pure (no I/O, no
 clock), `engine` knows nothing of mitmproxy, `proxy` is the only place that does. tests/test_imports.py holds this.
 """
 

@@ -1,7 +1,7 @@
 """Release files: from the store, from a fill in progress, by starting a fill, or passed through where that is right.
 
-A file's key is (credential space, digest, filename): from the PyPI-layout path, else from the strongest digest of its index's page,
-else its URL, and then it is revalidated like a page. Core metadata (PEP 658/714) is verified by the digest in `core-metadata`.
+Which file is meant is found out in engine/identity.py; one that nothing but its URL identifies is revalidated like a page. What goes
+to one client alone, and is not kept, is in engine/straight.py.
 """
 
 from __future__ import annotations
@@ -10,31 +10,30 @@ import asyncio
 import contextlib
 import io
 import logging
-import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from zipfile import BadZipFile
 
 from multidict import CIMultiDict
 
 from pkgcache.engine.entries import Entry, Notes, file_stem
 from pkgcache.engine.fill import Fill
+from pkgcache.engine.identity import IMMUTABLE, Identified, Identities
 from pkgcache.engine.messages import CLIENT_SECONDS, Reply, Request, ask_again
 from pkgcache.engine.metrics import Metrics
-from pkgcache.engine.passage import Passage
 from pkgcache.engine.readers import Source, StoredBytes, StoredFile
-from pkgcache.engine.replies import Found, file_reply, requested_ranges, unsatisfiable
+from pkgcache.engine.replies import Found, file_reply, requested_ranges
 from pkgcache.engine.soundness import Soundness
 from pkgcache.engine.store import Store
+from pkgcache.engine.straight import Straight, failed_file
 from pkgcache.engine.tasks import Tasks
-from pkgcache.engine.unstored import Unstored
-from pkgcache.engine.upstream import Answer, Failure, UpstreamClient, UpstreamError
-from pkgcache.engine.views import Views, file_key
-from pkgcache.engine.wanted import FillError, Head, Wanted, check_answer
+from pkgcache.engine.upstream import Failure, UpstreamClient, UpstreamError
+from pkgcache.engine.views import Views
+from pkgcache.engine.wanted import FillError, Wanted
 from pkgcache.engine.wheelmeta import metadata_of_wheel, read_metadata
 from pkgcache.rules.cachestatus import CacheStatus
-from pkgcache.rules.digests import Digest, strongest
+from pkgcache.rules.digests import Digest
 from pkgcache.rules.freshness import Fresh, MustRevalidate, Policy, StaleUsable, Stored, decide, only_if_cached
 from pkgcache.rules.ranges import (
     Bounded,
@@ -44,14 +43,11 @@ from pkgcache.rules.ranges import (
     Suffix,
     Unsatisfiable,
     Whole,
-    answers,
-    parse_content_range,
     parse_range,
     satisfy,
 )
 from pkgcache.rules.routes import ReleaseFile
 from pkgcache.rules.storing import storable_headers
-from pkgcache.rules.urls import Url
 from pkgcache.rules.validation import freshened, validators
 from pkgcache.settings import Settings
 
@@ -71,27 +67,6 @@ CHECK_SECONDS = 5.0
 
 LINGER_SECONDS = 1.0
 _PASSING = frozenset({Failure.WRONG_DIGEST, Failure.WRONG_LENGTH, Failure.WRONG_SPAN, Failure.BROKEN})
-IMMUTABLE = "max-age=365000000, immutable, public"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identified:
-    """A release file with its key and what is known of its content."""
-
-    route: ReleaseFile
-    key: str
-    digest: Digest | None
-    size: int | None
-
-    @property
-    def wanted(self) -> Wanted:
-        """What a fill has to bring."""
-        return Wanted(digest=self.digest, size=self.size, sources=self.route.sources)
-
-    @property
-    def wheels(self) -> list[tuple[Url, str]]:
-        """Where the wheel is whose metadata this is."""
-        return [(url.with_path(url.path.removesuffix(".metadata")), auth) for url, auth in self.route.sources]
 
 
 class Files:
@@ -111,10 +86,11 @@ class Files:
         self._policy = policy
         self._store = store
         self._client = client
-        self._views = views
         self._metrics = metrics
         self._tasks = tasks
         self._soundness = Soundness(store, tasks)
+        self._identities = Identities(views)
+        self._straight = Straight(client, metrics)
         self._pool = ThreadPoolExecutor(8, thread_name_prefix="fill")
         self.fills: dict[str, Fill] = {}
         self._over: list[Fill] = []
@@ -129,7 +105,7 @@ class Files:
 
     async def answer(self, request: Request, route: ReleaseFile) -> Reply:
         """The reply to a GET or HEAD for a release file."""
-        file = await self._identify(route)
+        file = await self._identities.of(route)
         size = file.size
         if (fill := self._fill_of(file)) is None:
             entry = await self._store.get(file.key)
@@ -147,53 +123,20 @@ class Files:
                 return Reply.text(
                     504, f"{route.filename} is not in the store, and the proxy is offline (pypi_cache_offline)."
                 )
-            size = await self._size(request, file)
+            size = await self._identities.size(file) if "Range" in request.headers else file.size
             fill = self._fill_of(file)
         if fill is None and request.method == "HEAD":
-            return await self._head_upstream(file)
+            return await self._straight.head(file)
         if fill is None and not _wants_fill(request, size):
-            return await self._passed_through(request, file)
+            return await self._part(request, file)
         joined = fill is not None
         return await self._from_fill(request, file, fill or self._start_fill(file), joined=joined)
-
-    # Identity
-
-    def _identify_now(self, route: ReleaseFile) -> Identified | None:
-        """As `_identify`, where that takes no look at a page, or the page's links are in memory."""
-        if route.release is not None and not route.suffix:
-            return _identified(route, route.release.digest, None)
-        if route.suffix == ".metadata" and (link := self._views.link_in_memory(route)):
-            return (
-                None
-                if isinstance(link.core_metadata, bool)
-                else _identified(route, strongest(link.core_metadata), None)
-            )
-        return None
-
-    async def _identify(self, route: ReleaseFile) -> Identified:
-        digest: Digest | None = None
-        size: int | None = None
-        if route.release is not None and not route.suffix:
-            digest = route.release.digest
-        elif link := await self._views.link_of(route):
-            if not route.suffix:
-                digest, size = strongest(link.hashes), link.size
-            elif route.suffix == ".metadata" and not isinstance(link.core_metadata, bool):
-                digest = strongest(link.core_metadata)
-        return _identified(route, digest, size)
-
-    async def _size(self, request: Request, file: Identified) -> int | None:
-        """How large a cold file is as far as a page tells, where a range makes that matter."""
-        if file.size is None and not file.route.suffix and "Range" in request.headers:
-            link = await self._views.link_of(file.route)
-            return link.size if link else None
-        return file.size
 
     # From the store
 
     def answer_at_once(self, request: Request, route: ReleaseFile) -> Reply | None:
         """The reply, if the file is a small one that is in memory, and was seen in the store within the last second."""
-        file = self._identify_now(route)
+        file = self._identities.at_once(route)
         if file is None or file.digest is None or file.key in self.fills:
             return None
         entry = self._store.at_once(file.key)
@@ -235,7 +178,7 @@ class Files:
             return None
         release = replace(route.release, suffix="") if route.release else None
         identity = route.identity.with_path(route.identity.path.removesuffix(".metadata"), route.identity.query)
-        wheel = await self._identify(replace(route, suffix="", release=release, identity=identity))
+        wheel = await self._identities.of(replace(route, suffix="", release=release, identity=identity))
         entry = await self._store.get(wheel.key)
         if entry is None:
             return None
@@ -359,7 +302,7 @@ class Files:
             "url": str(file.route.identity),
             "digest": str(digest),
             "attempt": fill.attempt,
-            "headers": list(_file_headers(file, head).items()),
+            "headers": list(file.headers(head).items()),
             "upstream_headers": list(storable_headers(head.headers).items()),
             "request_time": started,
             "response_time": time.time(),
@@ -382,12 +325,12 @@ class Files:
             fill.detach()
             if isinstance(error, FillError):
                 if any(each.failure is Failure.DISK for each in error.errors):
-                    return await self._unstored(request, file, fill.wanted)
+                    return await self._without_disk(request, file, fill.wanted)
                 if joined and any(each.failure in _PASSING for each in error.errors):
                     # It came as another's attempt was failing; the next attempt is its own.
                     fill = self._fill_of(file) or self._start_fill(file)
                     return await self._from_fill(request, file, fill, joined=False, however_far=however_far)
-                return self._failed(file, error)
+                return failed_file(file, error)
             if isinstance(error, TimeoutError):
                 return ask_again(file.route.filename)
             raise
@@ -400,13 +343,13 @@ class Files:
             and not _near(satisfy(requested, total), fill)
         ):
             fill.detach()
-            return await self._passed_through(request, file)
+            return await self._part(request, file)
         tags = _fill_tags(file, fill)
         found = Found(
             total=total,
             etag=tags[0],
             other_tags=tags[1:],
-            headers=_file_headers(file, head),
+            headers=file.headers(head),
             cache=CacheStatus(hit=True)
             if fill.committed
             else CacheStatus(fwd="miss", stored=self._store.usable and not joined, collapsed=joined),
@@ -417,110 +360,22 @@ class Files:
 
     # Without a fill
 
-    async def _unstored(self, request: Request, file: Identified, wanted: Wanted) -> Reply:
-        """The file for this client alone, where the disk does not take it."""
-        if request.method == "GET" and not _wants_fill(request, file.size):
-            return await self._passed_through(request, file)
-        body = Unstored(self._client, wanted, report=self._metrics.upstream_failed)
-        try:
-            url, upstream_headers = await body.open()
-        except UpstreamError as error:
-            return self._failed(file, FillError([error]))
-        headers = _file_headers(file, Head(total=body.total, headers=upstream_headers, source=url))
-        headers["ETag"] = _passing_tag(file)
-        if body.total is None:
-            headers["Transfer-Encoding"] = "chunked"
-        else:
-            headers["Content-Length"] = str(body.total)
-        self._metrics.miss("file")
-        cache = CacheStatus(fwd="miss", fwd_status=200, detail="disk-failed")
-        return Reply(status=200, headers=headers, body=body, cache=cache, upstream=url.origin)
+    async def _part(self, request: Request, file: Identified) -> Reply:
+        """A range for this client alone; where no upstream does ranges the whole file, which is then worth storing."""
+        if (reply := await self._straight.part(request, file)) is not None:
+            return reply
+        fill = self._fill_of(file)
+        return await self._from_fill(
+            request, file, fill or self._start_fill(file), joined=fill is not None, however_far=True
+        )
 
-    async def _head_upstream(self, file: Identified) -> Reply:
-        errors: list[UpstreamError] = []
-        for url, authorization in self._client.in_order(file.route.sources):
-            try:
-                async with self._client.ask("HEAD", url, {"Accept-Encoding": "identity"}, authorization) as answer:
-                    total = check_answer(answer)
-                    head = Head(total=total, headers=CIMultiDict(answer.headers), source=answer.url)
-                    headers = _file_headers(file, head)
-                    if total is not None:
-                        headers["Content-Length"] = str(total)
-                    headers["ETag"] = _passing_tag(file)
-                    headers["Accept-Ranges"] = "bytes"
-                    self._metrics.miss("file")
-                    return Reply(
-                        status=200, headers=headers, cache=CacheStatus(fwd="miss", fwd_status=200), upstream=url.origin
-                    )
-            except UpstreamError as error:
-                self._metrics.upstream_failed(error)
-                errors.append(error)
-        return self._failed(file, FillError(errors))
-
-    async def _passed_through(self, request: Request, file: Identified) -> Reply:
-        """A range for this client alone: not stored, not verified, so its ETag is of an attempt that is never committed."""
-        errors: list[UpstreamError] = []
-        for url, authorization in self._client.in_order(file.route.sources):
-            sent = {"Accept": "*/*", "Accept-Encoding": "identity", "Range": request.headers["Range"]}
-            passage = Passage(self._client.ask("GET", url, sent, authorization, alone=len(file.route.sources) == 1))
-            try:
-                answer = await passage.open()
-                if answer.status == 416:
-                    await passage.aclose()
-                    content_range = answer.headers.get("Content-Range", "bytes */*")
-                    return unsatisfiable(content_range, CacheStatus(fwd="partial", fwd_status=416))
-                check_answer(answer)
-                _check_span(request, answer)
-            except UpstreamError as error:
-                await passage.aclose()
-                self._metrics.upstream_failed(error)
-                errors.append(error)
-                continue
-            if answer.status == 200:  # it does not do ranges: then the whole file is worth storing
-                await passage.aclose()
-                fill = self._fill_of(file)
-                return await self._from_fill(
-                    request, file, fill or self._start_fill(file), joined=fill is not None, however_far=True
-                )
-            headers = _file_headers(file, Head(total=None, headers=CIMultiDict(answer.headers), source=answer.url))
-            for name in ("Content-Range", "Content-Length", "Content-Type"):
-                if name in answer.headers:
-                    headers[name] = answer.headers[name]
-            headers["ETag"] = _passing_tag(file)
-            headers["Accept-Ranges"] = "bytes"
-            self._metrics.miss("range")
-            return Reply(
-                status=206,
-                headers=headers,
-                body=passage,
-                cache=CacheStatus(fwd="partial", fwd_status=206),
-                upstream=url.origin,
-            )
-        return self._failed(file, FillError(errors))
-
-    def _failed(self, file: Identified, error: FillError) -> Reply:
-        """404 only where every upstream that answered says so; else 502, or 504 where none answered in time."""
-        lines = [
-            f"{file.route.filename}{file.route.suffix} cannot be had from any upstream:",
-            *(f"  {e}" for e in error.errors),
-        ]
-        failures = {e.failure for e in error.errors}
-        if failures and failures <= {Failure.NOT_FOUND}:
-            return Reply.text(404, "\n".join(lines), cache=CacheStatus(fwd="miss", fwd_status=404))
-        if len(error.errors) == 1 and (status := error.errors[0].status) in {401, 403, 451}:
-            cache = CacheStatus(fwd="miss", fwd_status=status)
-            return Reply.text(status, "\n".join(lines), cache=cache, challenge=error.errors[0].challenge)
-        status = 504 if failures and failures <= {Failure.TIMEOUT, Failure.NOT_FOUND} else 502
-        return Reply.text(status, "\n".join(lines), cache=CacheStatus(fwd="miss", detail="upstreams-failed"))
-
-
-def _identified(route: ReleaseFile, digest: Digest | None, size: int | None) -> Identified:
-    return Identified(
-        route=route,
-        key=file_key(route.space, str(digest or route.identity), route.filename + route.suffix),
-        digest=digest,
-        size=size,
-    )
+    async def _without_disk(self, request: Request, file: Identified, wanted: Wanted) -> Reply:
+        """The file, or what is wanted of it, for this client alone: the disk does not take it."""
+        if request.method == "HEAD":
+            return await self._straight.head(file)
+        if not _wants_fill(request, file.size) and (reply := await self._straight.part(request, file)) is not None:
+            return reply
+        return await self._straight.whole(file, wanted)
 
 
 def _wants_fill(request: Request, size: int | None) -> bool:
@@ -536,22 +391,6 @@ def _wants_fill(request: Request, size: int | None) -> bool:
         case Requested(specs=(Suffix(length=length),), malformed=False) if size:
             return length >= size * FILL_SHARE
     return False
-
-
-def _check_span(request: Request, answer: Answer) -> None:
-    """That a 206 holds the span that was asked for, and announces its length. Raises UpstreamError."""
-    requested = parse_range(request.headers.get("Range"))
-    if answer.status != 206 or requested is None:
-        return
-    found = parse_content_range(answer.headers.get("Content-Range"))
-    if not answers(requested, found):
-        got = answer.headers.get("Content-Range", "no Content-Range")
-        raise UpstreamError(Failure.WRONG_SPAN, answer.url, f"asked for {request.headers['Range']!r}, got {got!r}")
-    length = answer.headers.get("Content-Length")
-    if found and length and int(length) != found.stop - found.start:
-        raise UpstreamError(
-            Failure.WRONG_LENGTH, answer.url, f"{length} bytes are announced for {found.stop - found.start}"
-        )
 
 
 def _near(answer: Whole | Partial | Multi | Unsatisfiable, fill: Fill) -> bool:
@@ -571,23 +410,3 @@ def _fill_tags(file: Identified, fill: Fill) -> tuple[str, ...]:
     if not fill.committed:
         return (f'"{tag}"',)
     return (f'"{file.digest or Digest("sha256", fill.computed)}"', f'"{tag}"')
-
-
-def _passing_tag(file: Identified) -> str:
-    return f'"{file.digest or file.route.filename}.{secrets.token_hex(4)}"'
-
-
-def _file_headers(file: Identified, head: Head) -> CIMultiDict[str]:
-    """The headers of a file's answer but for its length and range."""
-    kept = (
-        ("Content-Type", "Last-Modified")
-        if file.digest
-        else ("Content-Type", "Last-Modified", "Cache-Control", "Expires")
-    )
-    headers = CIMultiDict({name: head.headers[name] for name in kept if name in head.headers})
-    headers.setdefault("Content-Type", "application/octet-stream")
-    if headers["Content-Type"].startswith("multipart/"):
-        headers["Content-Type"] = "application/octet-stream"
-    if file.digest:
-        headers["Cache-Control"] = IMMUTABLE
-    return headers
