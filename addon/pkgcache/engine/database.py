@@ -29,6 +29,10 @@ SMALL_BYTES = 32 * 1024
 ROW_BYTES = 512
 """What a row costs beside its value, about."""
 
+CACHE_PAGES = 1024
+"""What each thread's connection holds of the database in memory, in pages of 4 kB: its upper levels, even of a million rows. diskcache's
+default of 8,192, and 64 MB mapped, make half a gigabyte of five threads; the system's page cache does as well."""
+
 _ADOPT_TRIES = 5
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -148,6 +152,8 @@ class Database:
             eviction_policy="none",
             cull_limit=0,
             size_limit=1 << 62,
+            sqlite_cache_size=CACHE_PAGES,
+            sqlite_mmap_size=0,
         )
         self.sql("CREATE INDEX IF NOT EXISTS Cache_access_time ON Cache (access_time)")
         folder.chmod(0o700)

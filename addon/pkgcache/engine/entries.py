@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import accumulate
 from pathlib import Path
 from typing import IO, Any
 
@@ -284,6 +285,7 @@ class Entries:
     def _set(self, key: str, value: bytes | Adopted, size: int, notes: Notes, patience: float) -> bool:
         self._make_room(size, patience)
         with self.database.transaction(patience):
+            self._make_room(size, patience)  # for what another process has brought meanwhile: now none can
             self.database.set(key, value, json.dumps({**notes, "size": size}))
         return True
 
@@ -391,20 +393,19 @@ class Entries:
 
         Files go before the rows are gone: a kill in between leaves rows that heal themselves, and no file that nobody knows.
         """
-        dropped: list[tuple[int, str | None]] = []
         select = f"SELECT rowid, max(size, coalesce(length(value), 0)) + {ROW_BYTES}, filename FROM Cache {which}"  # noqa: S608
         with self.database.transaction(patience):
-            freed = 0
-            for rowid, size, filename in self.database.sql(select, values):
-                if excess is not None and freed >= excess:
-                    break
-                self.database.sql("DELETE FROM Cache WHERE rowid = ?", (rowid,))
-                dropped.append((size, filename))
-                freed += size
-            for _, filename in dropped:
+            found = self.database.sql(select, values)
+            sizes = [size for _, size, _ in found]
+            if excess is not None:
+                before = accumulate(sizes, initial=0)
+                found = [row for row, freed in zip(found, before, strict=False) if freed < excess]
+            marks = ",".join("?" * len(found))
+            self.database.sql(f"DELETE FROM Cache WHERE rowid IN ({marks})", [rowid for rowid, _, _ in found])  # noqa: S608  marks only
+            for _, _, filename in found:
                 if filename is not None:
                     self.database.remove_file(filename)
-        return [size for size, _ in dropped]
+        return sizes[: len(found)]
 
     def drop_rows(self, rows: Iterable[Row]) -> int:
         """Drop these very values; what has taken their place stays. How many bytes went."""
