@@ -12,6 +12,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any, Final
 import diskcache
 import pytest
 
+from pkgcache.engine.database import Database
 from pkgcache.engine.entries import StoreFormatError
 from pkgcache.engine.health import Health
 from pkgcache.engine.store import Store
@@ -160,6 +162,43 @@ def test_notes_change_and_the_value_stays(tmp_path: Path) -> None:
             await store.note("nothing", {"a": 1})
             assert await store.get("nothing") is None, "a note made an entry out of nothing"
 
+    told(story)
+
+
+@pytest.mark.parametrize("way", ["get", "read"])
+def test_notes_that_are_written_while_they_are_read(tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are seen by whoever asks after they were given.
+
+    The row was read before they were in it, and when the answer was made they were no longer pending: it had the old ones.
+    """
+    find = Database.find
+
+    def find_and_wait(database: Database, key: str) -> object:
+        found = find(database, key)
+        if threading.current_thread().name.startswith("store-read"):
+            monkeypatch.undo()
+            released.wait(10)
+        return found
+
+    released = threading.Event()
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            await store.put("k", b"v", {"version": 1})
+            await store.settle()
+            blocked = store._writer.submit(noting.wait, 10)
+            await store.note("k", {"version": 2, "size": 1})
+            monkeypatch.setattr(Database, "find", find_and_wait)
+            reading = asyncio.ensure_future(getattr(store, way)("k"))
+            await asyncio.sleep(0.05)
+            noting.set()
+            blocked.result()
+            await store.settle()
+            released.set()
+            found = await reading
+            assert (found.notes if way == "get" else found[0])["version"] == 2
+
+    noting = threading.Event()
     told(story)
 
 

@@ -177,11 +177,15 @@ class Store:
             return pending.entry
         if entry := self.at_once(key):
             return entry
-        hot = self._hot.get(key)
+        hot, noting = self._hot.get(key), key in self._noted
         entry = await self._in(self._readers, lambda entries: self._get(entries, key, hot.entry if hot else None))
         if entry is None:
             self._hot.drop(key)
             return None
+        if noting and key not in self._noted:  # written meanwhile, perhaps after the row was read
+            if entry.file is not None:
+                entry.file.close()
+            return await self.get(key)
         self._touch(key)
         if noted := self._noted.get(key):
             return replace(entry, notes=dict(noted))
@@ -229,16 +233,19 @@ class Store:
 
     async def present(self, keys: list[str]) -> set[str]:
         """Which of the keys have an entry."""
-        found = await self._in(self._readers, lambda entries: entries.present(keys)) or set()
-        return found | {key for key in keys if key in self._pending}
+        pending = {key for key in keys if key in self._pending}
+        return pending | (await self._in(self._readers, lambda entries: entries.present(keys)) or set())
 
     async def read(self, key: str) -> tuple[Notes, bytes] | None:
         """As `get`, with the whole value in memory."""
         if pending := self._pending.get(key):
             return pending.entry.notes, pending.value
+        noting = key in self._noted
         found = await self._in(self._readers, lambda entries: self._read(entries, key))
         if found is None:
             return None
+        if noting and key not in self._noted:  # as above
+            return await self.read(key)
         self._touch(key)
         return self._noted.get(key, found[0]), found[1]
 
