@@ -13,11 +13,12 @@ import contextlib
 import gzip
 import hashlib
 import re
+import time
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from multidict import CIMultiDict
@@ -35,7 +36,7 @@ from pkgcache.engine.hosts import LearnedHosts
 from pkgcache.engine.memory import Memory
 from pkgcache.engine.messages import strong_tag
 from pkgcache.engine.pageprocess import LARGE, PageProcess
-from pkgcache.engine.store import Store
+from pkgcache.engine.store import HOT_SECONDS, Store
 from pkgcache.engine.tasks import Tasks
 from pkgcache.rules.derive import Derived, Kind, Order
 from pkgcache.rules.documents import Release
@@ -118,6 +119,20 @@ class PageAsk:
         return "slash" if self.seen.path.endswith("/") else "bare"
 
 
+@dataclass(frozen=True, slots=True)
+class _Links:
+    """What a page says of its files: `of` which version of it, and when that was last seen to be the stored one."""
+
+    of: str
+    table: FileTable
+    seen: float
+
+    @property
+    def is_new(self) -> bool:
+        """Whether that is believed without asking the store."""
+        return time.time() - self.seen <= HOT_SECONDS
+
+
 class PageGoneError(Exception):
     """The stored page went away (evicted, purged) between two looks at it."""
 
@@ -135,7 +150,7 @@ class Views:
         self._memory = memory
         self._bytes = 0
         self._views: OrderedDict[tuple[str, str], View] = OrderedDict()
-        self._tables: Memory[str, tuple[str, FileTable]] = Memory(TABLE_BYTES)
+        self._tables: Memory[str, _Links] = Memory(TABLE_BYTES)
         self._process = PageProcess()
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="pages")
         self._large = ThreadPoolExecutor(1, thread_name_prefix="large-pages")
@@ -210,7 +225,7 @@ class Views:
 
     def _vouch(self, ask: PageAsk, of: str, table: FileTable) -> None:
         """Take note of what a page says of its files."""
-        self._tables.put(ask.key, (of, table), len(table.text))
+        self._tables.put(ask.key, _Links(of, table, time.time()), len(table.text))
 
     def in_memory(self, ask: PageAsk, kept: Kept, kind: Kind) -> View | None:
         """The view, if memory has it."""
@@ -255,19 +270,20 @@ class Views:
         return None
 
     def link_in_memory(self, route: ReleaseFile) -> FileFacts | None:
-        """As `link_of`, of the pages whose links are in memory."""
+        """As `link_of`, of the pages whose links are in memory, and were seen to be the store's within the last second."""
         identity = _file_id(route.index, str(route.identity).removesuffix(route.suffix))
         for project in projects_of(route.filename):
             for representation in Representation:
                 key = page_key(route.space, route.index, project, representation)
-                if (remembered := self._tables.get(key)) and (facts := remembered[1].get(identity)):
+                links = self._tables.get(key)
+                if links is not None and links.is_new and (facts := links.table.get(identity)):
                     return facts
         return None
 
     async def links_of(self, ask: PageAsk, of: str = "") -> FileTable | None:
         """What the stored page says of its files; `of`: of this version of it. None where there is no such page."""
-        remembered = self._tables.get(ask.key)
-        if remembered is None or (of and remembered[0] != of):
+        links = self._tables.get(ask.key)
+        if links is None or (links.of != of if of else not await self._still(ask.key, links)):
             found = await self._store.read(ask.key)
             if found is None or found[0]["status"] != 200:
                 return None
@@ -278,8 +294,19 @@ class Views:
             except PageGoneError:
                 return None
             await self.derive(ask, kept, page, Representation(notes["kind"]).kind)
-            remembered = self._tables.get(ask.key)
-        return remembered[1] if remembered else None
+            links = self._tables.get(ask.key)
+        return links.table if links else None
+
+    async def _still(self, key: str, links: _Links) -> bool:
+        """Whether these are the links of the page that is stored: another process may have renewed it. A page that is not keeps them."""
+        if links.is_new:
+            return True
+        notes = await self._store.notes(key)
+        if notes is not None and notes["status"] == 200 and notes["of"] != links.of:
+            return False
+        if self._tables.get(key) is links:
+            self._tables.put(key, replace(links, seen=time.time()), len(links.table.text))
+        return True
 
     async def _parsed[T](self, page: bytes, work: Callable[[], T]) -> T:
         """Run parsing off the event loop; large pages wait for one another, and small ones not for them."""
