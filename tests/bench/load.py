@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from tests.support.index import HTML_TYPE, JSON_TYPE, PLAIN_HTML_TYPE
@@ -52,6 +52,19 @@ def waits(wire: Wire, url: str, enough: Callable[[int], bool], *, pause: float =
         began = time.perf_counter()
         _exchange(wire, request, buffer)
         found.append(time.perf_counter() - began)
+        time.sleep(pause)
+    return found
+
+
+def each_wait(wire: Wire, urls: Iterable[str], *, pause: float = 0.0) -> list[tuple[float, float]]:
+    """When each of these was asked for, one after the other with a pause, and the seconds that its answer took. Raises as above."""
+    buffer = memoryview(bytearray(_BUFFER))
+    found: list[tuple[float, float]] = []
+    for url in urls:
+        request = _request(wire, url)
+        began = time.perf_counter()
+        _exchange(wire, request, buffer)
+        found.append((began, time.perf_counter() - began))
         time.sleep(pause)
     return found
 

@@ -197,6 +197,15 @@ def spread(values: Sequence[float], unit: str = "", digits: int = 0, scale: floa
     return text if len(values) == 1 else f"{text} ({low:,.{digits}f}–{high:,.{digits}f})"
 
 
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value below which that share of them lies.
+
+    >>> percentile([1.0, 2.0, 3.0, 4.0], 0.5)
+    3.0
+    """
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
 def median(values: Iterable[float]) -> float:
     """The median."""
     return statistics.median(values)
@@ -227,14 +236,22 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def main(run: Callable[[argparse.Namespace], None], doc: str | None, *, repeat: int, **options: str) -> None:
-    """Parse the command line (`--repeat`, and a switch for each of `options`), run, and say how busy the machine was."""
+def main(
+    run: Callable[[argparse.Namespace], None],
+    doc: str | None,
+    *,
+    repeat: int,
+    further: Callable[[argparse.ArgumentParser], object] = lambda _: None,
+    **options: str,
+) -> None:
+    """Parse the command line (`--repeat`, a switch for each of `options`, and `further` ones), run, and say how busy the machine was."""
     parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
     parser.add_argument(
         "--repeat", type=int, default=repeat, help="how often each figure is measured (default: %(default)s)"
     )
     for name, text in options.items():
         parser.add_argument(f"--{name}", action="store_true", help=text)
+    further(parser)
     arguments = parser.parse_args()
     started = time.monotonic()
     before = os.getloadavg()[0]
