@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -83,11 +84,12 @@ def test_a_flipped_bit(make_proxy: MakeProxy, upstream: Upstream, when: str, hid
     assert f"pypi_cache_store_damaged_total {len(releases)}.0" in proxy.get("/metrics").body.decode()
 
 
-def test_a_flipped_bit_and_ranges(make_proxy: MakeProxy, upstream: Upstream) -> None:
+@pytest.mark.parametrize("size", [60_000, 2_000_000, 20_000_000])
+def test_a_flipped_bit_and_ranges(make_proxy: MakeProxy, upstream: Upstream, size: int) -> None:
     """A range of a stored file that was not looked at lately waits until all of it was."""
     proxy = make_proxy(upstream, options={"pypi_cache_memory": "2k"})
     for number, span in enumerate(RANGES):
-        release = make_wheel(f"ranged-{number}", payload_size=2_000_000, seed=number)
+        release = make_wheel(f"ranged-{number}", payload_size=size, seed=number)
         upstream.add(release)
         assert fetch(proxy.port, file_url(release), ca=proxy.ca).sha256 == release.sha256
         at_rest(proxy)
@@ -96,6 +98,59 @@ def test_a_flipped_bit_and_ranges(make_proxy: MakeProxy, upstream: Upstream) -> 
         first, _, last = span.removeprefix("bytes=").partition("-")
         right = release.content[int(first) : int(last) + 1] if first else release.content[-int(last) :]
         assert (answer.status, answer.body) == (206, right)
+        whole = fetch(proxy.port, file_url(release), ca=proxy.ca, keep=False)
+        assert (whole.complete, whole.sha256) == (True, release.sha256)
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["running", "started anew"])
+@pytest.mark.parametrize("size", SIZES)
+def test_a_flipped_bit_and_many_readers(make_proxy: MakeProxy, upstream: Upstream, size: int, restarted: bool) -> None:
+    """Eight at once, of which some ask for a range: none gets the wrong file to its end, and it is fetched once more, and once only."""
+    proxy = make_proxy(upstream, options={"pypi_cache_memory": "2k"})
+    release = make_wheel("many", payload_size=size)
+    upstream.add(release)
+    url, half = file_url(release), release.size // 2
+    assert fetch(proxy.port, url, ca=proxy.ca, keep=False).sha256 == release.sha256
+    at_rest(proxy)
+    if restarted:
+        proxy.stop()
+    flip(stored_file(proxy, release), offset=half, hidden=True)
+    if restarted:
+        proxy.start()
+    with ThreadPoolExecutor(8) as pool:
+        spans = {"Range": f"bytes={half - 400}-{half + 399}"}
+        ranges = [pool.submit(fetch, proxy.port, url, ca=proxy.ca, headers=spans) for _ in range(2)]
+        answers = [pool.submit(fetch, proxy.port, url, ca=proxy.ca, keep=False) for _ in range(6)]
+        for each in answers:
+            assert_never_wrong(each.result(), release)
+        for each in ranges:
+            answer = each.result()
+            right = release.content[half - 400 : half + 400]
+            assert not answer.complete or (answer.status, answer.body) == (206, right)
+    again = fetch(proxy.port, url, ca=proxy.ca, keep=False)
+    assert (again.complete, again.sha256) == (True, release.sha256)
+    whole = [each for each in upstream.requests if release.filename in each.path and "range" not in each.headers]
+    assert len(whole) == 2, "fetched once more, and once only"
+    assert proxy.output.count("damaged on the disk") == 1
+
+
+def test_what_is_in_memory_cannot_rot(make_proxy: MakeProxy, upstream: Upstream) -> None:
+    """A small file that was asked for lately, with the options' defaults: its row is looked at again, and not its file."""
+    proxy = make_proxy(upstream)
+    release = make_wheel("hot", payload_size=60_000)
+    upstream.add(release)
+    for _ in range(2):
+        assert fetch(proxy.port, file_url(release), ca=proxy.ca).sha256 == release.sha256
+        at_rest(proxy)
+    flip(stored_file(proxy, release), offset=release.size // 2, hidden=True)
+    for _ in range(2):
+        answer = fetch(proxy.port, file_url(release), ca=proxy.ca)
+        assert (answer.sha256, "; hit" in answer.headers["Cache-Status"]) == (release.sha256, True)
+        time.sleep(1.1)
+    proxy.restart()
+    answer = fetch(proxy.port, file_url(release), ca=proxy.ca)
+    assert (answer.complete, answer.sha256) == (True, release.sha256)
+    assert upstream.count(method="GET", path_contains=release.filename) == 2
 
 
 def test_a_good_file_is_not_fetched_again(make_proxy: MakeProxy, upstream: Upstream) -> None:

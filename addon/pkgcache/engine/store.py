@@ -216,9 +216,9 @@ class Store:
         await self._in(self._writer, lambda entries: self._drop_damaged(entries, key, mark, why))
 
     def _drop_damaged(self, entries: Entries, key: str, mark: object, why: str) -> None:
-        self._damaged()
-        logger.warning("%s: damaged on the disk (%s); dropped, to be fetched again", key, why)
-        entries.drop(key, mark=mark)
+        if entries.drop(key, mark=mark):  # else another reader has found out, or it was replaced
+            self._damaged()
+            logger.warning("%s: damaged on the disk (%s); dropped, to be fetched again", key, why)
 
     async def notes(self, key: str) -> Notes | None:
         """As `get`, the notes alone: nothing is opened for them."""
