@@ -25,6 +25,7 @@ _PYTHON = re.compile(r"3\.(\d{1,2})(?:\.\d+)?")
 _MANYLINUX = re.compile(r"manylinux_2_(\d{1,2})_(\w+)")
 _LEGACY_NAME = re.compile(r"(manylinux2014|manylinux2010|manylinux1)_(\w+)")
 _MUSLLINUX = re.compile(r"musllinux_1_(\d{1,2})_(\w+)")
+_EXTRA = re.compile(r"""extra\s*==\s*["']([^"']+)["']""")
 _LINUX = re.compile(r"linux_(\w+)")
 _MACOS = re.compile(r"macosx_(\d{2})_(\d{1,2})_(x86_64|arm64)")
 _WINDOWS = {"win_amd64": "AMD64", "win_arm64": "ARM64", "win32": "x86"}
@@ -65,8 +66,9 @@ class Environment:
                 known | {"extras": frozenset(extras), "dependency_groups": frozenset(groups)}, "lock_file"
             )
         except (UndefinedEnvironmentName, UndefinedComparison):
-            # `extra == "x"` (uv's conflicts): some agent will want it
-            return any(parsed.evaluate({**dict(self.markers), "extra": extra}) for extra in ("", *extras))
+            # `extra == "x"`, as uv writes it where extras exclude one another: some agent will want it
+            named = ("", *extras, *_EXTRA.findall(marker))
+            return any(parsed.evaluate({**dict(self.markers), "extra": extra}) for extra in named)
 
 
 def parse_python(text: str) -> tuple[int, int]:

@@ -89,6 +89,8 @@ class Globs:
     @classmethod
     def parse(cls, words: Sequence[str]) -> Globs:
         """Of the words of a command line. Raises ValueError, which says what would be right."""
+        if not all(word.strip() for word in words):  # a shell's empty variable must not mean everything
+            raise ValueError("a project name, or a glob such as 'acme-*'; all are meant by '*'")
         return cls(Admission(allow=parse_globs(words)))
 
     def match(self, named: Named) -> bool:

@@ -17,128 +17,160 @@ from pkgcache.cli.packages import (
     checked_marker,
     either,
     file_of,
-    specifiers_of,
+    files_of,
+    marker_of,
+    name_of,
+    pythons_of,
+    table_of,
     tables,
     text_of,
+    texts_of,
+    version_of,
 )
 
-
-def _read_uv(data: Table) -> Lock:
-    packages: list[_Uv] = []
-    skipped = []
-    for table in tables(data, "package"):
-        name = text_of(table, "name", "a package")
-        source = table.get("source", {})
-        if not isinstance(source, dict):
-            raise WrongLock(
-                f"package {name}: its source is {source!r}; expected a table such as {{ registry = … }}",
-                f'name = "{name}"',
-            )
-        root = bool({"virtual", "editable", "directory"} & source.keys())
-        registry = source.get("registry", "")
-        if not registry and not root:
-            skipped.append(f"{name} ({', '.join(source)})")
-        files = [*tables(table, "wheels"), *([table["sdist"]] if isinstance(table.get("sdist"), dict) else [])]
-        package = Package(
-            name=canonicalize_name(name),
-            version=str(table.get("version", "")),
-            index=registry if "://" in registry else "",
-            files=tuple(file_of(each, name) for each in files) if registry else (),
-            marker=either(table.get("resolution-markers")),
-        )
-        packages.append(_Uv(package, root, bool(registry), table))
-    return Lock(
-        kind="uv",
-        packages=tuple(each.package for each in packages if each.listed),
-        skipped=tuple(skipped),
-        wanted=lambda environment: _walk(packages, environment),
-    )
+# uv
 
 
 @dataclass(frozen=True, slots=True)
-class _Uv:
+class _Edge:
+    """Who is needed, with which extras, and where."""
+
+    name: str
+    version: str
+    extras: tuple[str, ...]
+    marker: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Node:
+    """A package of uv's graph. `root`: one of the lock's own projects; `listed`: it is on an index. `needs`: by extra ("": always)."""
+
     package: Package
     root: bool
     listed: bool
-    table: Table
+    needs: Mapping[str, tuple[_Edge, ...]]
+    groups: tuple[_Edge, ...]
 
 
-def _walk(packages: Sequence[_Uv], environment: Environment) -> list[Package]:
+def _read_uv(data: Table) -> Lock:
+    nodes: list[_Node] = []
+    skipped = []
+    for table in tables(data, "package"):
+        name = name_of(table)
+        source = table_of(table, "source")
+        registry = text_of(source, "registry")
+        root = bool({"virtual", "editable", "directory"} & source.keys())
+        if not registry and not root:
+            skipped.append(f"{name} ({', '.join(source) or 'no source'})")
+        package = Package(
+            name=name,
+            version=text_of(table, "version"),
+            index=registry if "://" in registry else "",
+            files=_wheels_and_sdist(table) if registry else (),
+            marker=either(
+                [checked_marker(each, f"package {name}: ") for each in texts_of(table, "resolution-markers")]
+            ),
+        )
+        optional, groups = table_of(table, "optional-dependencies"), table_of(table, "dev-dependencies")
+        nodes.append(
+            _Node(
+                package=package,
+                root=root,
+                listed=bool(registry),
+                needs={"": tuple(_edges(table, "dependencies")), **{e: tuple(_edges(optional, e)) for e in optional}},
+                groups=tuple(edge for group in groups for edge in _edges(groups, group)),
+            )
+        )
+    return Lock(
+        kind="uv",
+        packages=tuple(each.package for each in nodes if each.listed),
+        skipped=tuple(skipped),
+        wanted=lambda environment: _walk(nodes, environment),
+    )
+
+
+def _edges(table: Table, name: str) -> Iterator[_Edge]:
+    for each in tables(table, name):
+        yield _Edge(name_of(each), text_of(each, "version"), texts_of(each, "extra"), marker_of(each, "marker"))
+
+
+def _walk(nodes: Sequence[_Node], environment: Environment) -> list[Package]:
     """What the lock's own projects need there, with all their extras and groups: markers stand on the way to a package."""
-    by_name: dict[str, list[_Uv]] = {}
-    for each in packages:
-        by_name.setdefault(each.package.name, []).append(each)
-    waiting: list[tuple[_Uv, str]] = [(each, "*") for each in packages if each.root]
-    if not waiting:
-        return [each.package for each in packages if each.listed]
-    seen: set[tuple[int, str]] = set()
-    found: dict[int, Package] = {}
+    if not any(each.root for each in nodes):
+        return [each.package for each in nodes if each.listed]  # a script's lock
+    by_name: dict[str, list[_Node]] = {}
+    for node in nodes:
+        by_name.setdefault(node.package.name, []).append(node)
+    waiting = [(node, extra) for node in nodes if node.root for extra in node.needs]
+    seen: dict[tuple[_Node, str], None] = {}
     while waiting:
-        each, extra = waiting.pop()
-        if (id(each), extra) in seen:
+        node, extra = waiting.pop()
+        if (node, extra) in seen:
             continue
-        seen.add((id(each), extra))
-        if each.listed:
-            found[id(each)] = each.package
-        for edge in _edges(each.table, extra):
-            marker = edge.get("marker", "")
-            if not environment.meets(checked_marker(marker, each.package.name)):
-                continue
-            for target in by_name.get(canonicalize_name(str(edge.get("name", ""))), ()):
-                if edge.get("version", target.package.version) == target.package.version:
-                    waiting += [(target, wanted) for wanted in ("", *edge.get("extra", ()))]
-    return list(found.values())
+        seen[node, extra] = None
+        edges = node.needs.get(extra, ()) + (node.groups if node.root else ())
+        for edge in edges:
+            if environment.meets(edge.marker):
+                fitting = (each for each in by_name.get(edge.name, ()) if edge.version in {"", each.package.version})
+                waiting += [(each, wanted) for each in fitting for wanted in ("", *edge.extras)]
+    return [node.package for node in dict.fromkeys(node for node, _ in seen) if node.listed]
 
 
-def _edges(table: Table, extra: str) -> Iterator[Table]:
-    """A package's dependencies: for `*` all there are, for an extra those that it adds."""
-    optional = table.get("optional-dependencies", {})
-    if extra in {"", "*"}:
-        yield from tables(table, "dependencies")
-    for name in optional if extra == "*" else (extra,):
-        yield from tables(optional, name)
-    for name in table.get("dev-dependencies", {}) if extra == "*" else ():
-        yield from tables(table["dev-dependencies"], name)
+def _wheels_and_sdist(table: Table) -> tuple[LockedFile, ...]:
+    """uv's and PEP 751's files; those that are known by a path alone lie on somebody's disk."""
+    sdist = table_of(table, "sdist")
+    found = [*tables(table, "wheels"), *([sdist] if sdist else [])]
+    whose = f"package {table['name']}: "
+    return tuple(file_of(each, whose) for each in found if "url" in each or "path" not in each)
+
+
+# poetry, pdm
 
 
 def _read_poetry(data: Table) -> Lock:
-    by_name = data.get("metadata", {}).get("files", {})  # before poetry 1.5
+    by_name = table_of(table_of(data, "metadata"), "files")  # before poetry 1.5
     packages, skipped = [], []
     for table in tables(data, "package"):
-        name = text_of(table, "name", "a package")
-        source = table.get("source", {})
-        if source.get("type", "legacy") != "legacy":
+        name = name_of(table)
+        source = table_of(table, "source")
+        if text_of(source, "type", "legacy") != "legacy":
             skipped.append(f"{name} ({source['type']})")
             continue
-        markers = table.get("markers", "")
-        files = tables(table, "files") if "files" in table else by_name.get(name, ())
         packages.append(
             Package(
-                name=canonicalize_name(name),
-                version=text_of(table, "version", f"package {name}"),
-                index=source.get("url", ""),
-                files=tuple(file_of(each, name) for each in files),
-                marker=checked_marker(either(list(markers.values())) if isinstance(markers, dict) else markers, name),
-                requires_python=specifiers_of(table.get("python-versions", "")),
+                name=name,
+                version=version_of(table),
+                index=text_of(source, "url"),
+                files=files_of(table, "files") if "files" in table else files_of(by_name, text_of(table, "name")),
+                marker=_poetrys_marker(table),
+                requires_python=pythons_of(table, "python-versions"),
             )
         )
     return Lock(kind="poetry", packages=tuple(packages), skipped=tuple(skipped))
+
+
+def _poetrys_marker(table: Table) -> str:
+    """One for all groups, or a table of one for each."""
+    if not isinstance(table.get("markers"), dict):
+        return marker_of(table, "markers")
+    markers = table_of(table, "markers")
+    return either([marker_of(markers, group) for group in markers])
 
 
 def _read_pdm(data: Table) -> Lock:
     packages: dict[tuple[str, str], Package] = {}
     skipped = []
     for table in tables(data, "package"):
-        name = text_of(table, "name", "a package")
+        name = name_of(table)
         if other := [key for key in ("git", "url", "path") if key in table]:
             skipped.append(f"{name} ({other[0]})")
             continue
         package = Package(
-            name=canonicalize_name(name),
-            version=text_of(table, "version", f"package {name}"),
-            files=tuple(file_of(each, name) for each in tables(table, "files")),
-            marker=checked_marker(table.get("marker", ""), name),
-            requires_python=specifiers_of(table.get("requires_python", "")),
+            name=name,
+            version=version_of(table),
+            files=files_of(table, "files"),
+            marker=marker_of(table, "marker"),
+            requires_python=pythons_of(table, "requires_python"),
         )
         key = (package.name, package.version)  # a package with extras is there once more
         other_marker = packages[key].marker if key in packages else package.marker
@@ -146,53 +178,61 @@ def _read_pdm(data: Table) -> Lock:
     return Lock(kind="pdm", packages=tuple(packages.values()), skipped=tuple(skipped))
 
 
+# PEP 751
+
+
 def _read_pylock(data: Table) -> Lock:
-    version = str(data.get("lock-version", ""))
+    version = text_of(data, "lock-version")
     if version.partition(".")[0] != "1":
         raise WrongLock(f"its lock-version is {version!r}; expected 1.0 (PEP 751)", "lock-version")
     packages, skipped = [], []
     for table in tables(data, "packages"):
-        name = text_of(table, "name", "a package")
+        name = name_of(table)
         if other := [key for key in ("vcs", "directory", "archive") if key in table]:
             skipped.append(f"{name} ({other[0]})")
             continue
-        files = [*tables(table, "wheels"), *([table["sdist"]] if isinstance(table.get("sdist"), dict) else [])]
         packages.append(
             Package(
-                name=canonicalize_name(name),
-                version=str(table.get("version", "")),
-                index=str(table.get("index", "")),
-                files=tuple(file_of(each, name) for each in files if each.get("url") or not each.get("path")),
-                marker=checked_marker(table.get("marker", ""), name),
-                requires_python=specifiers_of(table.get("requires-python", "")),
+                name=name,
+                version=text_of(table, "version"),
+                index=text_of(table, "index"),
+                files=_wheels_and_sdist(table),
+                marker=marker_of(table, "marker"),
+                requires_python=pythons_of(table, "requires-python"),
             )
         )
-    extras, groups = data.get("extras", ()), data.get("dependency-groups", ())
     return Lock(
-        kind="pylock", packages=tuple(packages), skipped=tuple(skipped), extras=tuple(extras), groups=tuple(groups)
+        kind="pylock",
+        packages=tuple(packages),
+        skipped=tuple(skipped),
+        extras=texts_of(data, "extras"),
+        # "default-groups … MUST NOT be listed in dependency-groups" where it is synthetic, and markers name it
+        groups=(*texts_of(data, "dependency-groups"), *texts_of(data, "default-groups")),
     )
 
 
+# pipenv
+
+
 def _read_pipfile(data: Table) -> Lock:
-    sources = {each.get("name", ""): str(each.get("url", "")) for each in tables(data.get("_meta", {}), "sources")}
+    sources = {text_of(each, "name"): text_of(each, "url") for each in tables(table_of(data, "_meta"), "sources")}
     first = next(iter(sources.values()), "")
     packages, skipped = [], []
-    for section, group in data.items():
+    for section in data:
         if section == "_meta":
             continue
-        if not isinstance(group, dict):
-            raise WrongLock(f"{section!r} is no table of packages", f'"{section}"')
-        for name, table in group.items():
-            if not isinstance(table, dict) or not str(table.get("version", "")).startswith("=="):
+        for name, found in table_of(data, section).items():
+            table = {**found, "name": name} if isinstance(found, dict) else {"name": name}
+            if not text_of(table, "version").startswith("=="):
                 skipped.append(f"{name} ({', '.join({'git', 'path', 'file'} & set(table)) or 'no version'})")
                 continue
             packages.append(
                 Package(
                     name=canonicalize_name(name),
-                    version=table["version"].removeprefix("=="),
-                    index=sources.get(table.get("index", ""), first),
-                    files=tuple(LockedFile(hashes=(str(each),)) for each in table.get("hashes", ())),
-                    marker=checked_marker(table.get("markers", ""), name),
+                    version=text_of(table, "version").removeprefix("=="),
+                    index=sources.get(text_of(table, "index"), first),
+                    files=tuple(LockedFile(hashes=(each,)) for each in texts_of(table, "hashes")),
+                    marker=marker_of(table, "markers"),
                 )
             )
     return Lock(kind="pipfile", packages=tuple(packages), skipped=tuple(skipped))

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from packaging.markers import InvalidMarker, Marker
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import canonicalize_name
 
 from pkgcache.cli.environments import Environment
 
@@ -53,7 +54,7 @@ class Package:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lock:
-    """What a lock holds. `of(environment)` gives the packages that are wanted there; `documents`: its tool asks the JSON API."""
+    """What a lock of some `kind` holds; `skipped` are packages from no index. `wanted`: which there are at all in an environment."""
 
     kind: str
     packages: tuple[Package, ...]
@@ -75,7 +76,7 @@ def _contains(specifiers: str, version: str) -> bool:
         return True  # poetry's own `^3.8`: the files' own tags decide
 
 
-# How values are read; each raises WrongLock
+# How values are read; each raises WrongLock for one of another type
 
 
 def tables(data: Table, name: str) -> list[Table]:
@@ -86,53 +87,99 @@ def tables(data: Table, name: str) -> list[Table]:
     return found
 
 
-def text_of(table: Table, name: str, whose: str) -> str:
-    """A text that must be there."""
-    value = table.get(name)
-    if not isinstance(value, str) or not value:
+def table_of(data: Table, name: str) -> Table:
+    """A table; an empty one where there is none."""
+    found = data.get(name, {})
+    if not isinstance(found, dict):
+        raise WrongLock(f"{name} = {found!r:.60}; expected a table", name)
+    return found
+
+
+def text_of(table: Table, name: str, default: str = "") -> str:
+    """A text, or the default where there is none."""
+    found = table.get(name, default)
+    if not isinstance(found, str):
+        raise WrongLock(f"{_whose(table)}{name} = {found!r:.60}; expected a text", str(table.get("name", name)))
+    return found
+
+
+def texts_of(table: Table, name: str) -> tuple[str, ...]:
+    """A list of texts; none where there is none."""
+    found = table.get(name, [])
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
         raise WrongLock(
-            f"{whose} has {f'{name} = {value!r}' if name in table else f'no {name}'}; expected a text",
-            str(table.get("name", "")),
+            f"{_whose(table)}{name} = {found!r:.60}; expected a list of texts", str(table.get("name", name))
         )
-    return value
+    return tuple(found)
+
+
+def name_of(table: Table) -> str:
+    """A package's name, as PEP 503 writes it."""
+    found = text_of(table, "name")
+    if not found:
+        raise WrongLock("a package has no name; expected a text", "[[package")
+    return canonicalize_name(found)
+
+
+def version_of(table: Table) -> str:
+    """A version that must be there."""
+    found = text_of(table, "version")
+    if not found:
+        raise WrongLock(f"{_whose(table)}no version; expected a text", str(table.get("name", "")))
+    return found
+
+
+def files_of(table: Table, name: str) -> tuple[LockedFile, ...]:
+    """A package's files. poetry's and pdm's have `file` and `hash`, uv's `url` and `hash`, PEP 751's `name`, `url` and `hashes`."""
+    return tuple(file_of(each, _whose(table)) for each in tables(table, name))
 
 
 def file_of(table: Table, whose: str) -> LockedFile:
-    """A file: poetry's and pdm's `file` and `hash`, uv's `url` and `hash`, PEP 751's `name`, `url` and `hashes`."""
-    url = str(table.get("url", ""))
-    filename = str(
-        table.get("file")
-        or table.get("filename")
-        or table.get("name")
-        or unquote(urlsplit(url).path.rpartition("/")[2])
-    )
+    """One file; `whose` begins what is said of a wrong one."""
+    url = text_of(table, "url")
+    names = (text_of(table, "file"), text_of(table, "filename"), text_of(table, "name"), _last_part(url))
+    filename = next(filter(None, names), "")
     if not filename:
-        raise WrongLock(f"package {whose} has a file without a name and a URL", f'"{whose}"')
-    hashes = table.get("hashes", {})
-    if not isinstance(hashes, dict):
-        raise WrongLock(f"package {whose}: the hashes of {filename} are {hashes!r}; expected a table", filename)
-    given = (str(table["hash"]),) if "hash" in table else tuple(f"{name}:{value}" for name, value in hashes.items())
-    return LockedFile(filename=filename, url=url, hashes=given)
+        raise WrongLock(f"{whose}a file without a name and a URL", "")
+    hashes = table_of(table, "hashes")
+    given = text_of(table, "hash")
+    return LockedFile(
+        filename=filename,
+        url=url,
+        hashes=(given,) if given else tuple(f"{name}:{value}" for name, value in hashes.items()),
+    )
 
 
-def checked_marker(marker: Any, whose: str) -> str:
-    """A marker that can be read."""
-    if not marker:
-        return ""
+def _last_part(url: str) -> str:
     try:
-        return str(Marker(str(marker)))
+        return unquote(urlsplit(url).path.rpartition("/")[2])
+    except ValueError:
+        raise WrongLock(f"{url!r:.80} is no URL", url) from None
+
+
+def marker_of(table: Table, name: str) -> str:
+    """A marker (PEP 508) that can be read; empty where there is none."""
+    return checked_marker(text_of(table, name), _whose(table))
+
+
+def checked_marker(marker: str, whose: str) -> str:
+    """As `marker_of`, of a text; `whose` begins what is said of a wrong one."""
+    try:
+        return str(Marker(marker)) if marker else ""
     except InvalidMarker as error:
-        raise WrongLock(
-            f"package {whose}: {str(error).splitlines()[0]}; expected a marker (PEP 508)", str(marker)
-        ) from None
+        raise WrongLock(f"{whose}{str(error).splitlines()[0]}; expected a marker (PEP 508)", marker) from None
 
 
-def either(markers: Sequence[Any] | None) -> str:
+def either(markers: Sequence[str]) -> str:
     """A marker that holds where one of these does; no marker at all holds everywhere."""
-    texts = [str(each) for each in markers or ()]
-    return "" if not texts or "" in texts else " or ".join(f"({each})" for each in dict.fromkeys(texts))
+    return "" if not markers or "" in markers else " or ".join(f"({each})" for each in dict.fromkeys(markers))
 
 
-def specifiers_of(text: Any) -> str:
-    """What Python versions; poetry's `*` is any."""
-    return "" if text in {"*", None} else str(text)
+def pythons_of(table: Table, name: str) -> str:
+    """Which versions of Python; poetry's `*` is any."""
+    found = text_of(table, name)
+    return "" if found == "*" else found
+
+
+def _whose(table: Table) -> str:
+    return f"package {table['name']}: " if isinstance(table.get("name"), str) else ""

@@ -66,14 +66,14 @@ def index_urls(files: Sequence[Path]) -> list[str]:
 
 
 def _index_urls(files: Sequence[Path], seen: set[Path]) -> Iterator[str]:
-    for file in files:
-        if file in seen or "://" in str(file):
+    for file in (each.resolve() for each in files):
+        if file in seen:
             continue
         seen.add(file)
         for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
             if match := _OPTION.match(line):
                 yield match[1]
-            elif (match := _NESTED.match(line)) and (nested := file.parent / match[1]).exists():
+            elif (match := _NESTED.match(line)) and (nested := file.parent / match[1]).is_file():
                 yield from _index_urls([nested], seen)
 
 
