@@ -4,11 +4,14 @@ A small file system needs a mount, which root may make: without that the tests o
 """
 
 import json
+import os
+import resource
 import shutil
 import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -18,9 +21,10 @@ from tests.support.names import file_url
 from tests.support.proxy import Proxy
 from tests.support.upstream import Upstream
 from tests.support.wheels import ReleaseFile, make_wheel
-from tests.support.wire import fetch, fetch_many
+from tests.support.wire import Wire, fetch, fetch_many
 
 MB = 1_000_000
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -170,8 +174,62 @@ def test_a_folder_that_is_removed_while_it_runs(make_proxy: MakeProxy, upstream:
     wait_until(lambda: not health(proxy) and is_kept(proxy, after))
 
 
-def test_a_folder_that_is_another_users(make_proxy: MakeProxy, upstream: Upstream, tmp_path: Path) -> None:
-    """Something is in the folder's place (root may write anywhere): nothing is kept until that is gone."""
+def test_out_of_file_handles(make_proxy: MakeProxy, upstream: Upstream) -> None:
+    """Clients that are connected get all that they ask for; it is told once, shown, and over when there are handles again."""
+    proxy = make_proxy(upstream)
+    kept, *cold = published(upstream, "handles", 400_000, 4)
+    assert is_kept(proxy, kept)
+    time.sleep(1.1)  # no download is remembered any more
+    with ExitStack() as stack:
+        clients = [stack.enter_context(Wire(proxy.port, file_url(kept), ca=proxy.ca)) for _ in range(3)]
+        page = stack.enter_context(Wire(proxy.port, proxy.url, via="own"))
+        assert page.request("/healthz").status == 200
+        limits = resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE)
+        stack.callback(resource.prlimit, proxy.pid, resource.RLIMIT_NOFILE, limits)
+        resource.prlimit(
+            proxy.pid, resource.RLIMIT_NOFILE, (len(list(Path(f"/proc/{proxy.pid}/fd").iterdir())), limits[1])
+        )
+        for client, release in zip(clients, cold, strict=True):
+            for each in (kept, release):
+                answer = client.request(file_url(each))
+                assert (answer.status, answer.complete, answer.sha256) == (200, True, each.sha256), answer.error
+        state = json.loads(page.request("/healthz").body)
+        assert "ulimit" in state["trouble"]["file handles"]
+        assert proxy.output.count("ulimit") == 1, proxy.output
+    wait_until(lambda: not health(proxy))
+    assert proxy.output.count("file handles works again") == 1
+    assert is_kept(proxy, cold[0])
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root can give a folder to somebody else"
+)
+def test_a_folder_that_belongs_to_somebody_else(make_proxy: MakeProxy, upstream: Upstream) -> None:
+    """The proxy may not even enter it, nor its files (root could: it is started without that power)."""
+    proxy = make_proxy(upstream)
+    kept, cold = published(upstream, "owned", 400_000, 2)
+    assert is_kept(proxy, kept)
+    proxy.stop()
+    give_away(proxy.store, NOBODY)
+    proxy.wrapper = ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner,-chown"]
+    proxy.start()
+    for release in (kept, cold):
+        assert "stored" not in get(proxy, release)
+    assert "Permission denied" in health(proxy)["store"]
+    assert proxy.output.count("cannot be used") == 1, proxy.output
+    give_away(proxy.store, 0)
+    wait_until(lambda: not health(proxy))
+    assert "; hit" in get(proxy, kept), "it is there from before"
+    assert is_kept(proxy, cold)
+
+
+def give_away(folder: Path, owner: int) -> None:
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, owner, owner)
+
+
+def test_something_in_the_folders_place(make_proxy: MakeProxy, upstream: Upstream, tmp_path: Path) -> None:
+    """Nothing is kept until that is gone."""
     place = tmp_path / "in-the-way"
     place.write_text("I was here first")
     proxy = make_proxy(upstream, options={"pypi_cache_dir": str(place)})

@@ -57,6 +57,8 @@ class Proxy:
             self.options |= {"pypi_cache_dir": str(self.store), "pypi_cache_access_log": str(self.access_log_path)}
         self.options |= options or {}
         self.args = list(args)
+        self.wrapper: list[str] = []
+        """Words before the command: a program that starts it in its own way. May be changed before `restart`."""
         self.env = bare_env(folder) | {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
         if upstream_ca is not None:
             self.env["SSL_CERT_FILE"] = str(upstream_ca)
@@ -102,7 +104,7 @@ class Proxy:
     @property
     def command(self) -> list[str]:
         """What is run."""
-        line = [str(MITMDUMP)]
+        line = [*self.wrapper, str(MITMDUMP)]
         if self.script is not None:
             line += ["-s", str(self.script)]
         line += ["--listen-host", "127.0.0.1", "--listen-port", str(self.port), "--set", f"confdir={self.confdir}"]

@@ -59,6 +59,17 @@ def is_out_of_handles(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}
 
 
+def has_handles(count: int = 8) -> bool:
+    """Whether this process can open so many files more."""
+    with contextlib.ExitStack() as stack:
+        try:
+            for _ in range(count):
+                stack.enter_context(Path(os.devnull).open("rb"))
+        except OSError:
+            return False
+    return True
+
+
 def is_full(error: BaseException) -> bool:
     """Whether an error says that the disk, or a quota on it, is full."""
     if isinstance(error, sqlite3.Error):

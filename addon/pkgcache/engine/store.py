@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pkgcache.engine.database import TROUBLE, described, is_damage, is_full, is_out_of_handles
+from pkgcache.engine.database import TROUBLE, described, has_handles, is_damage, is_full, is_out_of_handles
 from pkgcache.engine.entries import WRITE_PATIENCE, Entries, Entry, Notes, StoreFormatError, file_stem
 from pkgcache.engine.health import Health
 from pkgcache.engine.memory import Memory
@@ -397,6 +397,8 @@ class Store:
         await asyncio.get_running_loop().run_in_executor(self._writer, self._tend)
 
     def _tend(self) -> None:
+        if "file handles" in self._health.trouble and has_handles():
+            self._health.good("file handles")
         entries = self._entries
         if entries is None or not entries.in_place:
             if entries is not None:
