@@ -76,7 +76,6 @@ def make_store(store: Path, entries: int) -> None:
             there = opened.present(keys)
             missing = [number for number, key in zip(numbers, keys, strict=True) if key not in there]
             _write(opened, missing, projects)
-        opened.database.checkpoint()
 
 
 def urls_of(numbers: Sequence[int]) -> tuple[list[str], list[str]]:

@@ -33,6 +33,7 @@ IN_A_ROUND: Final = 400
 QUIET_SECONDS: Final = 15.0
 PAUSE: Final = 0.004
 CLIENTS: Final = 4
+FILES_URL: Final = f"{FILES_ORIGIN}/"
 _OPEN: Final = """
 import sys, time
 from pathlib import Path
@@ -60,13 +61,13 @@ def run(arguments: argparse.Namespace) -> None:
         _evictions(here, large, arguments)
 
 
-def _proxy(here: Stage, store: Path, *, max_size: int = 1 << 50, start: bool = True) -> Proxy:
+def _proxy(here: Stage, store: Path, *, max_size: int = 1 << 50, hot: str = "1k", start: bool = True) -> Proxy:
     options: dict[str, str | int] = {
         "pypi_cache_dir": str(store),
         "pypi_cache_max_size": max_size,
         "pypi_cache_min_free": 0,
     }
-    options |= {"pypi_cache_memory": "1k", "pypi_cache_index_ttl": "3650d"}
+    options |= {"pypi_cache_memory": hot, "pypi_cache_index_ttl": "3650d"}
     options |= {"pypi_cache_index": f"pypi={here.upstream.index_url}"}
     bundle = here.authority.bundle
     return Proxy(here.new_folder(), options=options, upstream_ca=bundle, timeout=60, start=start)
@@ -155,17 +156,32 @@ def _hits(here: Stage, large: Path, small: Path, arguments: argparse.Namespace) 
             rows.append((kind, _shown(many), _shown(few), f"{ratio:.2f} ×"))
         names = [f"{entries:,} entries" for entries in (arguments.entries, FEW)]
         tools.table("A hit over TLS: median, 99th percentile", ("", *names, "ratio of the medians"), rows)
-        rows = [
-            (
-                name,
-                f"{side.idle / MB:.0f} MB",
-                f"{memory(side.proxy.pid) / MB:.0f} MB",
-                f"{memory(side.proxy.pid, 'VmHWM') / MB:.0f} MB",
-            )
+        memories = [
+            (f"{name}, hot memory off", *_memories(side.proxy, side.idle))
             for name, side in zip(names, sides, strict=True)
         ]
-        count = (ROUNDS + 1) * IN_A_ROUND * 2
-        tools.table("Resident memory of mitmdump", ("", "at its start", f"after {count:,} hits", "most"), rows)
+    memories.append(_with_hot_memory(here, large, arguments.entries))
+    count = (ROUNDS + 1) * IN_A_ROUND * 2
+    tools.table("Resident memory of mitmdump", ("", "at its start", f"after {count:,} hits", "most"), memories)
+
+
+def _memories(proxy: Proxy, idle: int) -> tuple[str, str, str]:
+    now, most = memory(proxy.pid), memory(proxy.pid, "VmHWM")
+    return f"{idle / MB:.0f} MB", f"{now / MB:.0f} MB", f"{most / MB:.0f} MB"
+
+
+def _with_hot_memory(here: Stage, store: Path, entries: int) -> Sequence[str]:
+    """As agents do it: a project's page, its wheel's metadata, its wheel; with the default of `pypi_cache_memory`."""
+    source = random.Random(6)
+    with _proxy(here, store, hot="64m") as proxy, ExitStack() as stack:
+        idle = memory(proxy.pid)
+        pages = stack.enter_context(Wire(proxy.port, INDEX_URL, ca=proxy.ca))
+        files = stack.enter_context(Wire(proxy.port, FILES_URL, ca=proxy.ca))
+        for _ in range((ROUNDS + 1) * IN_A_ROUND * 2 // 3):
+            page, wheel = urls_of([source.randrange(entries // EACH)])
+            each_wait(pages, page)
+            each_wait(files, [f"{wheel[0]}.metadata", *wheel])
+        return (f"{entries:,} entries, hot memory of 64 MB, metadata too", *_memories(proxy, idle))
 
 
 def _shown(waits: Sequence[float]) -> str:
@@ -244,7 +260,7 @@ def _keep_asking(
 ) -> None:
     """Of the younger half of all, which eviction does not come to."""
     source = random.Random(number)
-    with Wire(proxy.port, INDEX_URL, ca=proxy.ca) as pages, Wire(proxy.port, f"{FILES_ORIGIN}/", ca=proxy.ca) as files:
+    with Wire(proxy.port, INDEX_URL, ca=proxy.ca) as pages, Wire(proxy.port, FILES_URL, ca=proxy.ca) as files:
         while not stopped.is_set():
             page, wheel = urls_of([source.randrange(projects // 2, projects)])
             found += each_wait(pages, page, pause=pause)

@@ -34,6 +34,7 @@ CLIENTS: Final = 3
 LIMIT: Final = 60 * MB
 SMALLEST, LARGEST = 1_000, 8 * MB
 LONGEST: Final = 1.0
+TROUBLES: Final = (" has trouble: ", " cannot be written")
 GONE: Final = "its file is gone"
 
 
@@ -126,6 +127,7 @@ def run(arguments: argparse.Namespace) -> None:
                 pair.kill(which)
                 _look(store, seen, number)
                 pair.revive(which)
+        troubles = sum(proxy.output.count(words) for proxy in (first, second) for words in TROUBLES)
         complaints = [*first.complaints, *second.complaints]
         second.stop()
         first.restart()
@@ -143,6 +145,7 @@ def run(arguments: argparse.Namespace) -> None:
         ("wrong entries, wrong bytes at a client", "; ".join(seen.wrong[:5]) or "0"),
         ("broken answers of the proxy that lived", "; ".join(seen.broken[:5]) or "0"),
         ("answers that the killed one broke off", f"{seen.cut:,}"),
+        ("times that trouble with the store was told", f"{troubles}"),
         ("errors in the logs", "; ".join(complaints[:3]) or "0"),
         ("left in the folder of downloads after the last start", ", ".join(growing) or "nothing"),
         (

@@ -100,6 +100,24 @@ def test_two_processes_pass_the_limit_by_nothing(tmp_path: Path, monkeypatch: py
         assert {"mine", "other"} <= {row.key for row in one.rows()}
 
 
+@pytest.mark.parametrize("size", [40_000, 3 * MB])
+def test_what_is_evicted_while_it_is_read_is_read_to_its_end(tmp_path: Path, size: int) -> None:
+    async def story() -> None:
+        async with opened(tmp_path, max_size=10 * MB) as store:
+            await adopt(store, "k", b"v" * size)
+            entry = await store.get("k")
+            assert entry is not None
+            assert entry.file is not None
+            with entry.file:
+                start = entry.file.read(10)
+                for number in range(4):
+                    await adopt(store, f"more{number}", bytes(3 * MB))
+                assert await store.get("k") is None
+                assert start + entry.file.read() == b"v" * size
+
+    told(story)
+
+
 # The memory of hot entries
 
 

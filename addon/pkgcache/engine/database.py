@@ -242,10 +242,6 @@ class Database:
         else:
             self.sql("ROLLBACK")
 
-    def checkpoint(self) -> None:
-        """Move what the write-ahead log holds into the database, as far as no reader needs it."""
-        self.sql("PRAGMA wal_checkpoint(PASSIVE)")
-
     def volume(self) -> int:
         """Bytes of the database and of all values' files."""
         return int(self._cache.volume())
