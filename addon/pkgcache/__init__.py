@@ -9,7 +9,8 @@ One request walks through it in this order:
                           right (rules/derive.py: links.py, pages.py, convert.py), large ones in pageprocess.py; filtered.py leaves
                           files out (rules/filters.py); documents.py: the older JSON API; root.py: the list of all projects
     engine/files.py       release files: which one is meant (identity.py), from the store, ranges (replies.py, rules/ranges.py);
-                          straight.py: for one client alone, not kept; wheelmeta.py: metadata out of wheels
+                          straight.py: for one client alone; parts.py: what is kept of that; wheelmeta.py: metadata
+                          out of wheels
     engine/fill.py        one fetch of a file, owned by a task: download.py brings it, growth.py is what readers.py follow,
                           growing.py is the file that grows, for all processes
     engine/upstream.py    the only importer of aiohttp; rules/indexes.py says what an index is, rules/breaker.py when one rests

@@ -32,6 +32,10 @@ DIGEST = "blake2b:" + "a" * 64
                 name="Big.Name-1.0.tar.gz",
             ),
         ),
+        (
+            f"part|-|{DIGEST}|one-1.0-py3-none-any.whl",
+            Named(kind="part", project="one", identity=DIGEST, name="one-1.0-py3-none-any.whl"),
+        ),
         ("page|-|pypi|one|json", Named(kind="page", index="pypi", project="one", name="json")),
         ("page|-|pypi|one/1.0/json|json", Named(kind="page", index="pypi", project="one", name="1.0/json")),
         (
@@ -68,7 +72,7 @@ def test_any_files_name_comes_back(space: str, identity: str, name: str) -> None
 
 @given(st.text(max_size=60))
 def test_anything_is_a_key_of_some_kind(text: str) -> None:
-    assert read_key(text).kind in {"file", "page", "view", "root", "other"}
+    assert read_key(text).kind in {"file", "part", "page", "view", "root", "other"}
 
 
 def test_a_space_is_shown_in_part() -> None:

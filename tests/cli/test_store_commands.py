@@ -159,14 +159,18 @@ def test_purge_asks_on_a_terminal(
 
 
 def test_purge_beside_a_proxy(command: Command, upstream: Upstream, make_proxy: MakeProxy) -> None:
-    """What was purged is fetched again, and the proxy goes on."""
+    """What was purged is fetched again, and the proxy goes on. What was read of a file that is not there goes too."""
     proxy = make_proxy(upstream)
+    parted = make_wheel("alpha", "1.1", payload_size=100_000)
+    upstream.add(parted)
+    assert fetch(proxy.port, file_url(parted), ca=proxy.ca, headers={"Range": "bytes=-99"}).status == 206
     release = make_wheel("alpha", "1.0", upload_time="2024-01-01T00:00:00.000000Z")
     for _ in range(2):
         assert fetch(proxy.port, file_url(release), ca=proxy.ca).sha256 == release.sha256
         assert fetch(proxy.port, page_url("alpha"), ca=proxy.ca).status == 200
     asked = upstream.count(path_contains="alpha")
     time.sleep(1.2)  # the proxy looks at a hot entry's row once a second
+    assert {"file", "page", "part"} <= {read_key(key).kind for key in keys(proxy.store)}
     command("purge", "--dir", proxy.store, "alpha").ended(0)
     assert not [key for key in keys(proxy.store) if read_key(key).project == "alpha"]
     assert fetch(proxy.port, file_url(release), ca=proxy.ca).sha256 == release.sha256

@@ -1,6 +1,7 @@
 """What a store's key tells: which kind of entry it is, whose, of which project. Pure.
 
-The keys are made by engine/views.py (`page|…`, `view|…`, `file|…`), engine/root.py (`root|…`) and engine/hosts.py (`hosts`).
+The keys are made by engine/views.py (`page|…`, `view|…`, `file|…`), engine/parts.py (`part|…`), engine/root.py (`root|…`) and
+engine/hosts.py (`hosts`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pkgcache.rules.admission import Admission, Admitted, parse_globs
 from pkgcache.rules.digests import split_filename
 from pkgcache.rules.routes import PUBLIC
 
-type Kind = Literal["file", "page", "view", "root", "other"]
+type Kind = Literal["file", "part", "page", "view", "root", "other"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,7 @@ class Named:
     """A key taken apart. What a kind does not have is empty.
 
     `identity` is a file's digest or URL; `name` a file's name, or a page's representation; `page` the key of the page that a view is of.
+    A part is some of a file's bytes.
     """
 
     kind: Kind
@@ -51,10 +53,10 @@ def read_key(key: str) -> Named:
     'six'
     """
     kind, *parts = key.split("|")
-    if kind == "file" and len(parts) >= 3:
+    if kind in {"file", "part"} and len(parts) >= 3:
         name = unquote(parts[-1])
         return Named(
-            kind="file",
+            kind="file" if kind == "file" else "part",
             space=parts[0],
             identity="|".join(parts[1:-1]),
             name=name,

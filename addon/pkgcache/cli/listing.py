@@ -28,7 +28,7 @@ from pkgcache.engine.entries import Entries, Row
 HEADING = f"{'PROJECT':24}  {'KIND':4}  {'SIZE':>10}  {'STORED':16}  {'LAST ASKED FOR':16}  {'DIGEST':20}  NAME"
 DIGEST_SHOWN = 20
 
-ALL: frozenset[Kind] = frozenset({"file", "page", "view", "root", "other"})
+ALL: frozenset[Kind] = frozenset({"file", "part", "page", "view", "root", "other"})
 
 type Line = tuple[Row, Named]
 

@@ -94,7 +94,9 @@ def purge(
     kinds = kinds_of(files=files, pages=pages)
     meant = Meant(
         globs=read_globs(globs),
-        kinds=kinds | frozenset[Kind]({"view"} if "page" in kinds else ()),
+        kinds=kinds
+        | frozenset[Kind]({"view"} if "page" in kinds else ())
+        | frozenset[Kind]({"part"} if "file" in kinds else ()),
         before=time.time() - older_than if older_than is not None else None,
     )
     gone = Gone()

@@ -22,6 +22,7 @@ from pkgcache.engine.fill import Fill
 from pkgcache.engine.identity import IMMUTABLE, Identified, Identities
 from pkgcache.engine.messages import CLIENT_SECONDS, Reply, Request, ask_again
 from pkgcache.engine.metrics import Metrics
+from pkgcache.engine.parts import Kept, Parts
 from pkgcache.engine.readers import Source, StoredBytes, StoredFile
 from pkgcache.engine.replies import Found, file_reply, requested_ranges
 from pkgcache.engine.soundness import Soundness
@@ -90,7 +91,8 @@ class Files:
         self._tasks = tasks
         self._soundness = Soundness(store, tasks)
         self._identities = Identities(views)
-        self._straight = Straight(client, metrics)
+        self._parts = Parts(policy, store, metrics, tasks)
+        self._straight = Straight(client, metrics, self._parts)
         self._pool = ThreadPoolExecutor(8, thread_name_prefix="fill")
         self.fills: dict[str, Fill] = {}
         self._over: list[Fill] = []
@@ -107,6 +109,7 @@ class Files:
         """The reply to a GET or HEAD for a release file."""
         file = await self._identities.of(route)
         size = file.size
+        part: Kept | None = None
         if (fill := self._fill_of(file)) is None:
             entry = await self._store.get(file.key)
             if entry is not None and (file.digest is not None or await self._still_good(request, file, entry)):
@@ -117,6 +120,9 @@ class Files:
                 entry.file.close()
             if file.digest is not None and (metadata := await self._metadata_of_stored_wheel(file)) is not None:
                 return self._from_wheel(request, file, metadata)
+            part = await self._parts.answer(request, file)
+            if part is not None and part.fresh:
+                return self._parts.served(part)
             if only_if_cached(request.headers):  # RFC 9111 §5.2.1.7
                 return Reply.text(504, f"{route.filename} is not in the store, and only-if-cached was asked")
             if self._settings.offline:
@@ -125,10 +131,9 @@ class Files:
                 )
             size = await self._identities.size(file) if "Range" in request.headers else file.size
             fill = self._fill_of(file)
-        if fill is None and request.method == "HEAD":
-            return await self._straight.head(file)
-        if fill is None and not _wants_fill(request, size):
-            return await self._part(request, file)
+        if fill is None and (request.method == "HEAD" or not _wants_fill(request, size)):
+            reply = await (self._straight.head(file) if request.method == "HEAD" else self._part(request, file))
+            return self._parts.served(part) if part is not None and reply.status >= 500 else reply
         joined = fill is not None
         return await self._from_fill(request, file, fill or self._start_fill(file), joined=joined)
 

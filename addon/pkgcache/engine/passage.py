@@ -1,8 +1,9 @@
-"""An upstream's bytes on their way to one client: what is neither stored nor verified."""
+"""An upstream's bytes on their way to one client, unverified."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 from pkgcache.engine.messages import Chunk, CutShortError
@@ -17,6 +18,13 @@ class Passage:
         self._answer: Answer | None = None
         self._reading: asyncio.Task[bytes] | None = None
         self._closing: asyncio.Task[None] | None = None
+        self._gathered = bytearray()
+        self._awaited = 0
+        self._complete: Callable[[bytes], None] | None = None
+
+    def gather(self, length: int, complete: Callable[[bytes], None]) -> None:
+        """Also call `complete` with the whole body of `length` bytes, if all of it comes."""
+        self._awaited, self._complete = length, complete
 
     async def open(self) -> Answer:
         """Send the request; its answer, whose body is still to come. Raises UpstreamError."""
@@ -46,6 +54,13 @@ class Passage:
             if self._closing is None:
                 raise
             raise CutShortError("closed while it waited") from None
+        if self._complete is not None:
+            self._gathered += chunk
+            if len(self._gathered) >= self._awaited or not chunk:
+                complete, self._complete = self._complete, None
+                if len(self._gathered) == self._awaited:
+                    complete(bytes(self._gathered))
+                self._gathered.clear()
         if not chunk:
             self.close()
         return chunk

@@ -1,6 +1,7 @@
-"""A release file straight from the upstreams to one client, nothing of it kept: HEAD, ranges, and whole files that the disk does not take.
+"""A release file straight from the upstreams to one client: HEAD, ranges, and whole files that the disk does not take.
 
-What is passed through is not verified, so its entity tag is that of an attempt that is never committed.
+What is passed through is not verified, so its entity tag is that of an attempt that is never committed. Short ranges are kept as what
+they are (engine/parts.py); nothing else is.
 """
 
 from __future__ import annotations
@@ -10,21 +11,23 @@ from multidict import CIMultiDict
 from pkgcache.engine.identity import Identified
 from pkgcache.engine.messages import Reply, Request
 from pkgcache.engine.metrics import Metrics
+from pkgcache.engine.parts import PART_BYTES, Parts
 from pkgcache.engine.passage import Passage
 from pkgcache.engine.replies import unsatisfiable
 from pkgcache.engine.unstored import Unstored
 from pkgcache.engine.upstream import Answer, Failure, UpstreamClient, UpstreamError
 from pkgcache.engine.wanted import FillError, Head, Wanted, check_answer
 from pkgcache.rules.cachestatus import CacheStatus
-from pkgcache.rules.ranges import answers, parse_content_range, parse_range
+from pkgcache.rules.ranges import Span, answers, parse_content_range, parse_range
 
 
 class Straight:
     """Answers for one client alone."""
 
-    def __init__(self, client: UpstreamClient, metrics: Metrics) -> None:
+    def __init__(self, client: UpstreamClient, metrics: Metrics, parts: Parts) -> None:
         self._client = client
         self._metrics = metrics
+        self._parts = parts
 
     async def head(self, file: Identified) -> Reply:
         """The reply to a HEAD for a file that is not there."""
@@ -71,6 +74,7 @@ class Straight:
                 await passage.aclose()
                 return None
             headers = file.headers(Head(total=None, headers=CIMultiDict(answer.headers), source=answer.url))
+            kept = self._keep(file, headers.copy(), answer, passage)
             for name in ("Content-Range", "Content-Length", "Content-Type"):
                 if name in answer.headers:
                     headers[name] = answer.headers[name]
@@ -81,10 +85,19 @@ class Straight:
                 status=206,
                 headers=headers,
                 body=passage,
-                cache=CacheStatus(fwd="partial", fwd_status=206),
+                cache=CacheStatus(fwd="partial", fwd_status=206, stored=kept),
                 upstream=url.origin,
             )
         return failed_file(file, FillError(errors))
+
+    def _keep(self, file: Identified, headers: CIMultiDict[str], answer: Answer, passage: Passage) -> bool:
+        """See to it that a short range is kept once it has come: whether it is one."""
+        found = parse_content_range(answer.headers.get("Content-Range"))
+        if file.digest is None or found is None or found.total is None or found.stop - found.start > PART_BYTES:
+            return False
+        span, total = Span(found.start, found.stop), found.total
+        passage.gather(span.length, lambda data: self._parts.keep(file, headers, span, total, data))
+        return True
 
     async def whole(self, file: Identified, wanted: Wanted) -> Reply:
         """All of it, verified on the way."""
