@@ -125,7 +125,7 @@ def run(arguments: argparse.Namespace) -> None:
                 which = source.randrange(2)
                 time.sleep(source.uniform(0, LONGEST))
                 pair.kill(which)
-                _look(store, seen, number)
+                look(store, seen, number)
                 pair.revive(which)
         troubles = sum(proxy.output.count(words) for proxy in (first, second) for words in TROUBLES)
         complaints = [*first.complaints, *second.complaints]
@@ -166,7 +166,7 @@ def _opened(store: Path) -> Entries:
     return entries
 
 
-def _look(store: Path, seen: Seen, number: int) -> None:
+def look(store: Path, seen: Seen, number: int) -> None:
     """Re-hash all that is stored, beside the process that lives: what that one evicts just now is gone, and not wrong."""
     entries = _opened(store)
     try:

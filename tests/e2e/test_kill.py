@@ -1,6 +1,6 @@
 """SIGKILL in the middle of a fill, at random instants: the next start finds a whole entry or none, and no leftover.
 
-100 instants: `python -m tests.bench.kills`.
+100 instants: `python -m tests.bench.kills`; 200, of two processes on one store: `python -m tests.bench.siblings`.
 """
 
 import json
@@ -8,13 +8,15 @@ import random
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from tests.bench.mixture import publish
+from tests.bench.siblings import Pair, Seen, look
 from tests.support.authority import Authority
 from tests.support.behaviour import Behaviour
 from tests.support.names import file_url
@@ -93,3 +95,30 @@ def test_killed_in_mid_fill(ca: Authority, tmp_path: Path) -> None:
             for number, instant in enumerate(instants(6)):
                 kill_and_ask_again(proxy, upstream, number, instant)
             assert not proxy.complaints, proxy.output
+
+
+@pytest.mark.slow
+def test_killed_beside_a_sibling(ca: Authority, tmp_path: Path) -> None:
+    """Whoever asks the other process gets right answers all the while, and nothing that is stored is wrong after any kill."""
+    with Upstream(ca) as upstream, ExitStack() as stack:
+        releases = publish(upstream, tmp_path / "wheels", 20_000_000, 1_000, 2_000_000)
+        shared = tmp_path / "store"
+        options = {"pypi_cache_index": [f"pypi={upstream.index_url}"], "pypi_cache_dir": str(shared)}
+        options |= {"pypi_cache_max_size": "8m", "pypi_cache_min_free": "0"}
+        one, two = (
+            stack.enter_context(Proxy(tmp_path / name, options=options, upstream_ca=ca.bundle))
+            for name in ("one", "two")
+        )
+        seen = Seen()
+        with Pair((one, two), releases, seen) as pair:
+            for number, instant in enumerate(instants(4)):
+                time.sleep(instant)
+                pair.kill(number % 2)
+                look(shared, seen, number)
+                pair.revive(number % 2)
+        assert not seen.wrong
+        assert not seen.broken
+        assert seen.looked_at > 10
+        assert pair.tally.requests["whole file"] > 10
+        assert not one.complaints, one.output
+        assert not two.complaints, two.output
