@@ -61,6 +61,7 @@ class ProxyClient:
             connection.request("GET", path, headers={"Authorization": self._login} if self._login else {})
             response = connection.getresponse()
             body = response.read(MOST_OWN)
+            _check_end(response)
         except (OSError, HTTPException) as error:
             raise ProxyError(f"{self.host}:{self.port} does not answer ({_described(error)})") from None
         finally:
@@ -167,11 +168,16 @@ def _read(response: HTTPResponse, take: Callable[[bytes], object]) -> Answer:
     if response.status == 200:
         for chunk in _chunks(response):
             take(chunk)
-        if response.length:  # http.client gives a short body without a word where it is read in pieces
-            raise HTTPException(f"{response.length} bytes are missing")
+        _check_end(response)
     else:
         text = _first_line(response.read(1 << 20).decode(errors="replace"))
     return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, text)
+
+
+def _check_end(response: HTTPResponse) -> None:
+    """http.client gives a short body without a word where a length is asked for. Raises HTTPException."""
+    if response.length:
+        raise HTTPException(f"{response.length:,} bytes are missing")
 
 
 def _chunks(response: HTTPResponse) -> Iterator[bytes]:
@@ -184,7 +190,7 @@ def _first_line(text: str) -> str:
 
 
 def _described(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+    return _first_line(str(error)) or type(error).__name__
 
 
 def _bracketed(host: str) -> str:
