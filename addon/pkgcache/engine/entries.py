@@ -44,7 +44,9 @@ WRITE_PATIENCE = 10.0
 LOW_WATER, HIGH_WATER = 0.9, 0.95
 """Shares of the limit: eviction in the background begins at the high one and ends at the low one."""
 
-SLICE_ROWS = 32
+SLICE_ROWS = 16
+"""Entries that are evicted within one transaction: a few milliseconds."""
+
 LEAST_DISK_SHARE = 0.1
 """`min_free` means no more than this share of the disk: on a small one, the default would keep nothing at all."""
 

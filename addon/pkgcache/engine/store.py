@@ -16,6 +16,7 @@ import contextlib
 import logging
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -40,6 +41,9 @@ FLUSH_SECONDS = 30.0
 COMMIT_PATIENCE = 2.0
 SHORT_PATIENCE = 0.5
 """How long a write waits for a lock while the one before has waited in vain."""
+
+RESTS = 3.0
+"""Eviction in the background rests so many times as long as it has worked."""
 
 PENDING_BYTES = 64 << 20
 """Once so much is yet to be written, whoever brings more waits."""
@@ -93,6 +97,7 @@ class Store:
         self._touched: dict[str, float] = {}
         self._next_flush = 0.0
         self._trimming = 0
+        self._dropping = False
         self._closed = False
         self._reserved: dict[Path, int] = {}
         self._failed = failed
@@ -371,11 +376,12 @@ class Store:
             self._later(self._trim)
 
     def _trim(self) -> None:
+        began = time.monotonic()
         excess = self._guarded(lambda entries: entries.excess_now(), "store-write") or 0
         freed = self._guarded(lambda entries: entries.evict_slice(excess), "store-write") if excess else 0
         if freed:
             self._trimming += freed
-            self._later(self._trim)
+            self._rested(self._trim, began)
         else:
             logger.info("evicted %d bytes, least recently used first", self._trimming - 1)
             self._trimming = 0
@@ -384,11 +390,19 @@ class Store:
         with contextlib.suppress(RuntimeError):  # the writer is shut down
             self._writer.submit(work)
 
+    def _rested(self, work: Callable[[], None], began: float) -> None:
+        """Later, and not at once: the disk and the processor are the clients' in between."""
+        timer = threading.Timer((time.monotonic() - began) * RESTS, self._later, (work,))
+        timer.daemon = True
+        timer.start()
+
     def _drop_inactive(self) -> None:
+        began = time.monotonic()
         self._flush()
         before = time.time() - self._inactive
-        if self._guarded(lambda entries: entries.drop_inactive_slice(before), "store-write"):
-            self._later(self._drop_inactive)
+        self._dropping = bool(self._guarded(lambda entries: entries.drop_inactive_slice(before), "store-write"))
+        if self._dropping:
+            self._rested(self._drop_inactive, began)
 
     # Looking after it
 
@@ -411,7 +425,7 @@ class Store:
         if self._entries is None:
             return
         self._trim_if_full()
-        if self._inactive:
+        if self._inactive and not self._dropping:
             self._drop_inactive()
         self._guarded(lambda entries: entries.check_disk(), "disk")
 
