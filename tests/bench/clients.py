@@ -1,314 +1,41 @@
-"""Every client installs real packages through the proxy: pip 9 to the newest, uv, poetry, pdm, pipenv; cold, and with its upstream cut off.
+"""Every client installs real packages through the proxy: cold, with its upstream cut off, and from the store of a mirror that has stopped.
 
-Each client is installed in a throw-away environment of its own, pip on the oldest Python of this machine that it supports. It is pointed
-at the proxy in every way that it knows. Cold: a new client and a new store. Warm: a new client again, and a restarted proxy whose parent
-proxy is a port that hangs up; so an upstream request can neither succeed nor be overlooked. A client that fails is run once more without
-the proxy, to tell whose fault it is.
+Which clients, and in which ways they are pointed at the proxy, is in workshop.py. Each trial begins with a new proxy and an empty store:
+
+- **the default index.** Cold: a new agent. Again: one more new agent, and a restarted proxy whose parent proxy is a port that hangs up;
+  so an upstream request can neither succeed nor be overlooked.
+- **a mirror** of JSON pages with relative links, on loopback, as the proxy's only upstream. Cold; then the mirror stops, all pages
+  pass their lifetime, and a new agent installs from what is stored.
+
+A client that fails is run once more without the proxy, to tell whose fault it is. The exit status is 1 if anything failed.
 """
 
 import argparse
-import importlib.metadata
-import os
-import platform
 import re
-import shutil
-import ssl
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from packaging.specifiers import SpecifierSet
-from packaging.version import Version
-
 from tests.bench.tools import note, table
-from tests.support.authority import Authority
-from tests.support.clients import UV, Env, Result, clean_env, installed, run
-from tests.support.names import INDEX_URL
+from tests.bench.workshop import ROOTS, Client, Way, Workshop, clients, last_words
+from tests.support.clients import Result
 from tests.support.peers import Peer
 from tests.support.proxy import Proxy
-from tests.support.real import RealIndex, RealServer, Tunnel
+from tests.support.real import RealIndex, RealServer
 
-PIPS: Final = ("9", "10", "18", "19", "20", "21", "22", "23", "24", "25", "")
-"""The series of pip, each by its last release; empty: the newest of all."""
-WANTED: Final = ("six", "idna", "certifi", "flask")
-WANTED_OF_PYTHON_2: Final = ("six", "idna<3", "certifi", "requests<2.28", "flask")
-ROOTS: Final = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile or ""
-"""This machine's roots, for what goes past the proxy."""
-PYPROJECT: Final = """\
-[project]
-name = "trial"
-version = "0"
-requires-python = ">=3.12"
-dependencies = [{wanted}]
-
-[tool.poetry]
-package-mode = false
-
-[tool.pdm]
-distribution = false
-"""
-POETRY_SOURCE: Final = """
-[[tool.poetry.source]]
-name = "cache"
-url = "{url}/pypi/simple/"
-"""
-TIMEOUT: Final = 240.0
 ASKED: Final = re.compile("/simple/|/packages/|/json$")
 """What clients ask for, and not who waits for a proxy's start."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
-    """One way in which a client is pointed at the proxy. `pyproject` is put at the end of the project's file."""
-
-    name: str
-    args: Callable[[Proxy], list[str]] = lambda _: []
-    env: Callable[[Proxy], dict[str, str]] = lambda _: {}
-    pyproject: Callable[[Proxy], str] = lambda _: ""
-    options: Mapping[str, str] = field(default_factory=dict)
-    """Of the proxy."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Client:
-    """A client that is installed. `command` gives the words to run in a home, with a way's arguments."""
-
-    name: str
-    version: str
-    python: str
-    wanted: tuple[str, ...]
-    ways: tuple[Way, ...]
-    command: Callable[[Path, list[str]], Sequence[str | Path]]
-    env: Env
-    site: str
-    """Where it installs, from its home; a pattern."""
-    needs_json: bool = False
-    """It cannot use an index that speaks only HTML."""
-
-    def install(self, home: Path, way: Way, proxy: Proxy | None) -> Result:
-        """Install what is wanted, as a new agent in `home`; without a proxy, by itself."""
-        home.mkdir(parents=True)
-        args, env, more = (way.args(proxy), way.env(proxy), way.pyproject(proxy)) if proxy else ([], STRAIGHT, "")
-        wanted = ", ".join(f'"{each}"' for each in self.wanted)
-        if self.name in {"poetry", "pdm"}:
-            (home / "pyproject.toml").write_text(PYPROJECT.format(wanted=wanted) + more)
-        return run(home, self.command(home, args), env={**self.env, **env}, timeout=TIMEOUT)
-
-    def installed(self, home: Path) -> dict[str, str]:
-        """What is installed there."""
-        folders = list(home.glob(self.site))
-        return installed(folders[0]) if folders else {}
-
-
-TRUST: Final = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
-"""What names the roots to one client or another."""
-STRAIGHT: Final = dict.fromkeys(TRUST, ROOTS)
-
-
-# The ways
-
-DEFAULT_INDEX: Final = """\
-try:
-    from pip._internal.models.index import PyPI
-except ImportError:
-    from pip.models.index import PyPI
-print(PyPI.simple_url)
-"""
-"""Asks a pip where it goes by default."""
-
-
-def _bundle(*names: str) -> Callable[[Proxy], dict[str, str]]:
-    return lambda proxy: {"HTTPS_PROXY": proxy.url, **dict.fromkeys(names, str(proxy.bundle))}
-
-
-PIP_WAYS: Final = (
-    Way(name="`--proxy`, `--cert`", args=lambda proxy: ["--proxy", proxy.url, "--cert", str(proxy.bundle)]),
-    Way(name="`HTTPS_PROXY`, `PIP_CERT`", env=_bundle("PIP_CERT")),
-    Way(
-        name="`-i` the proxy",
-        args=lambda proxy: ["-i", f"{proxy.url}/pypi/simple", "--trusted-host", "127.0.0.1"],
-    ),
-)
-PIP_PROXY: Final = PIP_WAYS[0]
-UV_WAYS: Final = (
-    Way(name="`HTTPS_PROXY`, `SSL_CERT_FILE`", env=_bundle("SSL_CERT_FILE")),
-    Way(name="`UV_DEFAULT_INDEX` the proxy", env=lambda proxy: {"UV_DEFAULT_INDEX": f"{proxy.url}/pypi/simple"}),
-)
-POETRY_WAYS: Final = (
-    Way(name="`HTTPS_PROXY`, `REQUESTS_CA_BUNDLE`", env=_bundle("REQUESTS_CA_BUNDLE")),
-    Way(
-        name="`[[tool.poetry.source]]` the proxy",
-        pyproject=lambda proxy: POETRY_SOURCE.format(url=proxy.url),
-    ),
-)
-PDM_WAYS: Final = (
-    Way(name="`HTTPS_PROXY`, `REQUESTS_CA_BUNDLE`", env=_bundle("REQUESTS_CA_BUNDLE")),
-    Way(name="`HTTPS_PROXY`, `SSL_CERT_FILE`", env=_bundle("SSL_CERT_FILE")),
-    Way(name="`PDM_PYPI_URL` the proxy", env=lambda proxy: {"PDM_PYPI_URL": f"{proxy.url}/pypi/simple"}),
-)
-PIPENV_WAYS: Final = (
-    Way(name="`HTTPS_PROXY`, `REQUESTS_CA_BUNDLE`", env=_bundle("REQUESTS_CA_BUNDLE")),
-    Way(name="`HTTPS_PROXY`, `PIP_CERT`", env=_bundle("PIP_CERT")),
-    Way(name="`PIPENV_PYPI_MIRROR` the proxy", env=lambda proxy: {"PIPENV_PYPI_MIRROR": f"{proxy.url}/pypi/simple"}),
-)
-
-
-# Installing the clients
-
-
-class Workshop:
-    """Where the clients are installed, straight from the index. What is there already is used again."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._home = folder / "home"
-        self._home.mkdir(parents=True, exist_ok=True)
-
-    def pip(self, series: str) -> Client:
-        """The last pip of a series, in an environment on the oldest Python that it supports."""
-        wheel = self.folder / f"pip-{series or 'newest'}"
-        if not wheel.exists():
-            requirement = f"pip=={series}.*" if series else "pip"
-            self._uv("pip", "install", "--no-deps", "--python", sys.executable, "--target", wheel, requirement)
-        (about,) = importlib.metadata.distributions(name="pip", path=[str(wheel)])
-        supported = SpecifierSet(about.metadata["Requires-Python"] or "")
-        version, python = min((version, path) for version, path in pythons().items() if version in supported)
-        place = self.folder / f"pip-{series or 'newest'}-venv"
-        if not place.exists():
-            self._venv(place, version, python)
-            shutil.copytree(wheel, _site_packages(place), dirs_exist_ok=True)
-        command: list[str | Path] = [place / "bin" / "python", "-m", "pip", "install"]
-        wanted = WANTED_OF_PYTHON_2 if version.major == 2 else WANTED
-        return Client(
-            name="pip",
-            version=about.version,
-            python=str(version),
-            wanted=wanted,
-            ways=self._pip_ways(place / "bin" / "python"),
-            command=lambda home, args: [*command, "--target", home / "target", *args, *wanted],
-            env={},
-            site="target",
-        )
-
-    def _pip_ways(self, python: Path) -> tuple[Way, ...]:
-        """The usual ways; where a pip's default index is at another place than today's, also what makes it cacheable."""
-        url = run(self._home, [python, "-c", DEFAULT_INDEX]).ok().stdout.strip().rstrip("/") + "/"
-        if url == INDEX_URL:
-            return PIP_WAYS
-        options = {"pypi_cache_index": f"old={url} {INDEX_URL}"}
-        named = (
-            replace(way, name=f"{way.name}; `pypi_cache_index` with this pip's own default index", options=options)
-            for way in PIP_WAYS[:2]
-        )
-        told = replace(
-            PIP_PROXY,
-            name=f"{PIP_PROXY.name}, `-i` today's default index",
-            args=lambda proxy: [*PIP_PROXY.args(proxy), "-i", INDEX_URL],
-        )
-        return (*PIP_WAYS, *named, told)
-
-    def uv(self) -> Client:
-        """The uv of this environment."""
-        words: list[str | Path] = [UV, "pip", "install", "--python", sys.executable]
-        return Client(
-            name="uv",
-            version=importlib.metadata.version("uv"),
-            python=platform.python_version(),
-            wanted=WANTED,
-            ways=UV_WAYS,
-            command=lambda home, args: [*words, "--target", home / "target", *args, *WANTED],
-            env={},
-            site="target",
-        )
-
-    def poetry(self) -> Client:
-        """The newest poetry."""
-        return self._project_tool(
-            "poetry",
-            ["install", "--no-interaction"],
-            ways=POETRY_WAYS,
-            env={"POETRY_VIRTUALENVS_IN_PROJECT": "true", "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring"},
-            needs_json=True,
-        )
-
-    def pdm(self) -> Client:
-        """The newest pdm, with the dependencies that it was released with: newer ones may not fit."""
-        env = {"PDM_CHECK_UPDATE": "false"}
-        return self._project_tool("pdm", ["install"], extra="[locked]", ways=PDM_WAYS, env=env)
-
-    def pipenv(self) -> Client:
-        """The newest pipenv. It writes a Pipfile with its usual index."""
-        env = {"PIPENV_VENV_IN_PROJECT": "1", "PIPENV_NOSPIN": "1", "PIPENV_IGNORE_VIRTUALENVS": "1", "NO_COLOR": "1"}
-        return self._project_tool("pipenv", ["install", *WANTED], ways=PIPENV_WAYS, env=env)
-
-    def _project_tool(
-        self,
-        name: str,
-        words: Sequence[str],
-        *,
-        ways: tuple[Way, ...],
-        env: Env,
-        extra: str = "",
-        needs_json: bool = False,
-    ) -> Client:
-        place = self.folder / name
-        if not place.exists():
-            self._venv(place, Version(platform.python_version()), Path(sys.executable))
-            self._uv("pip", "install", "--python", place / "bin" / "python", f"{name}{extra}")
-        (about,) = importlib.metadata.distributions(name=name, path=[str(_site_packages(place))])
-        return Client(
-            name=name,
-            version=about.version,
-            python=platform.python_version(),
-            wanted=WANTED,
-            ways=ways,
-            command=lambda _, args: [place / "bin" / name, *words, *args],
-            env={"VIRTUALENV_NO_PERIODIC_UPDATE": "1", "PATH": f"{place / 'bin'}:{os.environ['PATH']}", **env},
-            site=".venv/lib/python3*/site-packages",
-            needs_json=needs_json,
-        )
-
-    def _venv(self, place: Path, version: Version, python: Path) -> None:
-        if version.major == 3:
-            run(self._home, [python, "-m", "venv", "--without-pip", place]).ok()
-        else:  # the last virtualenv that makes environments for Python 2
-            bare = ("--no-download", "--no-pip", "--no-setuptools", "--no-wheel")
-            words = ("tool", "run", "--python", sys.executable, "--from", "virtualenv<20.22", "virtualenv")
-            self._uv(*words, *bare, "--python", python, place)
-
-    def _uv(self, *words: str | Path) -> None:
-        run(self._home, [UV, *words], env={"SSL_CERT_FILE": ROOTS}, timeout=TIMEOUT).ok()
-
-
-def pythons() -> dict[Version, Path]:
-    """The Pythons of this machine: on PATH, and pyenv's."""
-    folders = [Path(each) for each in os.get_exec_path()]
-    folders += sorted(Path.home().glob(".pyenv/versions/*/bin"))
-    found: dict[Version, Path] = {}
-    for folder in folders:
-        for path in (*folder.glob("python2.7"), *folder.glob("python3.[0-9]"), *folder.glob("python3.[0-9][0-9]")):
-            said = subprocess.run(
-                [path, "-c", "import platform, ssl; print(platform.python_version())"],
-                env=clean_env(Path(tempfile.gettempdir())),
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if said.returncode == 0:
-                found.setdefault(Version(said.stdout.strip()), path)
-    return found
-
-
-def _site_packages(venv: Path) -> Path:
-    return next(venv.glob("lib/python*/site-packages"))
-
-
-# Trials
+PAGE: Final = re.compile("/simple/[^/]+/$")
+LIFETIME: Final = 1
+"""Seconds that a page is fresh behind a mirror that will stop."""
+MIRRORED: Final[Mapping[str, str]] = {
+    "pypi_cache_index_ttl": f"{LIFETIME}s",
+    "pypi_cache_stale_while_revalidate": "0",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -320,12 +47,19 @@ class Phase:
     asked: int
     """Requests of the client."""
     forwarded: int
-    """Those of them for which the proxy asked upstream."""
+    """Those of them that the proxy answered with something from upstream."""
+    pages: tuple[str, ...]
+    """The `Cache-Status` of each page."""
+
+    @property
+    def ok(self) -> bool:
+        return self.result.returncode == 0
 
     def __str__(self) -> str:
-        if self.result.returncode != 0:
-            return "**fails**"
-        return f"{len(self.got)} packages, {self.asked} requests, {self.result.seconds:.1f} s"
+        return f"{len(self.got)} packages, {self.asked} requests, {self.result.seconds:.1f} s" if self.ok else FAILS
+
+
+FAILS: Final = "**fails**"
 
 
 def phase(client: Client, way: Way, proxy: Proxy, home: Path) -> Phase:
@@ -338,156 +72,192 @@ def phase(client: Client, way: Way, proxy: Proxy, home: Path) -> Phase:
         got=client.installed(home),
         asked=sum(bool(ASKED.search(line["url"])) for line in lines),
         forwarded=sum("fwd=" in line["cache"] for line in lines),
+        pages=tuple(line["cache"] for line in lines if PAGE.search(line["url"])),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """A client, pointed at the proxy in one way: a row of the table, and what there is to say of its failures."""
+    """A client, pointed at the proxy in one way, cold and again; and what there is to say of its failures."""
 
     client: Client
     way: Way
+    mirrored: bool
+    """Its upstream was the mirror."""
     cold: Phase
-    warm: Phase | None
+    again: Phase | None
     knocks: int
-    """Connections that the restarted proxy tried to make upstream."""
-    stood_in: bool
+    """Connections that the restarted proxy tried to make upstream, to no avail."""
     remarks: tuple[str, ...]
 
     @property
+    def ok(self) -> bool:
+        """Both went well: the same packages, nothing from upstream, and each page marked stale where it is."""
+        if self.again is None or not self.again.ok or self.again.got != self.cold.got or self.again.forwarded:
+            return False
+        return not self.mirrored or (bool(self.again.pages) and all(map(is_stale, self.again.pages)))
+
+    @property
     def row(self) -> tuple[str, ...]:
-        warm = self.warm
-        return (
-            self.client.name,
-            self.client.version,
-            self.client.python,
-            self.way.name + (" ¹" if self.stood_in else ""),
-            str(self.cold),
-            str(warm) if warm else "–",
-            (f"{warm.forwarded}" + (f" ({self.knocks} connections tried)" if self.knocks else "")) if warm else "–",
-        )
+        """For the table of all trials."""
+        again, upstream = self.again, "the mirror" if self.mirrored else "the default index"
+        pages = ", ".join(sorted({re.sub(r"ttl=(-?)\d+", r"ttl=\1N", each) for each in again.pages})) if again else ""
+        forwarded = (f"{again.forwarded}" if again else "–") + (f" ({self.knocks} tried)" if self.knocks else "")
+        what = (self.client.name, self.client.version, self.client.python, self.way.name, upstream)
+        return (*what, str(self.cold), str(again or "–"), forwarded, f"`{pages}`" if pages else "–")
 
 
-def attempt(client: Client, way: Way, folder: Path, *, offline: bool, stand_in: Tunnel | None, roots: Path) -> Trial:
-    """Cold, then warm; then without the proxy if there was a failure."""
-    remarks: list[str] = []
-    env = {"HTTPS_PROXY": stand_in_url(stand_in), "SSL_CERT_FILE": str(roots)} if stand_in else {}
-    warm = None
-    with Proxy(folder / "proxy", options=way.options, env=env, timeout=60) as proxy, Peer(lambda _: None) as dead:
+def is_stale(status: str) -> bool:
+    """Whether a page's `Cache-Status` says that it is past its lifetime."""
+    return re.fullmatch(r"pypi-cache; hit; ttl=-\d+; detail=stale-if-error", status) is not None
+
+
+def by_default_index(client: Client, way: Way, folder: Path) -> Trial:
+    """Cold, then with the upstream cut off."""
+    again = None
+    with Proxy(folder / "proxy", options=way.options, timeout=60) as proxy, Peer(lambda _: None) as dead:
         assert proxy.bundle.exists()  # fetched before anything is counted
         cold = phase(client, way, proxy, folder / "cold")
-        if cold.result.returncode == 0:
+        if cold.ok:
             proxy.stop()
             proxy.env |= {"HTTPS_PROXY": f"http://127.0.0.1:{dead.port}"}
-            proxy.options["pypi_cache_offline"] = offline
             proxy.start()
-            warm = phase(client, way, proxy, folder / "warm")
-        knocks = dead.accepted
-        remarks += proxy.complaints
-    for name, each in (("cold", cold), ("warm", warm)):
-        if each and each.result.returncode != 0:
+            again = phase(client, way, proxy, folder / "again")
+        return _judged(client, way, folder, proxy, cold, again, knocks=dead.accepted)
+
+
+def by_mirror(client: Client, way: Way, folder: Path, index: RealIndex) -> Trial:
+    """Cold, then with the mirror stopped and all pages past their lifetime."""
+    again = None
+    with RealServer(index, "json") as mirror:
+        options = {"pypi_cache_index": f"pypi={mirror.index_url}", **MIRRORED}
+        env = {"SSL_CERT_FILE": ROOTS, "NO_PROXY": "127.0.0.1"}
+        with Proxy(folder / "proxy", options=options, env=env, timeout=60) as proxy:
+            assert proxy.bundle.exists()
+            cold = phase(client, way, proxy, folder / "cold")
+            if cold.ok:
+                mirror.close()
+                time.sleep(LIFETIME + 1)
+                again = phase(client, way, proxy, folder / "again")
+            return _judged(client, way, folder, proxy, cold, again, mirrored=True)
+
+
+def _judged(
+    client: Client,
+    way: Way,
+    folder: Path,
+    proxy: Proxy,
+    cold: Phase,
+    again: Phase | None,
+    *,
+    mirrored: bool = False,
+    knocks: int = 0,
+) -> Trial:
+    """The trial, with what there is to remark; once more without the proxy if it failed from the first."""
+    remarks = list(proxy.complaints)
+    for name, each in (("cold", cold), ("again", again)):
+        if each and not each.ok:
             remarks.append(f"{name}: {last_words(each.result)}")
-    if warm and warm.result.returncode == 0 and warm.got != cold.got:
-        remarks.append(f"warm got {warm.got}, cold {cold.got}")
-    if cold.result.returncode != 0 and stand_in is None:
+    if again and again.ok and again.got != cold.got:
+        remarks.append(f"again got {again.got}, cold {cold.got}")
+    if mirrored and again and not all(map(is_stale, again.pages)):
+        remarks.append(f"pages were not stale: {again.pages}")
+    if not cold.ok and not mirrored:
         straight = client.install(folder / "straight", way, None)
-        verdict = "well" if straight.returncode == 0 else f"also a failure: {last_words(straight)}"
-        remarks.append(f"without the proxy: {verdict}")
+        remarks.append(
+            f"without the proxy: {'well' if straight.returncode == 0 else f'a failure too: {last_words(straight)}'}"
+        )
     return Trial(
-        client=client,
-        way=way,
-        cold=cold,
-        warm=warm,
-        knocks=knocks,
-        stood_in=stand_in is not None,
-        remarks=tuple(remarks),
+        client=client, way=way, mirrored=mirrored, cold=cold, again=again, knocks=knocks, remarks=tuple(remarks)
     )
 
 
-def stand_in_url(tunnel: Tunnel) -> str:
-    """A tunnel as a parent proxy's address."""
-    return f"http://127.0.0.1:{tunnel.port}"
+def trials(found: Iterator[Client], folder: Path, index: RealIndex, *, first_way: bool) -> Iterator[Trial]:
+    """Each client in each way with the default index, and in its first way with the mirror."""
+    for number, client in enumerate(found):
+        for place, way in enumerate(client.ways[: 1 if first_way else None]):
+            yield by_default_index(client, way, folder / f"{number}-{place}")
+        yield by_mirror(client, client.ways[0], folder / f"{number}-mirror", index)
 
 
-def last_words(result: Result) -> str:
-    """What a client said at its end, in one line."""
-    lines = [line.strip() for line in f"{result.stdout}\n{result.stderr}".splitlines() if line.strip()]
-    return " ⏎ ".join(lines[-4:])[-600:]
+# Tables
 
 
-def full_bundle(folder: Path, authority: Authority) -> Path:
-    """This machine's roots and a test authority's, in one file."""
-    path = folder / "roots.pem"
-    path.write_text(Path(ROOTS).read_text() + authority.bundle.read_text())
-    return path
+def report(done: Sequence[Trial]) -> None:
+    """All trials."""
+    header = ("client", "version", "Python", "how configured", "upstream", "cold", "again, upstream gone")
+    table(
+        "Clients through the proxy, real packages",
+        (*header, "of that from upstream", "`Cache-Status` of its pages"),
+        [trial.row for trial in done],
+    )
 
 
-def clients(workshop: Workshop, only: Sequence[str]) -> Iterator[Client]:
-    """Those that were asked for, in order; each is installed when its turn comes."""
-    makers: dict[str, Callable[[], Client]] = {
-        f"pip{series}" if series else "pip-newest": lambda series=series: workshop.pip(series)  # type: ignore[misc]
-        for series in PIPS
-    }
-    makers |= {"uv": workshop.uv, "poetry": workshop.poetry, "pdm": workshop.pdm, "pipenv": workshop.pipenv}
-    for name, make in makers.items():
-        if not only or name in only:
-            try:
-                yield make()
-            except (AssertionError, OSError, subprocess.SubprocessError, ValueError) as error:
-                note(f"{name} cannot be installed: {error}")
+def readme(done: Sequence[Trial]) -> Iterator[str]:
+    """The README's table, line by line: a row a client, all its ways taken together; no times, so that it stays as it is."""
+    yield "| client | version | Python | pointed at the proxy by | installs | again, no upstream | mirror stopped, pages stale |"
+    yield "|---|---|---|---|---|---|---|"
+    clients_ = {(each.client.name, each.client.version): each.client for each in done}
+    for key, client in clients_.items():
+        direct, mirrored = (
+            [each for each in done if (each.client.name, each.client.version) == key and each.mirrored is whether]
+            for whether in (False, True)
+        )
+        cells = (
+            f"{client.name}{' ¹' if client.old_index else ''}",
+            client.version,
+            client.python,
+            "; ".join(each.way.name for each in direct),
+            _cell(direct, all(each.cold.ok for each in direct), f"{_packages(direct)} packages"),
+            _cell(direct, all(each.ok for each in direct), "the same"),
+            _cell(mirrored, all(each.ok for each in mirrored), "the same"),
+        )
+        yield f"| {' | '.join(cells)} |"
+    if any(client.old_index for client in clients_.values()):
+        yield ""
+        yield (
+            "¹ Its default index is on another host than today's: name today's by `-i`, or list its own with today's as the mirror "
+            "(`pypi_cache_index='old=ITS-INDEX TODAY’S-INDEX'`)."
+        )
 
 
-def main() -> None:
+def _packages(done: Sequence[Trial]) -> str:
+    return " or ".join(sorted({str(len(each.cold.got)) for each in done}))
+
+
+def _cell(of: Sequence[Trial], well: bool, text: str) -> str:
+    return (text if well else FAILS) if of else "–"
+
+
+def main() -> int:
     """Run what the command line asks for, and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("only", nargs="*", help="clients: pip9 … pip25, pip-newest, uv, poetry, pdm, pipenv; else all")
     parser.add_argument("--first-way", action="store_true", help="only each client's first way")
-    parser.add_argument("--offline", action="store_true", help="also set pypi_cache_offline for the warm run")
+    parser.add_argument("--readme", action="store_true", help="print the README's table and nothing else")
     parser.add_argument("--workshop", type=Path, help="keep the installed clients here, and use those that are there")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="pypi-cache-clients-") as name, ExitStack() as stack:
+    done: list[Trial] = []
+    with tempfile.TemporaryDirectory(prefix="pypi-cache-clients-") as name:
         folder = Path(name)
-        authority = Authority(folder)
-        roots = full_bundle(folder, authority)
-        index = RealIndex()
-        stand_in = None
-        if not index.speaks_json:
-            stand_in = stack.enter_context(Tunnel(stack.enter_context(RealServer(index, "canonical", authority))))
-        trials: list[Trial] = []
-        for client in clients(Workshop(arguments.workshop or folder / "workshop"), arguments.only):
-            for way in client.ways[: 1 if arguments.first_way else None]:
-                for tunnel in (None, stand_in) if client.needs_json and stand_in else (None,):
-                    trial = attempt(
-                        client,
-                        way,
-                        folder / f"trial-{len(trials)}",
-                        offline=arguments.offline,
-                        stand_in=tunnel,
-                        roots=roots,
-                    )
-                    note(" | ".join(trial.row))
-                    for remark in trial.remarks:
-                        note(f"    {remark}")
-                    trials.append(trial)
-        report(trials)
-
-
-def report(trials: Sequence[Trial]) -> None:
-    """The table, and below it what went wrong."""
-    table(
-        "Clients through the proxy, from the real index",
-        ("client", "version", "Python", "how configured", "cold", "warm, upstream cut off", "upstream requests warm"),
-        [trial.row for trial in trials],
-    )
-    if any(trial.stood_in for trial in trials):
-        print(
-            "\n¹ The default index that this machine reaches speaks no JSON, and this client takes nothing else: behind the "
-            "proxy a server on loopback stands in for it, with the same packages as JSON."
+        found = clients(Workshop(arguments.workshop or folder / "workshop"), arguments.only)
+        for trial in trials(found, folder, RealIndex(metadata=False), first_way=arguments.first_way):
+            note(" | ".join(trial.row))
+            for remark in trial.remarks:
+                note(f"    {remark}")
+            done.append(trial)
+    if arguments.readme:
+        print("\n".join(readme(done)))
+    else:
+        report(done)
+        example = next(
+            (each.again.pages[0] for each in done if each.mirrored and each.again and each.again.pages), None
         )
-    for trial in trials:
-        for remark in trial.remarks:
-            print(f"\n- {trial.client.name} {trial.client.version}, {trial.row[3]}: {remark}")
+        print(f"\nA page with its mirror stopped: `Cache-Status: {example}`")
+    bad = [trial for trial in done if not trial.ok]
+    note(f"{len(done) - len(bad)} of {len(done)} trials went well")
+    return 1 if bad else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

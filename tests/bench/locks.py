@@ -1,8 +1,9 @@
 """Lock files of uv, poetry and pdm: without the proxy, and through it with mirrors of relative links as its only upstream; byte for byte.
 
 The mirrors are of the real packages, on loopback: one of JSON, one of HTML alone, which cannot tell `size` and `upload-time`. Where the
-default index that this machine reaches speaks no JSON, there are two comparisons: with that index as it is, and with a server that
-stands in for it and speaks JSON (tests/support/real.py), to which a tunnel leads.
+default index that this machine reaches lacks JSON pages or releases' documents, what needs them is compared in a second world: with a
+server that stands in for that index and has them (tests/support/real.py), to which a tunnel leads. The exit status is 1 unless every
+lock is as it should be.
 """
 
 import argparse
@@ -11,19 +12,31 @@ import itertools
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from tests.bench.clients import PYPROJECT, ROOTS, TIMEOUT, TRUST, Workshop, full_bundle, last_words, stand_in_url
 from tests.bench.tools import note, table
+from tests.bench.workshop import (
+    POETRY_SOURCE,
+    PYPROJECT,
+    ROOTS,
+    TIMEOUT,
+    TRUST,
+    Workshop,
+    full_bundle,
+    last_words,
+    stand_in_url,
+)
 from tests.support.authority import Authority
 from tests.support.clients import UV, Result, run
+from tests.support.names import INDEX_URL
 from tests.support.proxy import Proxy
 from tests.support.real import Form, RealIndex, RealServer, Tunnel
 
+type Row = tuple[str, ...]
 type Kind = tuple[Form, bool]
 """A mirror's form, and whether it has the JSON API."""
 TITLES: Final[dict[Kind | None, str]] = {
@@ -34,6 +47,8 @@ TITLES: Final[dict[Kind | None, str]] = {
     ("html", True): "HTML-only mirror with `/pypi/…/json`",
 }
 WANTED: Final = ("flask", "httpx", "boto3", "black", "cryptography")
+SAME: Final = "**the same, byte for byte**"
+SAME_BUT: Final = "the same but for `size` and `upload-time`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +62,16 @@ class Locker:
     env: Mapping[str, str]
     untold: str
     """A pattern."""
-    needs_json: bool = False
+    needs_documents: bool = False
+    """It cannot use an index without releases' documents, or without JSON pages."""
+    more: str = ""
+    """At the end of its pyproject.toml."""
 
     def lock(self, home: Path, env: Mapping[str, str]) -> "Lock":
         """A new agent's lock of what is wanted."""
         home.mkdir(parents=True)
-        (home / "pyproject.toml").write_text(PYPROJECT.format(wanted=", ".join(f'"{each}"' for each in WANTED)))
+        wanted = ", ".join(f'"{each}"' for each in WANTED)
+        (home / "pyproject.toml").write_text(PYPROJECT.format(wanted=wanted) + self.more)
         result = run(home, self.words, env={**self.env, **env}, timeout=TIMEOUT)
         path = home / self.file
         return Lock(result=result, text=path.read_text() if result.returncode == 0 else "")
@@ -72,17 +91,18 @@ class Lock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """What the default index is: as this machine reaches it, or the stand-in (`server`) behind a tunnel (`env`)."""
+    """What the default index is: as this machine reaches it, or the stand-in behind a tunnel (`env`)."""
 
     name: str
     roots: str
     env: Mapping[str, str] = field(default_factory=dict)
-    server: RealServer | None = None
-    mirrors: tuple[Kind, ...] = tuple(filter(None, TITLES))
 
 
 def lockers(workshop: Workshop) -> Iterator[Locker]:
-    """uv, poetry and pdm. pdm's lock has URLs only if asked for them, poetry's has none."""
+    """uv, poetry and pdm. pdm's lock has URLs only if asked for them, poetry's has none.
+
+    poetry twice: as it comes, and with the default index as a source that the project names; then it reads wheels by ranges.
+    """
     poetry, pdm, uv = workshop.poetry(), workshop.pdm(), workshop.uv()
     words: dict[str, tuple[str | Path, ...]] = {
         each.name: tuple(each.command(Path(), []))[:1] for each in (poetry, pdm)
@@ -95,15 +115,17 @@ def lockers(workshop: Workshop) -> Iterator[Locker]:
         env={},
         untold=r', (size = \d+|upload-time = "[^"]*")',
     )
-    yield Locker(
+    by_itself = Locker(
         name="poetry",
         version=poetry.version,
         words=[*words["poetry"], "lock", "--no-interaction"],
         file="poetry.lock",
         env=poetry.env,
         untold=r', (size = \d+|upload-time = "[^"]*")',
-        needs_json=True,
+        needs_documents=True,
     )
+    yield by_itself
+    yield replace(by_itself, name="poetry-source", needs_documents=False, more=POETRY_SOURCE.format(url=INDEX_URL))
     yield Locker(
         name="pdm",
         version=pdm.version,
@@ -114,87 +136,97 @@ def lockers(workshop: Workshop) -> Iterator[Locker]:
     )
 
 
-def compare(world: World, index: RealIndex, lockers: Sequence[Locker], folder: Path) -> Iterator[tuple[str, ...]]:
+def compare(world: World, index: RealIndex, lockers: Sequence[Locker], folder: Path) -> Iterator[Row]:
     """The table's rows. Each kind of upstream has a new proxy with an empty store. Differences go to standard error."""
     straight = {**world.env, **dict.fromkeys(TRUST, world.roots)}
-    reference: dict[str, Lock] = {}
+    reference = {each.name: each.lock(folder / "straight" / each.name, straight) for each in lockers}
     for each in lockers:
-        reference[each.name] = each.lock(folder / "straight" / each.name, straight)
         yield _row(world, each, "without the proxy", reference[each.name])
-    for number, kind in enumerate((None, *world.mirrors)):
-        name = TITLES[kind]
+    for number, kind in enumerate(TITLES):
         with ExitStack() as stack:
             mirror = stack.enter_context(RealServer(index, kind[0], api=kind[1])) if kind else None
             options = {"pypi_cache_index": f"pypi={mirror.index_url}"} if mirror else {}
             env = {**world.env, "SSL_CERT_FILE": world.roots, "NO_PROXY": "127.0.0.1"}
             proxy = stack.enter_context(Proxy(folder / f"proxy-{number}", options=options, env=env, timeout=60))
             through = {"HTTPS_PROXY": proxy.url, **dict.fromkeys(TRUST, str(proxy.bundle))}
-            for each in lockers:
-                lock = each.lock(folder / f"through-{number}" / each.name, through)
-                yield _row(world, each, f"proxy, {name}", lock, _verdict(each, lock, reference[each.name]))
+            for stopped in (False, True) if mirror else (False,):
+                name = TITLES[kind] + (", now stopped" if stopped else "")
+                if mirror and stopped:
+                    mirror.close()
+                for each in lockers:
+                    lock = each.lock(folder / f"through-{number}-{stopped}" / each.name, through)
+                    yield _row(world, each, f"proxy, {name}", lock, _verdict(each, lock, reference[each.name]))
             for complaint in proxy.complaints:
-                note(f"{world.name}, {name}: {complaint}")
+                note(f"{world.name}, {TITLES[kind]}: {complaint}")
 
 
-def _row(world: World, locker: Locker, how: str, lock: Lock, verdict: str = "") -> tuple[str, ...]:
-    releases = str(world.server.asked.pop("release", 0)) if world.server else ""
+def _row(world: World, locker: Locker, how: str, lock: Lock, verdict: str = "") -> Row:
     if lock.result.returncode != 0:
         note(f"{world.name}, {how}, {locker.name}: {last_words(lock.result)}")
     size = f"{lock.packages} packages, {len(lock.text.encode()):,} bytes" if lock.text else "**fails**"
-    return (world.name, f"{locker.name} {locker.version}", how, size, verdict, releases)
+    return (world.name, f"{locker.name} {locker.version}", how, size, verdict)
 
 
 def _verdict(locker: Locker, lock: Lock, reference: Lock) -> str:
     if not lock.text or not reference.text:
-        return "nothing to compare"
+        return "**nothing to compare**"
     if lock.text == reference.text:
-        return "**the same, byte for byte**"
+        return SAME
     one, other = (re.sub(locker.untold, "", each.text) for each in (reference, lock))
     if one == other:
-        return "the same but for `size` and `upload-time`"
+        return SAME_BUT
     difference = difflib.unified_diff(one.splitlines(), other.splitlines(), "without", "through", lineterm="", n=0)
     note("\n".join(itertools.islice(difference, 20)))
     return "**differs**"
 
 
-def main() -> None:
+def as_it_should_be(row: Row) -> bool:
+    """The same; HTML need not tell size and time."""
+    _, _, how, size, verdict = row
+    allowed = {SAME, SAME_BUT} if "HTML" in how else {SAME} if how.startswith("proxy") else {""}
+    return verdict in allowed and "fails" not in size
+
+
+def worlds(
+    index: RealIndex, lockers: Iterable[Locker], folder: Path, stack: ExitStack
+) -> Iterator[tuple[World, list[Locker]]]:
+    """The default index as it is and who can use it as it is; then the stand-in, where there are others."""
+    whole = index.speaks_json and index.tells_releases
+    able, others = ([each for each in lockers if (whole or not each.needs_documents) is can] for can in (True, False))
+    if able:
+        yield World(name="as it is", roots=ROOTS), able
+    if others:
+        authority = Authority(folder)
+        tunnel = stack.enter_context(Tunnel(stack.enter_context(RealServer(index, "canonical", authority))))
+        env = {"HTTPS_PROXY": stand_in_url(tunnel)}
+        yield World(name="stand-in", roots=str(full_bundle(folder, authority)), env=env), others
+
+
+def main() -> int:
     """Make all locks, and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("only", nargs="*", help="uv, poetry, pdm; else all")
+    parser.add_argument("only", nargs="*", help="uv, poetry, poetry-source, pdm; else all")
     parser.add_argument("--workshop", type=Path, help="keep the installed clients here, and use those that are there")
     arguments = parser.parse_args()
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="pypi-cache-locks-") as name, ExitStack() as stack:
         folder = Path(name)
         index = RealIndex(metadata=False)
-        chosen = [
-            each
-            for each in lockers(Workshop(arguments.workshop or folder / "workshop"))
-            if not arguments.only or each.name in arguments.only
-        ]
-        worlds = [World(name="as it is", roots=ROOTS)]
-        if not index.speaks_json:
-            authority = Authority(folder)
-            server = stack.enter_context(RealServer(index, "canonical", authority))
-            tunnel = stack.enter_context(Tunnel(server))
-            stand_in = World(
-                name="stand-in",
-                roots=str(full_bundle(folder, authority)),
-                env={"HTTPS_PROXY": stand_in_url(tunnel)},
-                server=server,
-            )
-            worlds = [replace(worlds[0], mirrors=(("html", False),)), stand_in]
-        rows: list[tuple[str, ...]] = []
-        for number, world in enumerate(worlds):
-            able = [each for each in chosen if index.speaks_json or world.server or not each.needs_json]
-            for row in compare(world, index, able, folder / f"world-{number}"):
+        all_lockers = lockers(Workshop(arguments.workshop or folder / "workshop"))
+        chosen = [each for each in all_lockers if not arguments.only or each.name in arguments.only]
+        for world, able in worlds(index, chosen, folder, stack):
+            for row in compare(world, index, able, folder / world.name):
                 note(" | ".join(row))
                 rows.append(row)
     table(
         f"Lock files of {', '.join(WANTED)}",
-        ("default index", "client", "how", "lock", "against the one without the proxy", "release JSON asked of it"),
+        ("default index", "client", "how", "lock", "against the one without the proxy"),
         rows,
     )
+    wrong = [row for row in rows if not as_it_should_be(row)]
+    print(f"\n{len(rows) - len(wrong)} of {len(rows)} locks are as they should be.")
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

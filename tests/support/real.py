@@ -1,20 +1,24 @@
 """Pip's default index over loopback: as a mirror with relative links, or as the index itself with all that it can tell.
 
 A lock made through the proxy is to be compared with one made without it, on real packages. For that the proxy gets a mirror of the
-real files as its only upstream (`RealServer`, forms `json` and `html`). Where the default index that is reachable from here speaks
-no JSON (a company's copy of it), a `RealServer` of the form `canonical` stands in for it behind a tunnel (`Tunnel`), since poetry
-takes nothing else; its JSON is made of the index's own `/pypi/<project>/json`.
+real files as its only upstream (`RealServer`, forms `json` and `html`). Where the default index that is reachable from here is a
+company's copy that lacks JSON pages or releases' documents, a `RealServer` of the form `canonical` stands in for it behind a tunnel
+(`Tunnel`), since poetry takes nothing else: what the copy lacks is made of its `/pypi/<project>/json` and of the wheels themselves.
 """
 
+import email.message
 import email.parser
+import io
 import json
 import re
 import shutil
+import socket
 import ssl
 import sys
 import threading
 import urllib.error
 import urllib.request
+import zipfile
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
@@ -23,6 +27,8 @@ from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Final, Literal, Self
+
+from packaging.specifiers import SpecifierSet
 
 from tests.support.authority import Authority
 from tests.support.names import FILES_ORIGIN, INDEX_HOST, INDEX_URL, page_url
@@ -59,6 +65,11 @@ class RealIndex:
         """Whether it answers with PEP 691 JSON where that is asked for."""
         return self._page(page_url("six"), JSON).content_type.startswith(JSON)
 
+    @cached_property
+    def tells_releases(self) -> bool:
+        """Whether it has the documents of single releases, `/pypi/<project>/<version>/json`."""
+        return self._page(f"{_ROOT}pypi/six/1.17.0/json", "application/json").status == 200
+
     def json_page(self, project: str) -> Page:
         """The project's page as JSON: the index's own, else made of the project's JSON."""
         page = self._page(page_url(project), JSON)
@@ -77,7 +88,7 @@ class RealIndex:
         return self._page(page_url(project), HTML)
 
     def release(self, project: str, version: str) -> Page:
-        """`/pypi/<project>/<version>/json`: the index's own, else made of the project's JSON and a wheel's metadata."""
+        """`/pypi/<project>/<version>/json`: the index's own, else made of the project's JSON and a whole wheel's metadata."""
         page = self._page(f"{_ROOT}pypi/{project}/{version}/json", "application/json")
         if page.status == 200:
             return page
@@ -85,14 +96,15 @@ class RealIndex:
         urls = about and about["releases"].get(version)
         if not about or urls is None:
             return _NOT_FOUND
-        info = about["info"] | {"version": version} if about["info"]["version"] != version else about["info"]
+        info = about["info"] | {"version": version}
         wheels = [each["url"] for each in urls if each["packagetype"] == "bdist_wheel"]
-        if info is not about["info"] and wheels:
-            metadata = email.parser.BytesParser().parsebytes(self._page(f"{wheels[0]}.metadata", "*/*").body)
+        if wheels:
+            # Not the project's own: copies have been seen whose `info` was of an older release than its `version`
+            metadata = self._metadata_in(min(wheels, key=lambda url: not url.endswith("-none-any.whl")))
             info |= {
-                "summary": metadata["Summary"],
-                "requires_dist": metadata.get_all("Requires-Dist"),
-                "requires_python": metadata["Requires-Python"],
+                "summary": metadata["Summary"] or "",
+                "requires_dist": metadata.get_all("Requires-Dist") or [],
+                "requires_python": str(SpecifierSet(metadata["Requires-Python"] or "")) or None,
             }
         made = {"info": info, "last_serial": about["last_serial"], "urls": urls, "vulnerabilities": []}
         return Page(200, "application/json", json.dumps(made).encode())
@@ -115,6 +127,12 @@ class RealIndex:
             file["core-metadata"] = self._metadata and file.get("core-metadata", False)
             file["url"] = f"{FILES_ORIGIN}/packages/{file['url'].rpartition('/packages/')[2]}"
         return about
+
+    def _metadata_in(self, wheel: str) -> email.message.Message:
+        """The METADATA of a wheel, out of the wheel itself."""
+        with zipfile.ZipFile(io.BytesIO(self._page(wheel, "*/*").body)) as archive:
+            (name,) = (each for each in archive.namelist() if re.fullmatch(r"[^/]*\.dist-info/METADATA", each))
+            return email.parser.BytesParser().parsebytes(archive.read(name))
 
     def _page(self, url: str, accept: str) -> Page:
         with self._lock:
@@ -169,9 +187,10 @@ class RealServer:
         return self._linked(self.index.release(project, version))
 
     def close(self) -> None:
-        """Stop it."""
+        """Stop it: nothing more is answered, on no connection that is still open either."""
         self._server.shutdown()
         self._server.server_close()
+        self._server.cut()
 
     def _linked(self, page: Page) -> Page:
         """With this server's links: a page's and a release's JSON are equally deep."""
@@ -198,6 +217,26 @@ class Tunnel(ParentProxy):
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+
+    def __init__(self, *arguments: Any) -> None:
+        self._open: set[socket.socket] = set()
+        super().__init__(*arguments)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """As it does, and remember the connection."""
+        self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """As it does, and forget the connection."""
+        self._open.discard(request)
+        super().shutdown_request(request)
+
+    def cut(self) -> None:
+        """End what clients have kept open."""
+        for connection in tuple(self._open):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that has left is no error."""
