@@ -7,14 +7,14 @@
     listing.py        `ls`
     purge.py
     verify.py
-    warm.py           what is to be fetched, and in which order; warming.py fetches it
+    warm.py           planning.py: what is to be fetched, and in which order; warming.py fetches it
         environments.py   for whom: Python versions and platforms, as wheels' tags and markers have them
         requirements.py   requirements files: pip resolves them, where needed with another machine's markers (markedpip.py)
         locks.py          lock files: which kind it is; lockkinds.py reads each; packages.py: what they say, in one form
         ownproxy.py       a proxy for one run; client.py asks a proxy as an agent does
     export.py         the store into an archive; importing.py: back again
         archive.py        the archive's format; cards.py: whether one of its entries may come in
-    doctor.py         what may be wrong: checkups.py on a proxy's own machine, surroundings.py around it
+    doctor.py         what may be wrong (findings.py): checkups.py on a proxy's own machine, surroundings.py around it
 
 Pure are keys.py, archive.py, cards.py, environments.py (but for this machine's own tags), packages.py, locks.py and lockkinds.py.
 """

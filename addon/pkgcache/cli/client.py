@@ -8,9 +8,11 @@ import json
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from pkgcache.settings import redact
@@ -81,6 +83,26 @@ class ProxyClient:
         except ValueError:
             pass
         raise ProxyError(f"what listens at {self.host}:{self.port} is no pypi-cache")
+
+    def stats(self) -> Mapping[str, Any]:
+        """What `/stats` says. Raises ProxyError."""
+        try:
+            found = json.loads(self.own("/stats"))
+        except ValueError:
+            found = None
+        if not isinstance(found, dict) or "fills" not in found:
+            raise ProxyError("its /stats are no pypi-cache's")
+        return found
+
+    def settled(self, seconds: float) -> Mapping[str, Any]:
+        """What `/stats` says once no download is under way, or after so long: a client has its last byte before the store has the file.
+
+        Raises ProxyError.
+        """
+        until = time.monotonic() + seconds
+        while (found := self.stats())["fills"] and time.monotonic() < until:
+            time.sleep(0.05)
+        return found
 
     def trust(self, bundle: str) -> None:
         """Trust these roots (PEM): what `/bundle.pem` gives. Raises ProxyError."""

@@ -83,7 +83,8 @@ def own_proxy(place: Place) -> Iterator[ProxyClient]:
         try:
             client = _wait(process, log)
             yield client
-            _settle(client)
+            with contextlib.suppress(ProxyError):
+                client.settled(SETTLE_SECONDS)
         finally:
             process.send_signal(signal.SIGINT)
             try:
@@ -91,14 +92,6 @@ def own_proxy(place: Place) -> Iterator[ProxyClient]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-
-
-def _settle(client: ProxyClient) -> None:
-    """Until nothing is under way: a client has its last byte before the store has the file."""
-    until = time.monotonic() + SETTLE_SECONDS
-    with contextlib.suppress(ProxyError, ValueError):
-        while json.loads(client.own("/stats"))["fills"] and time.monotonic() < until:
-            time.sleep(0.05)
 
 
 def _options(place: Place) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import json
 import shutil
 from collections import Counter
 from dataclasses import dataclass, field
@@ -97,12 +96,9 @@ def stats(place: Place, *, proxy: str | None, as_json: bool) -> None:
 
 def _counters(proxy: str) -> dict[str, Any]:
     try:
-        answer = json.loads(ProxyClient(proxy).own("/stats"))
-    except (ProxyError, ValueError) as error:
+        return dict(ProxyClient(proxy).stats())
+    except ProxyError as error:
         raise click.ClickException(f"--proxy {shown_url(proxy)}: {error}") from None
-    if not isinstance(answer, dict):
-        raise click.ClickException(f"--proxy {shown_url(proxy)}: its /stats are no pypi-cache's")
-    return answer
 
 
 def _show(found: dict[str, Any]) -> None:

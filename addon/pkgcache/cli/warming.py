@@ -49,12 +49,12 @@ class Wanted:
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of it."""
+    """What came of it; `size` is that of all files in bytes, `stored` of those that were not in the store before."""
 
     pages: int = 0
     files: int = 0
-    hits: int = 0
     size: int = 0
+    stored: int = 0
     failures: list[str] = field(default_factory=list)
 
     def failed(self, line: str) -> None:
@@ -142,7 +142,6 @@ class Warmer:
                 )
         self.outcome.files += 1
         self.outcome.size += size
-        self.outcome.hits += "; hit" in answer.headers.get("cache-status", "")
 
     # Both
 
