@@ -417,7 +417,7 @@ def test_damaged_archives(command: Command, store: Path, filled: dict[str, str],
     assert keys(tmp_path / "third") < set(filled.values())
     for wrong in (b"", b"x" * 2000, bytes(2000)):
         file.write_bytes(wrong)
-        command("import", "--dir", other, file).ended(2)
+        assert "it is no archive of pypi-cache's: expected what" in command("import", "--dir", other, file).ended(2).err
     assert "does not exist" in command("import", "--dir", other, tmp_path / "no.tar").ended(2).err
 
 

@@ -142,7 +142,10 @@ class ArchiveReader:
         self._file = file
         self._position = 0
         self.tally = Tally()
-        name, size = self._head()
+        try:
+            name, size = self._head()
+        except ArchiveError:
+            name, size = "", 0
         if name != HEADER:
             raise ArchiveError("it is no archive of pypi-cache's: expected what `pypi-cache export` writes")
         self.header = self._json(size)

@@ -191,7 +191,7 @@ def _write(entries: Entries, chosen: Globs, writer: ArchiveWriter, after: int, d
                 )
                 writer.add(card, shown, _chunks(entry, progress))
             except (ValueWrongError, ValueError) as error:
-                done.wrong.append(plain(f"{named.project or named.kind} {named.name}: {error}"))
+                done.wrong.append(plain(f"{named}: {error}"))
 
 
 def _digest(entry: Entry) -> str:

@@ -138,7 +138,7 @@ def _take(entries: Entries, place: Place, item: Item, done: Done) -> None:
             raise RefusedError(f"the disk has no room for its {shown_size(card.size)}")
         _store(entries, item, kind=named.kind)
     except (RefusedError, ValueWrongError) as error:
-        done.wrong.append(plain(f"{named.project or named.kind} {named.name}: {error}")[:500])
+        done.wrong.append(plain(f"{named}: {error}")[:500])
         return
     done.entries += 1
     done.size += card.size

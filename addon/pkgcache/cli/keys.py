@@ -40,6 +40,11 @@ class Named:
         """Whether it was fetched with credentials, and is kept for these alone."""
         return self.space != PUBLIC
 
+    def __str__(self) -> str:
+        """For people: `six six-1.0.tar.gz`, `six page json`."""
+        words = (self.project, "" if self.kind in {"file", "other"} else self.kind, self.name)
+        return " ".join(filter(None, words))
+
     @property
     def shown_space(self) -> str:
         """`public`, or `private:` and the first digits of the credentials' keyed digest."""

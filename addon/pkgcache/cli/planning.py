@@ -46,12 +46,12 @@ def plan_requirements(
     with bar("resolving", len(targets), of_bytes=False) as progress:
         for target in targets:
             progress.tell(f"pip resolves for {target}")
-            progress.advance()
             try:
                 found = resolve(words, target, way)
             except ResolutionError as error:
                 warmer.outcome.failed(f"{target}: {error}")
-                continue
+                found = []
+            progress.advance()
             plan.choices += [Choice(package, target, locked=False) for package in found]
             places = [(package.name, index) for package in found for index in indexes]
             plan.pages += places
@@ -92,7 +92,8 @@ def fetch(plan: Plan, warmer: Warmer, way: Way) -> None:
         wanted += files
     with bar("files", None) as progress:
         warmer.files(wanted, progress)
-    _build(plan, sdists, warmer, way)
+    if sdists:
+        _build(plan, sdists, warmer, way)
 
 
 def _build(plan: Plan, sdists: Sequence[Choice], warmer: Warmer, way: Way) -> None:

@@ -141,7 +141,7 @@ def _judge(entries: Entries, row: Row, fault: str, findings: Findings, progress:
         return
     named = read_key(row.key)
     kept = None if dry_run else quarantine(entries, row)
-    shown = plain(f"{named.project or named.kind} {named.name}")
+    shown = plain(str(named))
     findings.wrong.append({"key": row.key, "name": shown, "fault": fault, "quarantined": str(kept or "")})
     progress.say(f"wrong: {shown}: {fault}" + (f" (now {kept})" if kept else ""))
 
