@@ -12,8 +12,10 @@ import pytest
 
 from tests.support.clients import Way, installed
 from tests.support.factories import MakeProxy, MakeUpstream
-from tests.support.house import House
+from tests.support.house import House, links_of, without_fragments
 from tests.support.index import PageStyle
+from tests.support.names import page_url
+from tests.support.proxy import Options
 from tests.support.wheels import make_sdist, make_wheel
 
 OPTIONS: Final = {"pypi_cache_index_ttl": "1s", "pypi_cache_stale_while_revalidate": "0"}
@@ -48,3 +50,31 @@ def test_all_is_installed_again(
     answer = House(upstream, proxy).page("top")
     assert (answer.status, answer.headers["Cache-Control"]) == (200, "no-store")
     assert STALE.fullmatch(answer.headers["Cache-Status"] or "")
+
+
+@pytest.mark.parametrize(
+    ("options", "detail"),
+    [({}, "another-kind"), (OPTIONS, "stale-if-error"), ({**OPTIONS, "pypi_cache_offline": True}, "offline")],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+@pytest.mark.parametrize(("had", "asked"), [("json", "html"), ("html", "json"), ("html", "html-v1")])
+def test_a_page_that_others_have_had(
+    had: str, asked: str, options: Options, detail: str, make_proxy: MakeProxy, make_upstream: MakeUpstream
+) -> None:
+    """An old pip comes when only uv has been there before, and the mirror is gone: what is stored is converted, or renamed.
+
+    It was a 502 (offline a 504), while all that was asked for was in the store.
+    """
+    upstream = make_upstream(release := make_wheel("lonely"))
+    house = House(upstream, make_proxy(upstream))
+    (link,) = links_of(house.page("lonely", had), page_url("lonely"))
+    assert house.fetch(link).sha256 == release.sha256
+    upstream.down()
+    house.proxy.options |= options
+    house.proxy.restart()
+    time.sleep(LAPSE)
+    answer = house.page("lonely", asked)
+    assert (answer.status, answer.headers["Cache-Control"]) == (200, "no-store"), answer.body
+    assert without_fragments(links_of(answer, page_url("lonely"))) == without_fragments([link])
+    assert f"; detail={detail}" in (answer.headers["Cache-Status"] or "")
+    assert house.page("never-asked-for", asked).status in {502, 504}

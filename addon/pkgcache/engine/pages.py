@@ -100,7 +100,10 @@ class Pages:
             async with asyncio.timeout(CLIENT_SECONDS):
                 kept, cache = await self._decided(request, ask, kept)
         except PageError as error:
-            return failed_page(f"the page of {route.project} on index {route.index.name}", error)
+            found = await self._of_another_kind(ask, error) if kept is None else None
+            if found is None:
+                return failed_page(f"the page of {route.project} on index {route.index.name}", error)
+            ask, kept, cache = found
         except TimeoutError:
             return ask_again(f"the page of {route.project}")
         return await self._served(request, ask, representation, kept, cache)
@@ -266,6 +269,27 @@ class Pages:
         if self._filtered.active:
             view = await self._filtered.apply(ask, kept, view)
         return _reply(request, served, kept, cache, view)
+
+    async def _of_another_kind(self, ask: PageAsk, error: PageError) -> tuple[PageAsk, Kept, CacheStatus] | None:
+        """The page as other clients wanted it, to be converted, where no upstream gives it as this one does."""
+        if ask.document or error.status in {401, 403}:
+            return None
+        for representation in Representation:
+            other = replace(ask, representation=representation)
+            notes = await self._store.notes(other.key)
+            if notes is None or notes["status"] != 200:
+                continue
+            kept = Kept(key=other.key, notes=notes)
+            match decide(kept.stored, CIMultiDict(), self._policy, time.time()):
+                case Fresh(ttl=ttl):
+                    detail = "another-kind"
+                case StaleUsable(ttl=ttl) | MustRevalidate(ttl=ttl, stale_if_error_ok=True):
+                    detail = "offline" if self._policy.offline else "stale-if-error"
+                case _:
+                    continue
+            self._metrics.stale("page")
+            return other, kept, CacheStatus(hit=True, ttl=math.floor(ttl), detail=detail)
+        return None
 
     async def known(self, route: ReleaseFile, project: str) -> None:
         """See to it that what a file's index says of its project is known, if it can be had: the file was asked for by itself."""
