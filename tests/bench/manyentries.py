@@ -51,9 +51,8 @@ def _opened(store: Path) -> Iterator[Entries]:
 
 def release_of(number: int) -> ReleaseFile:
     """The one release of a project: its wheel is a stamp and zeros, no archive at all."""
-    name = f"project-{number:06}"
+    name, metadata = f"project-{number:06}", _metadata(number)
     content = f"{name} ".encode().ljust(WHEEL_SIZE, b"\0")
-    metadata = f"Metadata-Version: 2.2\nName: {name}\nVersion: 1.0\nSummary: {'many words ' * 40}\n"
     return ReleaseFile(
         project=name,
         version="1.0",
@@ -62,8 +61,12 @@ def release_of(number: int) -> ReleaseFile:
         size=WHEEL_SIZE,
         sha256=hashlib.sha256(content).hexdigest(),
         blake2b=hashlib.blake2b(content, digest_size=32).hexdigest(),
-        metadata=metadata.encode(),
+        metadata=metadata,
     )
+
+
+def _metadata(number: int) -> bytes:
+    return f"Metadata-Version: 2.2\nName: project-{number:06}\nVersion: 1.0\nSummary: {'many words ' * 40}\n".encode()
 
 
 def make_store(store: Path, entries: int) -> None:
@@ -72,10 +75,9 @@ def make_store(store: Path, entries: int) -> None:
     with _opened(store) as opened:
         for start in range(0, projects, _IN_A_TRANSACTION // EACH):
             numbers = range(start, min(start + _IN_A_TRANSACTION // EACH, projects))
-            keys = [_page_key(f"project-{number:06}") for number in numbers]
-            there = opened.present(keys)
-            missing = [number for number, key in zip(numbers, keys, strict=True) if key not in there]
-            _write(opened, missing, projects)
+            keys = {number: _keys(number) for number in numbers}
+            there = opened.present([key for some in keys.values() for key in some])
+            _write(opened, [number for number, some in keys.items() if not there.issuperset(some)], projects)
 
 
 def urls_of(numbers: Sequence[int]) -> tuple[list[str], list[str]]:
@@ -157,6 +159,13 @@ def _headers(content_type: str, size: int, tag: str, cache_control: str) -> list
 
 
 _PYPI: Final = build_indexes((), pip_defaults())[0]
+
+
+def _keys(number: int) -> list[str]:
+    """Those of a project's entries that eviction may have come to, after a run that asked for its page and its wheel."""
+    page, digest = _page_key(f"project-{number:06}"), hashlib.sha256(_metadata(number)).hexdigest()
+    metadata = file_key(PUBLIC, f"sha256:{digest}", f"project_{number:06}-1.0-py3-none-any.whl.metadata")
+    return [page, f"view|slash|json|{page}", metadata]
 
 
 def _page_key(project: str) -> str:

@@ -48,6 +48,8 @@ class Seen:
     cut: int = 0
     """Answers of the one that was killed."""
     looked_at: int = 0
+    waits: list[float] = field(default_factory=list)
+    """Seconds that answers of the proxy that lives took, whole."""
 
 
 class Pair:
@@ -93,8 +95,11 @@ class Pair:
             if kills % 2:
                 time.sleep(0.05)
                 continue
+            began = time.monotonic()
             try:
                 client.ask()
+                if self._down[which] == kills:
+                    self._seen.waits.append(time.monotonic() - began)
             except WrongError as error:
                 self._seen.wrong.append(str(error))
                 note(f"wrong: {error}")
@@ -102,8 +107,8 @@ class Pair:
                 if self._down[which] != kills:
                     self._seen.cut += 1
                 else:
-                    self._seen.broken.append(str(error))
-                    note(f"broken: {error}")
+                    self._seen.broken.append(f"{error} ({time.monotonic() - began:.1f} s)")
+                    note(f"broken: {self._seen.broken[-1]}\n{self.proxies[which].output[-3000:]}")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -144,6 +149,7 @@ def run(arguments: argparse.Namespace) -> None:
         ("entries re-hashed", f"{seen.looked_at:,}"),
         ("wrong entries, wrong bytes at a client", "; ".join(seen.wrong[:5]) or "0"),
         ("broken answers of the proxy that lived", "; ".join(seen.broken[:5]) or "0"),
+        ("seconds that its answers took: median, 99th percentile, most", _shown(seen.waits)),
         ("answers that the killed one broke off", f"{seen.cut:,}"),
         ("times that trouble with the store was told", f"{troubles}"),
         ("errors in the logs", "; ".join(complaints[:3]) or "0"),
@@ -158,6 +164,10 @@ def run(arguments: argparse.Namespace) -> None:
     tools.table("kill -9, two proxies on one store", ("what", "count"), rows)
     if seen.wrong or seen.broken or complaints or growing or left.total() or not verified.startswith("exit 0"):
         sys.exit("it does not hold")
+
+
+def _shown(waits: list[float]) -> str:
+    return f"{tools.median(waits):.2f} s, {tools.percentile(waits, 0.99):.2f} s, {max(waits):.2f} s"
 
 
 def _opened(store: Path) -> Entries:
