@@ -7,7 +7,15 @@ from contextlib import closing
 
 import pytest
 
-from pkgcache.cli.client import Answer, ProxyClient, ProxyError, shown_url, without_credentials
+from pkgcache.cli.client import (
+    Agents,
+    Answer,
+    ProxyClient,
+    ProxyError,
+    agents_proxy,
+    shown_url,
+    without_credentials,
+)
 from tests.cli.peers import Peer, http
 
 HEALTH = {"status": "ok", "version": "1", "store": {}, "trouble": {}}
@@ -180,3 +188,31 @@ def test_who_takes_the_body_may_end_it(peer: Callable[..., Peer]) -> None:
     with pytest.raises(ProxyError, match="enough"):
         client.get("http://i.example/", {}, enough)
     assert got(client, "http://i.example/")[1] == b"next"
+
+
+# The proxy of an environment
+
+
+def test_nobodys_environment() -> None:
+    assert agents_proxy({"HTTP_PROXY": "http://proxy.example:1"}) is None
+
+
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy"])
+def test_an_agents_environment(name: str, peer: Callable[..., Peer]) -> None:
+    one = peer(http(json.dumps(HEALTH).encode()))
+    found = agents_proxy({name: one.url})
+    assert found is not None
+    assert found.client is not None
+    assert found.is_here
+
+
+def test_an_environment_behind_another_proxy(peer: Callable[..., Peer]) -> None:
+    found = agents_proxy({"HTTPS_PROXY": peer(http(b"", status="400 Bad Request")).url})
+    assert found is not None
+    assert (found.client, found.is_here) == (None, False)
+    assert "/healthz answers 400" in found.said
+
+
+def test_another_machines_proxy_is_not_here() -> None:
+    """203.0.113.0/24 (RFC 5737) is nobody's."""
+    assert not Agents("x", ProxyClient("http://203.0.113.1:8080"), "").is_here

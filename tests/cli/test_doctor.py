@@ -248,6 +248,11 @@ def test_upstreams(command: Command, upstream: Upstream, make_upstream: MakeUpst
 # The proxy, and an agent
 
 
+def test_offline_no_upstream_is_asked(command: Command) -> None:
+    ran = command("doctor", "--set", "pypi_cache_offline=true", "--json").ended(0)
+    assert [each["state"] for each in ran.json if "upstream" in each["check"]] == ["well"]
+
+
 @pytest.mark.parametrize(("asked_for", "state"), [(True, "problem"), (False, "note")])
 def test_no_proxy_runs(asked_for: bool, state: str) -> None:
     """A problem if it was named, and to be known if not: the doctor may be there first."""
@@ -310,6 +315,10 @@ def test_an_agent(command: Command, upstream: Upstream, make_proxy: MakeProxy, c
         "PIP_CONFIG_FILE": os.devnull,
     }
     assert {state for state, _ in agents(command, **right)} == {"well"}
+    ran = command("doctor", "--json", env=right)
+    assert [each["said"] for each in ran.json if "upstream" in each["check"]] == [
+        "not asked: this environment is an agent's"
+    ]
     alone = tmp_path / "alone.pem"
     alone.write_bytes(ProxyClient(proxy.url).own("/ca.pem"))
     for name, value, state, words in (

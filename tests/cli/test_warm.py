@@ -125,6 +125,16 @@ def test_through_a_running_proxy(command: Command, shop: Upstream, make_proxy: M
     assert (ran.json["stored_bytes"] > 0, again.json["stored_bytes"]) == (True, 0)
 
 
+def test_in_an_agents_environment(
+    command: Command, shop: Upstream, where: list[str], make_proxy: MakeProxy, tmp_path: Path
+) -> None:
+    """HTTPS_PROXY names the proxy of this very store: as the parent of the run's own, each would wait for the other's download."""
+    proxy = make_proxy(shop, options={"pypi_cache_dir": str(tmp_path / "store")})
+    ran = command("warm", *where, "tree", "--json", env={"HTTPS_PROXY": proxy.url}).ended(0)
+    assert "upstreams are asked directly" in ran.err
+    assert ran.json["failures"] == []
+
+
 def test_what_cannot_be_fetched(command: Command, shop: Upstream, where: list[str], tmp_path: Path) -> None:
     """Each failure is one line, the rest is fetched, and the exit code says it."""
     shop.script(Behaviour("leaf-2.0-py3-none-any.whl", status=500, methods=("GET",)))

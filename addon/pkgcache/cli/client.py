@@ -168,6 +168,40 @@ class ProxyClient:
         connection.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Agents:
+    """The proxy that an environment's HTTPS_PROXY names: a `client` where that is a pypi-cache, else why it is none."""
+
+    named: str
+    client: ProxyClient | None
+    said: str
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is a pypi-cache on this machine: at an address that this machine can listen on."""
+        if self.client is None:
+            return False
+        with contextlib.suppress(OSError):
+            for family, kind, number, _, address in socket.getaddrinfo(self.client.host, 0, type=socket.SOCK_STREAM):
+                with contextlib.suppress(OSError), socket.socket(family, kind, number) as probe:
+                    probe.bind(address)
+                    return True
+        return False
+
+
+def agents_proxy(environment: Mapping[str, str]) -> Agents | None:
+    """Whose proxy an agent in this environment would ask; None: it asks nobody's."""
+    named = environment.get("HTTPS_PROXY") or environment.get("https_proxy") or ""
+    if not named:
+        return None
+    try:
+        client = ProxyClient(named)
+        client.health()
+    except ProxyError as error:
+        return Agents(named, None, str(error))
+    return Agents(named, client, "")
+
+
 def shown_url(url: str) -> str:
     """A proxy's URL without its password, whether it has a scheme or not.
 

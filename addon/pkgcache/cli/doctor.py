@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import click
 
 from pkgcache.cli.checkups import check_ca, check_disk, check_limits, check_python, check_store
+from pkgcache.cli.client import agents_proxy
 from pkgcache.cli.common import AS_JSON, FOUND, Place, counted, located, print_json, print_line
-from pkgcache.cli.findings import Finding, State, problem
+from pkgcache.cli.findings import Finding, State, note, problem, well
 from pkgcache.cli.surroundings import check_client, check_parent, check_proxy, check_upstreams
 from pkgcache.engine.defaults import pip_defaults
 from pkgcache.rules.indexes import build_indexes
@@ -71,10 +73,17 @@ def _findings(place: Place, proxy: str | None, *, only_client: bool, no_upstream
         yield from check_limits()
     listens = place.config.get("listen_port") or 8080
     yield from check_proxy(proxy or f"http://127.0.0.1:{listens}", asked_for=proxy is not None)
-    yield from check_client(place.confdir, indexes, proxy, only_client=only_client)
-    if not only_client:
-        yield from check_parent()
-    if not (only_client or no_upstreams):
+    agents = agents_proxy(os.environ)
+    yield from check_client(place.confdir, indexes, agents, proxy, only_client=only_client)
+    if only_client:
+        return
+    if agents is not None and agents.is_here:
+        yield note("upstreams", "not asked: this environment is an agent's", "run it in the proxy's own environment")
+        return
+    yield from check_parent()
+    if place.settings.offline:
+        yield well("upstreams", "pypi_cache_offline is set: none is asked")
+    elif not no_upstreams:
         yield from check_upstreams(indexes)
 
 

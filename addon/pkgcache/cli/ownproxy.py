@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import pkgcache
-from pkgcache.cli.client import ProxyClient, ProxyError
-from pkgcache.cli.common import Place, UnusableError
+from pkgcache.cli.client import ProxyClient, ProxyError, agents_proxy, shown_url
+from pkgcache.cli.common import Place, UnusableError, say
 from pkgcache.settings import OPTIONS, PREFIX
 
 START_SECONDS = 60.0
@@ -31,6 +31,7 @@ END_SECONDS = 30.0
 _NOT_ITS = frozenset(
     {"listen_host", "listen_port", "mode", "proxyauth", "scripts", "confdir", "server", "rfile", "save_stream_file"}
 )
+_PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
 _LISTENS = re.compile(r"pypi-cache \S+ listens on 127\.0\.0\.1:(\d+)")
 _STAMP = re.compile(r"^\[[0-9:.]+\] ")
 
@@ -136,10 +137,20 @@ def _typed(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _environment() -> dict[str, str]:
-    """This one's; the package is found where it was found now, installed or not."""
+    """This one's; the package is found where it was found now, installed or not.
+
+    Where it is an agent's, of a pypi-cache on this machine, that one is no parent: with one store each would wait for the other's download.
+    """
+    environment = dict(os.environ)
+    agents = agents_proxy(environment)
+    if agents is not None and agents.is_here:
+        say(
+            f"HTTPS_PROXY is this machine's pypi-cache: upstreams are asked directly; --proxy {shown_url(agents.named)} goes through it"
+        )
+        environment = {name: value for name, value in environment.items() if name.lower() not in _PROXIES}
     package = str(Path(pkgcache.__file__).parents[1])
-    path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
-    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "PYPI_CACHE_PARENT": str(os.getpid())}
+    path = os.pathsep.join(filter(None, (package, environment.get("PYTHONPATH"))))
+    return {**environment, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "PYPI_CACHE_PARENT": str(os.getpid())}
 
 
 def _wait(process: subprocess.Popen[bytes], log: Path) -> ProxyClient:

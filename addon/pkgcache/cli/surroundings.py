@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
+import hashlib
 import os
 import re
 import subprocess
@@ -13,11 +16,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-
 from pkgcache.cli.checkups import CA_NAME
-from pkgcache.cli.client import ProxyClient, ProxyError, shown_url, without_credentials
+from pkgcache.cli.client import Agents, ProxyClient, ProxyError, shown_url, without_credentials
 from pkgcache.cli.findings import Finding, note, problem, well
 from pkgcache.engine.upstream import Failure, UpstreamClient, UpstreamError, parent_proxy
 from pkgcache.rules.indexes import Index, Upstream
@@ -31,6 +31,7 @@ ASKED_PROJECT = "pip"
 
 _BUNDLES = {"PIP_CERT": "pip", "SSL_CERT_FILE": "uv", "REQUESTS_CA_BUNDLE": "poetry and pipenv"}
 _SETTING = re.compile(r"^[^=\s]*\.(index-url|extra-index-url|find-links|proxy|cert|no-index)='(.*)'$", re.MULTILINE)
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----")
 _TODO: Mapping[Failure, str] = {
     Failure.UNREACHABLE: "see to name service and firewall; behind a parent proxy set HTTPS_PROXY for the proxy",
     Failure.TIMEOUT: "see to the network; behind a parent proxy set HTTPS_PROXY for the proxy",
@@ -64,29 +65,28 @@ def check_proxy(url: str, *, asked_for: bool) -> Iterator[Finding]:
 # A client
 
 
-def check_client(confdir: Path, indexes: Sequence[Index], proxy: str | None, *, only_client: bool) -> Iterator[Finding]:
-    """Whether this environment's pip and uv come to the proxy, and trust it."""
-    named = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy") or ""
-    if not named:
+def check_client(
+    confdir: Path, indexes: Sequence[Index], agents: Agents | None, proxy: str | None, *, only_client: bool
+) -> Iterator[Finding]:
+    """Whether this environment's pip and uv come to the proxy (`agents`), and trust it; `proxy` is the one that was named."""
+    if agents is None:
         said = "this environment is no agent's: HTTPS_PROXY is not set"
         todo = f'settings=$(curl -fsS {shown_url(proxy or "http://proxy.example:8080")}/env.sh) && eval "$settings"'
         yield note("client", said, todo) if only_client else well("client", said)
         return
-    try:
-        client = ProxyClient(named)
-        client.health()
-    except ProxyError as error:
-        said = f"HTTPS_PROXY={shown_url(named)}: {error}"
+    shown = f"HTTPS_PROXY={shown_url(agents.named)}"
+    if agents.client is None:
         if only_client or proxy:
-            yield problem("client", said, "let HTTPS_PROXY name the proxy: http://HOST:PORT")
+            yield problem("client", f"{shown}: {agents.said}", "let HTTPS_PROXY name the proxy: http://HOST:PORT")
         else:
-            yield note("client", said, "it is the proxy's parent, if the proxy has this environment")
+            todo = "it is the proxy's parent, if the proxy has this environment"
+            yield note("client", f"{shown}: {agents.said}", todo)
         return
-    yield well("client", f"HTTPS_PROXY={shown_url(named)} is a pypi-cache")
-    yield from _check_spellings(named)
+    yield well("client", f"{shown} is a pypi-cache")
+    yield from _check_spellings(agents.named)
     yield from _check_no_proxy(indexes)
-    yield from _check_trust(confdir, client)
-    yield from _check_pip(indexes, client)
+    yield from _check_trust(confdir, agents.client)
+    yield from _check_pip(indexes, agents.client)
 
 
 def _check_spellings(named: str) -> Iterator[Finding]:
@@ -120,11 +120,11 @@ def _check_trust(confdir: Path, client: ProxyClient) -> Iterator[Finding]:
             yield note("client", f"{name} is not set: {whose} will not trust the proxy's certificates", todo)
             continue
         try:
-            found = x509.load_pem_x509_certificates(Path(path).read_bytes())
+            found = fingerprints(Path(path).read_bytes())
         except (OSError, ValueError) as error:
             yield problem("client", f"{name}={path} cannot be read: {error}", todo)
             continue
-        if ca is not None and ca not in {each.fingerprint(hashes.SHA256()) for each in found}:
+        if ca is not None and ca not in found:
             yield problem("client", f"{name}={path} does not hold the proxy's CA", todo)
         elif len(found) < 2:
             yield problem("client", f"{name}={path} holds the proxy's CA alone: tunnelled hosts are not trusted", todo)
@@ -136,11 +136,20 @@ def _authority(confdir: Path, client: ProxyClient) -> bytes | None:
     """The fingerprint of the proxy's CA: as it says itself, else as its folder has it."""
     reads: Sequence[Callable[[], bytes]] = (lambda: client.own("/ca.pem"), (confdir / CA_NAME).read_bytes)
     for read in reads:
-        try:
-            return x509.load_pem_x509_certificate(read()).fingerprint(hashes.SHA256())
-        except (ProxyError, OSError, ValueError):
-            continue
+        with contextlib.suppress(ProxyError, OSError, ValueError):
+            return next(iter(fingerprints(read())))
     return None
+
+
+def fingerprints(bundle: bytes) -> set[bytes]:
+    """The SHA-256 of each certificate (PEM). Raises ValueError where there is none.
+
+    They are not parsed: some public roots are not as RFC 5280 wants them.
+    """
+    found = {hashlib.sha256(base64.b64decode(each)).digest() for each in _PEM.findall(bundle)}
+    if not found:
+        raise ValueError("no certificate in it")
+    return found
 
 
 def _check_pip(indexes: Sequence[Index], client: ProxyClient) -> Iterator[Finding]:
