@@ -7,6 +7,7 @@ unset CDPATH PYTHONHOME # either would lead cd, or the virtual environment's Pyt
 usage() {
     cat <<'END'
 usage: ./run.sh [mitmdump's arguments]   start the proxy, on port 8080 unless --listen-port says otherwise
+       ./run.sh cli [arguments]           pypi-cache, the command that looks after the store (as .venv/bin/pypi-cache)
        ./run.sh test [pytest's arguments] run the tests
        ./run.sh lint                      ruff and mypy
        ./run.sh help                      this text
@@ -304,6 +305,11 @@ write_stamp() {
 case ${1:-} in
     help | -h | --help)
         usage
+        ;;
+    cli)
+        shift
+        install run
+        exec "$venv/bin/pypi-cache" "$@"
         ;;
     test)
         shift

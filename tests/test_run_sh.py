@@ -38,8 +38,10 @@ case "$*" in
     *"-m venv "*)
         mkdir -p "${!#}/bin"
         ln -s "$SELF" "${!#}/bin/python"
-        printf '#!/bin/bash\\necho "mitmdump $*"\\necho "in $PWD"\\nexit 7\\n' > "${!#}/bin/mitmdump"
-        chmod +x "${!#}/bin/mitmdump" ;;
+        for name in mitmdump pypi-cache; do
+            printf '#!/bin/bash\\necho "%s $*"\\necho "in $PWD"\\nexit 7\\n' "$name" > "${!#}/bin/$name"
+            chmod +x "${!#}/bin/$name"
+        done ;;
     *"-m pip "*install*)
         sleep "${PIP_TAKES:-0}"
         if [[ -n ${PIP_FAILS:-} ]]; then echo "no matching distribution" >&2; exit 1; fi ;;
@@ -115,6 +117,14 @@ def test_starts_mitmdump_with_the_addon_the_arguments_and_its_status(machine: Ma
     assert status == 7
     assert [line.split(", with")[0] for line in err] == ["run.sh: Installing into .venv"]
     assert len(machine.calls(f"--editable {machine.project}")) == 1
+
+
+def test_the_command_installs_too_and_works_where_one_stands(machine: Machine) -> None:
+    """`./run.sh cli import cache.tar` is the first thing that a machine behind an air gap does."""
+    machine.python()
+    status, out, err = machine.run("cli", "import", "a b.tar")
+    assert (status, out) == (7, f"pypi-cache import a b.tar\nin {machine.home}\n")
+    assert [line.split(", with")[0] for line in err] == ["run.sh: Installing into .venv"]
 
 
 def test_a_second_start_calls_no_python(machine: Machine) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pkgcache.cli.keys import read_key
+from pkgcache.cli.main import cli
 from tests.cli.conftest import Command, has_open, opened_store
 from tests.cli.stores import age, damage, file_of, keys, make_store, put_file
 from tests.support.factories import MakeProxy
@@ -297,3 +298,8 @@ def test_somebody_elses_store(command: Command, store: Path, filled: dict[str, s
     os.chown(store, 65534, 65534)
     ran = command("ls", "--dir", store).ended(2)
     assert "run it as that user" in ran.err
+
+
+def test_the_readme_shows_each_command() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert [name for name in cli.commands if f"`pypi-cache {name}" not in readme] == []
