@@ -36,6 +36,10 @@ MIRRORED: Final[Mapping[str, str]] = {
     "pypi_cache_index_ttl": f"{LIFETIME}s",
     "pypi_cache_stale_while_revalidate": "0",
 }
+FAILS: Final = "**fails**"
+README_HEADER: Final = (
+    "| client | version | Python | pointed at the proxy by | installs | again, no upstream | mirror stopped |"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,9 +61,6 @@ class Phase:
 
     def __str__(self) -> str:
         return f"{len(self.got)} packages, {self.asked} requests, {self.result.seconds:.1f} s" if self.ok else FAILS
-
-
-FAILS: Final = "**fails**"
 
 
 def phase(client: Client, way: Way, proxy: Proxy, home: Path) -> Phase:
@@ -195,7 +196,7 @@ def report(done: Sequence[Trial]) -> None:
 
 def readme(done: Sequence[Trial]) -> Iterator[str]:
     """The README's table, line by line: a row a client, all its ways taken together; no times, so that it stays as it is."""
-    yield "| client | version | Python | pointed at the proxy by | installs | again, no upstream | mirror stopped, pages stale |"
+    yield README_HEADER
     yield "|---|---|---|---|---|---|---|"
     clients_ = {(each.client.name, each.client.version): each.client for each in done}
     for key, client in clients_.items():
@@ -217,7 +218,7 @@ def readme(done: Sequence[Trial]) -> Iterator[str]:
         yield ""
         yield (
             "¹ Its default index is on another host than today's: name today's by `-i`, or list its own with today's as the mirror "
-            "(`pypi_cache_index='old=ITS-INDEX TODAY’S-INDEX'`)."
+            "(`pypi_cache_index='old=ITS-INDEX TODAYS-INDEX'`)."
         )
 
 
