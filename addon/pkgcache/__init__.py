@@ -14,8 +14,9 @@ One request walks through it in this order:
     engine/fill.py        one fetch of a file, owned by a task: download.py brings it, growth.py is what readers.py follow,
                           growing.py is the file that grows, for all processes
     engine/upstream.py    the only importer of aiohttp; rules/indexes.py says what an index is, rules/breaker.py when one rests
-    engine/store.py       entries for the event loop; entries.py: on disk, bounded; database.py: the only importer of diskcache;
-                          upkeep.py: after a kill; soundness.py: bit rot
+    engine/store.py       entries for the event loop, behind threads (access.py), looked after (housekeeping.py); entries.py: on disk;
+                          bounds.py: what goes for want of room; database.py: the only importer of diskcache; upkeep.py: after a
+                          kill; soundness.py: bit rot
 
 Beside the way: engine/credentials.py (spaces), hosts.py (learned file hosts), health.py, metrics.py, tasks.py; proxy/tunnel.py
 (other hosts), trust.py (certificates), accesslog.py, addon.py (hooks); web/pages.py (the proxy's own pages); cli/ (the command

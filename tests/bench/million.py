@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from pkgcache.engine.entries import HIGH_WATER
+from pkgcache.engine.bounds import HIGH_WATER
 from tests.bench import tools
 from tests.bench.load import each_wait
 from tests.bench.manyentries import EACH, make_store, urls_of

@@ -186,7 +186,7 @@ def test_notes_that_are_written_while_they_are_read(tmp_path: Path, way: str, mo
         async with opened(tmp_path) as store:
             await store.put("k", b"v", {"version": 1})
             await store.settle()
-            blocked = store._writer.submit(noting.wait, 10)
+            blocked = store._access.writer.submit(noting.wait, 10)
             await store.note("k", {"version": 2, "size": 1})
             monkeypatch.setattr(Database, "find", find_and_wait)
             reading = asyncio.ensure_future(getattr(store, way)("k"))

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from pkgcache.engine import database
-from pkgcache.engine.entries import HIGH_WATER, LOW_WATER, Entries
+from pkgcache.engine.bounds import HIGH_WATER, LOW_WATER
+from pkgcache.engine.entries import Entries
+from pkgcache.engine.health import Health
 from pkgcache.engine.store import HOT_SECONDS, Store
 from tests.engine.test_store import MB, adopt, content, files, opened, size_of_files, told, value_file
 
@@ -87,13 +89,13 @@ def test_two_processes_pass_the_limit_by_nothing(tmp_path: Path, monkeypatch: py
             next(others, lambda: None)()
             return waits(patience)
 
-        make_room = one._make_room
+        make_room = one.make_room
 
         def make_room_first(size: int, patience: float) -> None:
             make_room(size, patience)
             monkeypatch.setattr(one.database, "transaction", comes_second)
 
-        monkeypatch.setattr(one, "_make_room", make_room_first)
+        monkeypatch.setattr(one, "make_room", make_room_first)
         one.put("mine", bytes(4 * MB), {})
         assert next(others, None) is None, "the other never came"
         assert size_of_files(tmp_path) <= 10 * MB
@@ -172,6 +174,35 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
             hot = [key for key in keys if store.at_once(key) is not None]
             assert hot == keys[-len(hot) :]
             assert 3 <= len(hot) <= 6
+
+    told(story)
+
+
+# Who reads does not wait
+
+
+@pytest.mark.parametrize("fault", ["its file is gone", "a flipped bit"])
+def test_who_finds_a_fault_does_not_wait_for_a_writer(tmp_path: Path, fault: str) -> None:
+    """Another process writes, and goes on writing: a miss at once; what is wrong is dropped by whoever finds it afterwards."""
+
+    async def story() -> None:
+        health = Health()
+        async with opened(tmp_path, health=health) as store:
+            await adopt_file(store, KEY, b"v" * 1000)
+            path = value_file(tmp_path)
+            if fault == "its file is gone":
+                path.unlink()
+            else:
+                path.write_bytes(b"v" * 999 + b"w")
+            with contextlib.closing(sqlite3.connect(tmp_path / "entries" / "cache.db", isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                assert await store.get(KEY) is None
+                assert other.in_transaction
+                assert not health.trouble
+                other.execute("ROLLBACK")
+            assert (await store.figures())["entries"] == 1
+            assert await store.get(KEY) is None
+            assert (await store.figures())["entries"] == 0
 
     told(story)
 

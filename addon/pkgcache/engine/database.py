@@ -23,6 +23,9 @@ import diskcache
 from diskcache.core import MODE_BINARY, MODE_PICKLE, UNKNOWN
 
 BUSY_SECONDS = 0.05
+WRITE_PATIENCE = 10.0
+"""Seconds that a write waits for another process's, in steps of the above."""
+
 SMALL_BYTES = 32 * 1024
 """Values below this lie in the row itself."""
 
@@ -52,6 +55,11 @@ def described(error: BaseException) -> str:
 def is_damage(error: BaseException) -> bool:
     """Whether an error says that the database is no database any more."""
     return isinstance(error, sqlite3.DatabaseError) and _primary_code(error) in _DAMAGED
+
+
+def is_busy(error: BaseException) -> bool:
+    """Whether an error says that another process, or another thread, was writing for all of the time that one had."""
+    return isinstance(error, sqlite3.Error) and _primary_code(error) in _BUSY
 
 
 def is_out_of_handles(error: BaseException) -> bool:

@@ -10,7 +10,6 @@ Several processes may share the folder. All methods raise what `database.TROUBLE
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import json
 import logging
@@ -20,18 +19,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import accumulate
 from pathlib import Path
 from typing import IO, Any
 
+from pkgcache.engine.bounds import Bounds
 from pkgcache.engine.database import (
-    ROW_BYTES,
     SMALL_BYTES,
+    WRITE_PATIENCE,
     Adopted,
     Database,
     DatabaseError,
     Found,
     fsync,
+    is_busy,
     is_damage,
 )
 
@@ -39,16 +39,6 @@ logger = logging.getLogger(__name__)
 
 FORMAT = 1
 """The version of keys and notes; a store of an older one is set aside, one of a newer one is refused."""
-
-WRITE_PATIENCE = 10.0
-LOW_WATER, HIGH_WATER = 0.9, 0.95
-"""Shares of the limit: eviction in the background begins at the high one and ends at the low one."""
-
-SLICE_ROWS = 16
-"""Entries that are evicted within one transaction: a few milliseconds."""
-
-LEAST_DISK_SHARE = 0.1
-"""`min_free` means no more than this share of the disk: on a small one, the default would keep nothing at all."""
 
 KEYS_AT_ONCE = 500
 ASIDE_SECONDS = 7 * 86400.0
@@ -85,18 +75,15 @@ class Row:
     notes: Notes
 
 
-class Entries:
+class Entries(Bounds):
     """The entries of one folder. `open` before anything else, `close` at the end."""
 
     def __init__(
         self, directory: Path, *, max_size: int, min_free: int, before_eviction: Callable[[], None] = lambda: None
     ) -> None:
-        self.directory = directory
+        super().__init__(directory, max_size=max_size, min_free=min_free, before_eviction=before_eviction)
         self.folder = directory / "entries"
         self.growing = directory / "growing"
-        self.max_size = max_size
-        self._min_free = min_free
-        self._before_eviction = before_eviction
         self._database: Database | None = None
 
     # Opening and closing
@@ -196,7 +183,7 @@ class Entries:
 
     def _heal(self, key: str, found: Found, why: str) -> None:
         """Drop what was found damaged, unless another has taken its place meanwhile."""
-        if self.drop(key, mark=found.mark):
+        if self.drop_if_idle(key, mark=found.mark):
             logger.warning("%s: %s; dropped", key, why)
 
     def notes(self, key: str) -> Notes | None:
@@ -285,9 +272,9 @@ class Entries:
             journal.unlink(missing_ok=True)
 
     def _set(self, key: str, value: bytes | Adopted, size: int, notes: Notes, patience: float) -> bool:
-        self._make_room(size, patience)
+        self.make_room(size, patience)
         with self.database.transaction(patience):
-            self._make_room(size, patience)  # for what another process has brought meanwhile: now none can
+            self.make_room(size, patience)  # for what another process has brought meanwhile: now none can
             self.database.set(key, value, json.dumps({**notes, "size": size}))
         return True
 
@@ -296,118 +283,23 @@ class Entries:
         with self.database.transaction(patience):
             self.database.sql("UPDATE Cache SET tag = ? WHERE key = ? AND raw = 1", (json.dumps(notes), key))
 
-    def drop(self, key: str, *, mark: object = None) -> bool:
+    def drop(self, key: str, *, mark: object = None, patience: float = WRITE_PATIENCE) -> bool:
         """Forget an entry (`mark`: only that very value): whether there was one."""
-        with self.database.transaction(WRITE_PATIENCE):
+        with self.database.transaction(patience):
             found = self.database.find(key)
             if found is None or (mark is not None and found.mark != mark):
                 return False
             self.database.delete(key)
             return True
 
-    def probe(self) -> None:
-        """See whether things can be written: raises what `database.TROUBLE` names where they cannot."""
-        self.check_disk()
-        self.put("probe", bytes(2 * SMALL_BYTES), {}, patience=0)
-        self.drop("probe")
-
-    def touch(self, times: Mapping[str, float], *, patience: float = WRITE_PATIENCE) -> None:
-        """Write down when entries were last asked for."""
-        update = "UPDATE Cache SET access_time = ? WHERE key = ? AND raw = 1 AND access_time < ?"
-        pending = list(times.items())
-        for start in range(0, len(pending), KEYS_AT_ONCE):
-            with self.database.transaction(patience):
-                for key, at in pending[start : start + KEYS_AT_ONCE]:
-                    self.database.sql(update, (at, key, at))
-
-    # Bounds
-
-    @property
-    def min_free(self) -> int:
-        """Bytes of the disk to leave free."""
-        return min(self._min_free, int(shutil.disk_usage(self.directory).total * LEAST_DISK_SHARE))
-
-    def lacking(self) -> int:
-        """How many bytes the disk lacks of what is to be left free."""
-        return max(0, self.min_free - shutil.disk_usage(self.directory).free)
-
-    def check_disk(self) -> None:
-        """Raises OSError where the disk has less free than is to be left."""
-        if lacking := self.lacking():
-            raise OSError(errno.ENOSPC, f"the disk lacks {lacking:,} bytes of pypi_cache_min_free ({self.min_free:,})")
-
-    def _make_room(self, size: int, patience: float) -> None:
-        """Before something comes in: evict what would pass the limit."""
-        over = self.database.volume() + size + ROW_BYTES - self.max_size
-        if over > 0:
-            self._evicted(self._evict(over, patience))
-
-    def has_disk_room(self, size: int) -> bool:
-        """Whether the disk takes `size` more bytes beside what it is to leave free."""
-        return size <= shutil.disk_usage(self.directory).free - self.min_free
-
-    def make_disk_room(self, size: int) -> bool:
-        """See to it that it does, by evicting: whether that is possible."""
-        needed = size - (shutil.disk_usage(self.directory).free - self.min_free)
-        if needed > self.database.volume():
+    def drop_if_idle(self, key: str, *, mark: object) -> bool:
+        """As `drop`, for who has come to read and is not to wait: where somebody writes just now, the next who finds it drops it."""
+        try:
+            return self.drop(key, mark=mark, patience=0)
+        except DatabaseError as error:
+            if not is_busy(error):
+                raise
             return False
-        if needed > 0:
-            self._evicted(self._evict(needed, WRITE_PATIENCE))
-        return self.has_disk_room(size)
-
-    def excess(self) -> int:
-        """How many bytes are to go in the background: down to the low-water mark, and until the disk has room."""
-        volume = self.database.volume()
-        full = volume > self.max_size * HIGH_WATER or self.lacking() > 0
-        return self.excess_now() if full else 0
-
-    def excess_now(self) -> int:
-        """As `excess`, once eviction has begun."""
-        volume = self.database.volume()
-        return min(max(volume - int(self.max_size * LOW_WATER), self.lacking(), 0), volume if len(self.database) else 0)
-
-    def evict_slice(self, excess: int) -> int:
-        """Evict a few entries, at most about `excess` bytes: how many bytes went. 0: there is nothing left."""
-        rows = self._drop_rows("ORDER BY access_time LIMIT ?", (SLICE_ROWS,), excess, WRITE_PATIENCE)
-        return sum(rows)
-
-    def drop_inactive_slice(self, before: float) -> int:
-        """Drop a few of the entries that nobody asked for since `before`: how many."""
-        which = "WHERE access_time < ? ORDER BY access_time LIMIT ?"
-        return len(self._drop_rows(which, (before, SLICE_ROWS), None, WRITE_PATIENCE))
-
-    def _evict(self, excess: int, patience: float) -> list[int]:
-        """Drop the entries that nobody asked for longest until `excess` bytes are gone: their sizes."""
-        self._before_eviction()
-        dropped: list[int] = []
-        while sum(dropped) < excess:
-            some = self._drop_rows("ORDER BY access_time LIMIT ?", (SLICE_ROWS,), excess - sum(dropped), patience)
-            if not some:
-                break
-            dropped += some
-        return dropped
-
-    def _evicted(self, sizes: list[int]) -> None:
-        logger.info("evicted %d entries, %d bytes, least recently used first", len(sizes), sum(sizes))
-
-    def _drop_rows(self, which: str, values: tuple[float, ...], excess: int | None, patience: float) -> list[int]:
-        """Drop rows in order until `excess` bytes are gone (None: all of them): their sizes.
-
-        Files go before the rows are gone: a kill in between leaves rows that heal themselves, and no file that nobody knows.
-        """
-        select = f"SELECT rowid, max(size, coalesce(length(value), 0)) + {ROW_BYTES}, filename FROM Cache {which}"  # noqa: S608
-        with self.database.transaction(patience):
-            found = self.database.sql(select, values)
-            sizes = [size for _, size, _ in found]
-            if excess is not None:
-                before = accumulate(sizes, initial=0)
-                found = [row for row, freed in zip(found, before, strict=False) if freed < excess]
-            marks = ",".join("?" * len(found))
-            self.database.sql(f"DELETE FROM Cache WHERE rowid IN ({marks})", [rowid for rowid, _, _ in found])  # noqa: S608  marks only
-            for _, _, filename in found:
-                if filename is not None:
-                    self.database.remove_file(filename)
-        return sizes[: len(found)]
 
     def drop_rows(self, rows: Iterable[Row]) -> int:
         """Drop these very values; what has taken their place stays. How many bytes went."""
@@ -423,6 +315,21 @@ class Entries:
                     self.database.remove_file(row.filename)
                 freed += row.size
         return freed
+
+    def probe(self) -> None:
+        """See whether things can be written: raises what `database.TROUBLE` names where they cannot."""
+        self.check_disk()
+        self.put("probe", bytes(2 * SMALL_BYTES), {}, patience=0)
+        self.drop("probe")
+
+    def touch(self, times: Mapping[str, float], *, patience: float = WRITE_PATIENCE) -> None:
+        """Write down when entries were last asked for."""
+        update = "UPDATE Cache SET access_time = ? WHERE key = ? AND raw = 1 AND access_time < ?"
+        pending = list(times.items())
+        for start in range(0, len(pending), KEYS_AT_ONCE):
+            with self.database.transaction(patience):
+                for key, at in pending[start : start + KEYS_AT_ONCE]:
+                    self.database.sql(update, (at, key, at))
 
 
 def read_notes(tag: Any) -> Notes:
