@@ -39,6 +39,9 @@ class Peer:
         self._server.close()
 
 
-def http(body: bytes, *, status: str = "200 OK", length: int | None = None, more: str = "") -> bytes:
+KEPT = "Cache-Status: pypi-cache; hit\r\n"
+
+
+def http(body: bytes, *, status: str = "200 OK", length: int | None = None, more: str = KEPT) -> bytes:
     size = len(body) if length is None else length
     return f"HTTP/1.1 {status}\r\nContent-Length: {size}\r\n{more}\r\n".encode() + body

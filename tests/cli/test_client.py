@@ -139,7 +139,7 @@ def got(client: ProxyClient, url: str) -> tuple[Answer, bytes]:
 
 def test_absolute_form(peer: Callable[..., Peer]) -> None:
     """A login for the proxy goes along, and none that is in the URL of the page."""
-    one = peer(http(b"body", more="Cache-Status: pypi-cache; hit\r\n"))
+    one = peer(http(b"body"))
     client = ProxyClient(one.url.replace("//", "//user:pass@"))
     answer, body = got(client, "http://me:secret@i.example/simple/x/?a=b")
     assert (answer.status, answer.headers["cache-status"], body) == (200, "pypi-cache; hit", b"body")
@@ -155,6 +155,13 @@ def test_what_is_not_200_has_its_first_line(peer: Callable[..., Peer]) -> None:
     assert (answer.status, answer.text, body) == (504, "why not", b"")
 
 
+@pytest.mark.parametrize("header", ["", "Cache-Status: other; hit\r\n"])
+def test_what_is_only_tunnelled(header: str, peer: Callable[..., Peer]) -> None:
+    """Nothing of it would be in the store, though it is whole."""
+    with pytest.raises(ProxyError, match=r"http://i.example/: it comes past the store"):
+        got(ProxyClient(peer(http(b"body", more=header)).url), "http://i.example/")
+
+
 def test_connections_are_kept(peer: Callable[..., Peer]) -> None:
     """Two requests on one; a third, after the proxy has closed it, on a new one without a word."""
     one = peer(http(b"1"), http(b"2"), http(b"3"), answers_a_connection=2)
@@ -166,7 +173,10 @@ def test_connections_are_kept(peer: Callable[..., Peer]) -> None:
     ("answer", "said"),
     [
         (http(b"half", length=8), "it broke off"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", "it broke off"),
+        (
+            b"HTTP/1.1 200 OK\r\nCache-Status: pypi-cache\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+            "it broke off",
+        ),
         (b"", "Remote end closed connection"),
     ],
     ids=["by length", "chunked", "at once"],

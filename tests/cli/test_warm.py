@@ -9,7 +9,7 @@ import pytest
 from tests.cli.conftest import Command
 from tests.support import clients, names
 from tests.support.behaviour import Behaviour
-from tests.support.clients import PIP_INDEX, UV_ENV, Way, installed
+from tests.support.clients import PIP_ENV, PIP_INDEX, UV_ENV, Way, installed
 from tests.support.factories import MakeProxy, MakeUpstream
 from tests.support.house import ACCEPTS
 from tests.support.proxy import Proxy
@@ -125,6 +125,30 @@ def test_through_a_running_proxy(command: Command, shop: Upstream, make_proxy: M
     assert (ran.json["stored_bytes"] > 0, again.json["stored_bytes"]) == (True, 0)
 
 
+def test_a_second_index(
+    command: Command,
+    shop: Upstream,
+    where: list[str],
+    make_upstream: MakeUpstream,
+    make_proxy: MakeProxy,
+    home: Path,
+    tmp_path: Path,
+) -> None:
+    """A requirements file that names one: its pages and files are warmed as well, and installed from with both indexes dead."""
+    corp = make_upstream(make_wheel("inner", "1.0", requires=("leaf",)))
+    wanted = tmp_path / "requirements.txt"
+    wanted.write_text(f"--extra-index-url {corp.index_url}\ninner\n")
+    ran = command("warm", *where, "--set", f"pypi_cache_index=corp={corp.index_url}", "-r", wanted, "--json").ended(0)
+    assert (ran.json["packages"], ran.json["failures"]) == (2, [])
+    shop.down()
+    corp.down()
+    options = {"pypi_cache_dir": str(tmp_path / "store"), "pypi_cache_index": [f"corp={corp.index_url}"]}
+    proxy = make_proxy(shop, options={**options, "pypi_cache_offline": True})
+    target = tmp_path / "target"
+    PIP_ENV.install(proxy, home, [], target, args=["-r", wanted]).ok()
+    assert installed(target) == {"inner": "1.0", "leaf": "2.0"}
+
+
 def test_in_an_agents_environment(
     command: Command, shop: Upstream, where: list[str], make_proxy: MakeProxy, tmp_path: Path
 ) -> None:
@@ -203,13 +227,21 @@ def _read(path: Path) -> bytes:
         (("x", "--set", "pypi_cache_offline=true"), "pypi_cache_offline is set"),
         (("x", "--set", "pypi_cache_max_size=lots"), "expected a size such as 512m or 10g"),
         (("x", "--set", "listen_port=1"), "expected an option of the store's"),
+        (("x", "--index-url", "index.example"), "index.example is no index's URL; expected one such as https://"),
+        (
+            ("x", "--index-url", "https://me:secret@corp.example/simple"),
+            "'pypi_cache_index=NAME=https://***@corp.example/simple'",
+        ),
+        (("-r", "more.txt"), "'pypi_cache_index=NAME=https://***@corp.example/simple'"),
     ],
     ids=lambda value: " ".join(value)[:30] if isinstance(value, tuple) else "",
 )
 def test_wrong_arguments(words: tuple[str, ...], said: str, command: Command) -> None:
     (command.home / "uv.lock").write_text("")
+    (command.home / "more.txt").write_text("x\n--extra-index-url https://me:secret@corp.example/simple\n")
     (command.home / "broken").mkdir()
     (command.home / "broken" / "uv.lock").write_text("version = 1\n<<<<<<< HEAD\n")
     ran = command("warm", *words).ended(2)
     assert said in ran.err.replace("\n", " ")
+    assert "secret" not in ran.err
     assert ran.out == ""

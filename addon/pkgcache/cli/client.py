@@ -28,6 +28,10 @@ class ProxyError(Exception):
     """No answer, or none that makes sense: one line."""
 
 
+class PastTheStoreError(ProxyError):
+    """The proxy tunnels what was asked for, and keeps nothing of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A whole answer: what is not 200 has its text."""
@@ -112,7 +116,10 @@ class ProxyClient:
             raise ProxyError(f"its /bundle.pem holds no certificates ({error})") from None
 
     def get(self, url: str, headers: Mapping[str, str], take: Callable[[bytes], object]) -> Answer:
-        """GET through the proxy; `take` gets a 200's body in pieces. Raises ProxyError, also for a body that is cut short."""
+        """GET through the proxy; `take` gets a 200's body in pieces.
+
+        Raises ProxyError, also for a body that is cut short, or that the proxy has only tunnelled.
+        """
         parts = urlsplit(url)
         host, scheme = parts.hostname or "", parts.scheme
         port = parts.port or (443 if scheme == "https" else 80)
@@ -135,6 +142,9 @@ class ProxyClient:
         except (OSError, HTTPException) as error:
             self._forget(scheme, host, port)
             raise ProxyError(f"{url}: it broke off ({_described(error)})") from None
+        except PastTheStoreError as error:
+            self._forget(scheme, host, port)
+            raise ProxyError(f"{url}: {error}") from None
         except ProxyError:
             self._forget(scheme, host, port)  # `take` wants no more of it
             raise
@@ -222,6 +232,10 @@ def without_credentials(url: str) -> tuple[str, str]:
 def _read(response: HTTPResponse, take: Callable[[bytes], object]) -> Answer:
     text = ""
     if response.status == 200:
+        if "pypi-cache" not in response.getheader("Cache-Status", ""):
+            raise PastTheStoreError(
+                "it comes past the store: the proxy knows no index and no file host there (pypi_cache_index)"
+            )
         for chunk in _chunks(response):
             take(chunk)
         _check_end(response)

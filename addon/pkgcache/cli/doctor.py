@@ -23,7 +23,7 @@ _MARKS: dict[State, tuple[str, str]] = {"well": ("✓", "green"), "note": ("!", 
 @click.option(
     "--proxy",
     metavar="URL",
-    help="The running proxy.  [default: this machine's, on the port of config.yaml, else 8080]",
+    help="The running proxy.  [default: that of HTTPS_PROXY, or this machine's on the port of config.yaml, else 8080]",
 )
 @click.option(
     "--client",
@@ -71,9 +71,13 @@ def _findings(place: Place, proxy: str | None, *, only_client: bool, no_upstream
         yield from check_store(place)
         yield from check_disk(place)
         yield from check_limits()
-    listens = place.config.get("listen_port") or 8080
-    yield from check_proxy(proxy or f"http://127.0.0.1:{listens}", asked_for=proxy is not None)
     agents = agents_proxy(os.environ)
+    near = (
+        agents.named
+        if agents is not None and agents.client
+        else f"http://127.0.0.1:{place.config.get('listen_port') or 8080}"
+    )
+    yield from check_proxy(proxy or near, asked_for=proxy is not None)
     yield from check_client(place.confdir, indexes, agents, proxy, only_client=only_client)
     if only_client:
         return

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from pkgcache.cli.client import ProxyClient, ProxyError, shown_url
+from pkgcache.cli.client import ProxyClient, ProxyError, shown_url, without_credentials
 from pkgcache.cli.common import (
     AS_JSON,
     FOUND,
@@ -28,8 +28,11 @@ from pkgcache.cli.locks import LockError, read_lock
 from pkgcache.cli.ownproxy import own_proxy
 from pkgcache.cli.packages import Lock
 from pkgcache.cli.planning import Plan, fetch, plan_lock, plan_requirements
-from pkgcache.cli.requirements import Way
+from pkgcache.cli.requirements import Way, index_urls
 from pkgcache.cli.warming import Warmer
+from pkgcache.engine.defaults import pip_defaults
+from pkgcache.rules.indexes import build_indexes
+from pkgcache.settings import SettingError, redact
 
 SETTLE_SECONDS = 10.0
 """A running proxy may have other downloads under way: no longer is waited for these."""
@@ -105,6 +108,7 @@ def warm(
         raise click.BadParameter(f"expected {error}", param_hint="--python-version / --platform") from None
     read = [_read(path) for path in locks]
     _check_requirements(requirements)
+    _check_indexes([*filter(None, [index_url]), *more_indexes, *index_urls(requirements)], None if proxy else place)
     with _proxy(place, proxy) as client, tempfile.TemporaryDirectory(prefix="pypi-cache-") as folder:
         way = _way(client, Path(folder), index_url, more_indexes)
         warmer = Warmer(client, jobs)
@@ -138,6 +142,26 @@ def _check_requirements(paths: Sequence[Path]) -> None:
     for path in paths:
         if path.name.endswith(".lock") or path.suffix == ".toml":
             raise UnusableError(f"--requirement {path}: that is no requirements file; expected --lock {path}")
+
+
+def _check_indexes(urls: Sequence[str], place: Place | None) -> None:
+    """That they are URLs; and of indexes that the proxy of these settings knows, or nothing of them would be stored.
+
+    Raises UnusableError.
+    """
+    try:
+        indexes = build_indexes(place.settings.index, pip_defaults()) if place else ()
+    except SettingError as error:
+        raise UnusableError(str(error)) from None
+    known = {str(index.simple).rstrip("/") for index in indexes}
+    for url in urls:
+        if not url.startswith(("https://", "http://")):
+            raise UnusableError(f"{url} is no index's URL; expected one such as https://index.example/simple")
+        if known and without_credentials(url)[0].rstrip("/") not in known:
+            shown = redact(url)
+            raise UnusableError(
+                f"{shown}: nothing of that index would be stored; expected it to be the proxy's, by --set 'pypi_cache_index=NAME={shown}'"
+            )
 
 
 @contextlib.contextmanager
