@@ -69,11 +69,8 @@ class Command:
             [*COMMAND, *map(str, words)],
             env={**self.environment, **more.pop("env", {})},
             cwd=self.home,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
             text=True,
-            **more,
+            **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more},
         )
 
     def __call__(self, *words: str | Path, env: Mapping[str, str] | None = None) -> Ran:

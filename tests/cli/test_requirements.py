@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pkgcache.cli.requirements import Way, index_urls, read_report
+from pkgcache.cli.requirements import Way, index_urls, read_report, said
 
 
 @pytest.mark.parametrize(
@@ -64,6 +64,29 @@ def test_a_report() -> None:
 )
 def test_what_no_index_gives_is_left_out(report: dict[str, object]) -> None:
     assert read_report(report) == []
+
+
+@pytest.mark.parametrize(
+    ("output", "why"),
+    [
+        ("", ""),
+        ("something\n\n", "something"),
+        (
+            "ERROR: first\nERROR: No matching distribution found for six\nmore\n",
+            "No matching distribution found for six",
+        ),
+        (
+            (
+                "WARNING: Retrying (Retry(total=0)) after connection broken by 'OSError('Tunnel connection failed: 403')': /simple/six/\n"
+                "ERROR: No matching distribution found for six\n"
+            ),
+            "No matching distribution found for six ('OSError('Tunnel connection failed: 403')': /simple/six/)",
+        ),
+    ],
+)
+def test_what_pip_said(output: str, why: str) -> None:
+    """One line; "no matching distribution" alone hides that no index could be asked."""
+    assert said(output) == why
 
 
 def test_pips_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -292,6 +292,19 @@ def test_settings_of_the_configuration_file(command: Command, store: Path, fille
     assert "expected lines such as pypi_cache_max_size: 50g" in command("stats").ended(2).err
 
 
+def test_a_configuration_folder_that_is_not_there(command: Command, tmp_path: Path) -> None:
+    """A slip there would mean another store."""
+    assert "there is no such folder" in command("purge", "x", "--confdir", tmp_path / "no").ended(2).err
+
+
+@pytest.mark.parametrize("words", [["ls"], ["ls", "--json"], ["stats"], ["stats", "--json"], ["verify"]], ids=" ".join)
+def test_onto_a_full_disk(words: list[str], command: Command, store: Path, filled: dict[str, str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        process = command.start(*words, "--dir", str(store), stdout=full)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (1, "Error: standard output: No space left on device\n")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody else")
 def test_somebody_elses_store(command: Command, store: Path, filled: dict[str, str]) -> None:
     """root would make files that the proxy's user cannot open."""

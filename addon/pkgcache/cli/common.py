@@ -95,6 +95,10 @@ def located[**P, T](command: Callable[Concatenate[Place, P], T]) -> Callable[P, 
 def read_place(confdir: str, sets: Sequence[str], directory: str | None) -> Place:
     """The settings of config.yaml, `--set` and `--dir`. Raises UnusableError."""
     folder = Path(confdir).expanduser()
+    if confdir != CONFDIR and not folder.is_dir():
+        raise UnusableError(
+            f"--confdir {confdir}: there is no such folder; expected mitmproxy's, where its config.yaml is"
+        )
     config: dict[str, Any] = {}
     for name in ("config.yaml", "config.yml"):  # mitmproxy reads both, and the second wins
         config |= read_config(folder / name)

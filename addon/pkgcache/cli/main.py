@@ -77,8 +77,9 @@ def _flushed(status: int) -> int:
     except BrokenPipeError:
         status = BROKEN_PIPE
     except OSError as error:
-        click.echo(f"Error: standard output: {error.strerror}", err=True)
-        status = FOUND
+        if not status:  # else it was said
+            click.echo(f"Error: standard output: {error.strerror}", err=True)
+            status = FOUND
     else:
         if status != BROKEN_PIPE:
             return status

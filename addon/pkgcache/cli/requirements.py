@@ -29,6 +29,7 @@ _OURS = re.compile(
     r"(PIP|UV)_.*|(HTTPS?|ALL|NO)_PROXY|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE", re.IGNORECASE
 )
 _ERROR = re.compile(r"^ERROR: (.*)", re.MULTILINE)
+_BROKEN = re.compile(r"^WARNING: Retrying \(.*\) after connection broken by (.*)", re.MULTILINE)
 
 
 class ResolutionError(Exception):
@@ -100,7 +101,7 @@ def resolve(words: Sequence[str], environment: Environment, way: Way) -> list[Pa
             check=False,
         )
         if done.returncode:
-            raise ResolutionError(_said(done.stderr) or f"pip ended with {done.returncode}")
+            raise ResolutionError(said(done.stderr) or f"pip ended with {done.returncode}")
         return read_report(json.loads(report.read_text(encoding="utf-8")))
 
 
@@ -110,11 +111,12 @@ def _pip(environment: Environment) -> list[str]:
     return [sys.executable, str(Path(__file__).with_name("markedpip.py")), json.dumps(dict(environment.markers))]
 
 
-def _said(output: str) -> str:
-    """pip's own last words on why."""
-    errors = _ERROR.findall(output)
+def said(output: str) -> str:
+    """pip's own last words on why, and why it could not ask, if it could not."""
     lines = [line for line in output.splitlines() if line.strip()]
-    return errors[-1] if errors else lines[-1] if lines else ""
+    last = next(iter([*reversed(_ERROR.findall(output)), *reversed(lines)]), "")
+    broken = _BROKEN.findall(output)
+    return f"{last} ({broken[-1]})" if broken else last
 
 
 def read_report(report: Mapping[str, Any]) -> list[Package]:

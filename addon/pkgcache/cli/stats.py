@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pkgcache.cli.client import ProxyClient, ProxyError, shown_url
-from pkgcache.cli.common import AS_JSON, Place, located, opened, print_json, shown_size, shown_time
+from pkgcache.cli.common import AS_JSON, Place, located, opened, print_json, print_line, shown_size, shown_time
 from pkgcache.cli.keys import Named, read_key
 from pkgcache.cli.progress import bar
 from pkgcache.engine.entries import Row
@@ -105,6 +105,13 @@ def _show(found: dict[str, Any]) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=WIDTH)
+    with console.capture() as shown:
+        _print(console, found)
+    for line in shown.get().splitlines():
+        print_line(line.rstrip())
+
+
+def _print(console: Console, found: dict[str, Any]) -> None:
     share = found["bytes"] / found["max_bytes"] if found["max_bytes"] else 0
     plain = Table(box=None, show_header=False, pad_edge=False)
     plain.add_row("store", found["folder"])
