@@ -149,6 +149,13 @@ def test_a_second_index(
     assert installed(target) == {"inner": "1.0", "leaf": "2.0"}
 
 
+def test_more_than_the_store_may_have(command: Command, shop: Upstream, where: list[str]) -> None:
+    """Exit code 0 would say that all of it is there."""
+    shop.add(make_wheel("large", "1.0", payload_size=2_000_000))
+    ran = command("warm", *where, "--set", "pypi_cache_max_size=1m", "large").ended(1)
+    assert "and the store may have 1.0 MiB: not all of it is kept; expected pypi_cache_max_size=" in ran.err
+
+
 def test_in_an_agents_environment(
     command: Command, shop: Upstream, where: list[str], make_proxy: MakeProxy, tmp_path: Path
 ) -> None:

@@ -108,12 +108,12 @@ def warm(
         raise click.BadParameter(f"expected {error}", param_hint="--python-version / --platform") from None
     read = [_read(path) for path in locks]
     _check_requirements(requirements)
-    _check_indexes([*filter(None, [index_url]), *more_indexes, *index_urls(requirements)], None if proxy else place)
+    _check_indexes([*filter(None, [index_url]), *more_indexes, *_indexes_of(requirements)], None if proxy else place)
     with _proxy(place, proxy) as client, tempfile.TemporaryDirectory(prefix="pypi-cache-") as folder:
         way = _way(client, Path(folder), index_url, more_indexes)
         warmer = Warmer(client, jobs)
         plan = Plan()
-        before = _stored(client, 0)
+        before, limit = _figures(client, 0)
         try:
             plan_requirements(
                 plan, [*(f"--requirement={path}" for path in requirements), *names], requirements, targets, way, warmer
@@ -121,10 +121,13 @@ def warm(
             for lock in read:
                 plan_lock(plan, lock, targets, way)
             fetch(plan, warmer, way)
-            warmer.outcome.stored = _stored(client, SETTLE_SECONDS) - before
+            warmer.outcome.stored = _figures(client, SETTLE_SECONDS)[0] - before
         except KeyboardInterrupt:
             done = f"{counted(warmer.outcome.files, 'file')} fetched, {shown_size(warmer.outcome.size)}"
             raise InterruptedByUser(f"{done}; run it again to go on") from None
+    if warmer.outcome.size > limit:
+        held = f"{shown_size(warmer.outcome.size)} of files, and the store may have {shown_size(limit)}"
+        warmer.outcome.failed(f"{held}: not all of it is kept; expected pypi_cache_max_size=… of more")
     _report(warmer, plan, targets, as_json=as_json)
 
 
@@ -142,6 +145,13 @@ def _check_requirements(paths: Sequence[Path]) -> None:
     for path in paths:
         if path.name.endswith(".lock") or path.suffix == ".toml":
             raise UnusableError(f"--requirement {path}: that is no requirements file; expected --lock {path}")
+
+
+def _indexes_of(paths: Sequence[Path]) -> list[str]:
+    try:
+        return index_urls(paths)
+    except OSError as error:
+        raise UnusableError(f"{error.filename} cannot be read: {error.strerror}") from None
 
 
 def _check_indexes(urls: Sequence[str], place: Place | None) -> None:
@@ -183,12 +193,15 @@ def _proxy(place: Place, url: str | None) -> Iterator[ProxyClient]:
     yield client
 
 
-def _stored(client: ProxyClient, seconds: float) -> int:
-    """Bytes of release files that the proxy has stored since its start, once nothing is under way. Raises UnusableError."""
+def _figures(client: ProxyClient, seconds: float) -> tuple[int, int]:
+    """Bytes of release files that the proxy has stored since its start, once nothing is under way, and its limit. Raises UnusableError."""
     try:
-        return int(client.settled(seconds).get("pypi_cache_stored_bytes_total", 0))
+        found = client.settled(seconds)
+        return int(found["pypi_cache_stored_bytes_total"]), int(found["store"]["max_bytes"])
     except ProxyError as error:
         raise UnusableError(str(error)) from None
+    except (KeyError, TypeError, ValueError):
+        raise UnusableError("its /stats are no pypi-cache's of this version") from None
 
 
 def _way(client: ProxyClient, folder: Path, index_url: str | None, more: Sequence[str]) -> Way:
