@@ -188,3 +188,20 @@ def test_a_resolution_without_its_upstream(house: House, tmp_path: Path) -> None
     finally:
         house.upstream.serves_metadata = True
     assert house.upstream.bytes_sent(path_contains=".whl") < MB
+
+
+def test_a_part_that_rots(make_proxy: MakeProxy, make_upstream: MakeUpstream) -> None:
+    """No digest of the page tells, so its own does: it is dropped, and read from the upstream again."""
+    upstream = make_upstream(release := wheel("rotting", 10 * MB))
+    house = House(upstream, make_proxy(upstream))
+    span = f"{MB}-{2 * MB - 1}"
+    part(house, release, span)
+    read_again(house, release, span)
+    house.proxy.stop()
+    (path,) = (each for each in house.proxy.store.rglob("*") if each.is_file() and each.stat().st_size == MB)
+    path.write_bytes(bytes(MB))
+    house.proxy.start()
+    answer = part(house, release, span)
+    assert status_of(answer) == "pypi-cache; fwd=partial; fwd-status=206; stored"
+    assert answer.body == read_again(house, release, span).body == release.content[MB : 2 * MB]
+    assert "damaged on the disk" in house.proxy.output
