@@ -148,7 +148,9 @@ class Option:
 OPTIONS: tuple[Option, ...] = (
     Option("dir", str, "", "The store's folder; empty: the user's cache folder.", parse_directory),
     Option("max_size", str, "10g", "Bytes of files kept (k m g t); least recently used go first.", parse_size),
-    Option("memory", str, "64m", "Bytes of recently asked-for pages and small files held in memory (k m g t).", parse_size),
+    Option(
+        "memory", str, "64m", "Bytes of recently asked-for pages and small files held in memory (k m g t).", parse_size
+    ),
     Option("inactive", str, "0", "Drop what nobody asked for in this long (30d); 0: never.", parse_duration),
     Option("min_free", str, "1g", "Free disk space to leave (k m g t).", parse_size),
     Option(
