@@ -218,9 +218,7 @@ def _evictions(here: Stage, large: Path, arguments: argparse.Namespace) -> None:
 
 def _eviction(here: Stage, store: Path, projects: int, name: str, clients: int, pause: float) -> Sequence[str]:
     """The limit is a little above what is there; then files come that pass it."""
-    coming = [
-        make_wheel(f"coming-{clients}-{name[-1]}-{number}", payload_size=10 * MB, seed=number) for number in range(4)
-    ]
+    coming = [make_wheel(f"coming-{time.time_ns()}-{number}", payload_size=10 * MB, seed=number) for number in range(4)]
     here.upstream.add(*coming)
     _remember(store / "entries" / "cache.db")
     limit = int((_volume(store) + 2.5 * 10 * MB) / HIGH_WATER)

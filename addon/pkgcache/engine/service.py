@@ -87,7 +87,7 @@ class Service:
             min_free=settings.min_free,
             inactive=settings.inactive,
             health=self.health,
-            memory=settings.memory // 2,
+            memory=settings.memory // 4,
             failed=self.metrics.store_failed,
             damaged=self.metrics.store_damaged,
         )
@@ -103,7 +103,7 @@ class Service:
             stale_if_error=settings.stale_if_error,
             offline=settings.offline,
         )
-        self.views = Views(self.store, self.hosts, self.tasks, opens=self.router.opens, memory=settings.memory // 2)
+        self.views = Views(self.store, self.hosts, self.tasks, opens=self.router.opens, memory=settings.memory * 3 // 4)
         fetcher = PageFetcher(self.store, self.client, self.views, self.metrics, offline=settings.offline)
         self.files = Files(settings, policy, self.store, self.client, self.views, self.metrics, self.tasks)
         self.pages = Pages(

@@ -49,8 +49,11 @@ from pkgcache.rules.media import Representation
 from pkgcache.rules.routes import Address, ReleaseFile, own_page_path
 from pkgcache.rules.urls import Url, parse_url
 
-TABLE_BYTES = 64 << 20
-"""So much memory goes to what pages say of their files; a page of 8,000 files takes 4 MB."""
+TABLES_SHARE = 0.5
+"""This share of the memory goes to what pages say of their files; a page of 8,000 files takes 4 MB."""
+
+LINKS_BYTES = 1024
+"""What a page's links take in memory beside their text, about."""
 
 GZIP_LEVEL, GZIP_LEVEL_OF_LARGE = 6, 4
 """A client waits for the compressing of a new page; of 5 MB, level 4 takes 42 ms and is 5 % larger than level 6 in 58 ms."""
@@ -147,10 +150,10 @@ class Views:
         self._hosts = hosts
         self._tasks = tasks
         self._opens = opens
-        self._memory = memory
+        self._memory = memory - int(memory * TABLES_SHARE)
         self._bytes = 0
         self._views: OrderedDict[tuple[str, str], View] = OrderedDict()
-        self._tables: Memory[str, _Links] = Memory(TABLE_BYTES)
+        self._tables: Memory[str, _Links] = Memory(int(memory * TABLES_SHARE))
         self._process = PageProcess()
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="pages")
         self._large = ThreadPoolExecutor(1, thread_name_prefix="large-pages")
@@ -198,6 +201,12 @@ class Views:
         Raises BrokenPage; with `check` also for what is no project's page.
         """
         order = order_of(ask, kept.notes, kind, check=check)
+        return (await self._derived(ask, kept, page, order, kind))[0]
+
+    async def _derived(
+        self, ask: PageAsk, kept: Kept, page: bytes, order: Order, kind: Kind
+    ) -> tuple[View, FileTable | None]:
+        """As `derive`, with what the page says of its files, if it says anything: memory may be too small for it."""
 
         def finish(derived: Derived) -> tuple[bytes, str]:
             unchanged = kept.body if not derived.edited else None
@@ -208,10 +217,12 @@ class Views:
             of=kept.notes["of"], kind=kind, plain=derived.body, gzipped=gzipped, etag=etag, edited=derived.edited
         )
         self._remember((view_key(ask, kept.notes, kind), view.of), view)
-        if table:  # a converted page may say less
-            self._vouch(ask, view.of, FileTable(table))
-            self._learn(ask.index, derived.origins)
-        return view
+        if not table:  # a converted page may say less
+            return view, None
+        links = _Links(view.of, FileTable(table), time.time())
+        self._note(ask.key, links)
+        self._learn(ask.index, derived.origins)
+        return view, links.table
 
     async def without(self, ask: PageAsk, kept: Kept, view: View, dropped: frozenset[str]) -> Filtered:
         """A view's page without the files of these names."""
@@ -223,9 +234,9 @@ class Views:
         order = order_of(ask, kept.notes, view.kind)
         return await self._parsed(view.plain, lambda: self._process.release(view.plain, order, version))
 
-    def _vouch(self, ask: PageAsk, of: str, table: FileTable) -> None:
+    def _note(self, key: str, links: _Links) -> None:
         """Take note of what a page says of its files."""
-        self._tables.put(ask.key, _Links(of, table, time.time()), len(table.text))
+        self._tables.put(key, links, len(links.table.text) + LINKS_BYTES)
 
     def in_memory(self, ask: PageAsk, kept: Kept, kind: Kind) -> View | None:
         """The view, if memory has it."""
@@ -293,9 +304,9 @@ class Views:
                 page = await self.page(kept)
             except PageGoneError:
                 return None
-            await self.derive(ask, kept, page, Representation(notes["kind"]).kind)
-            links = self._tables.get(ask.key)
-        return links.table if links else None
+            kind = Representation(notes["kind"]).kind
+            return (await self._derived(ask, kept, page, order_of(ask, notes, kind), kind))[1]
+        return links.table
 
     async def _still(self, key: str, links: _Links) -> bool:
         """Whether these are the links of the page that is stored: another process may have renewed it. A page that is not keeps them."""
@@ -305,7 +316,7 @@ class Views:
         if notes is not None and notes["status"] == 200 and notes["of"] != links.of:
             return False
         if self._tables.get(key) is links:
-            self._tables.put(key, replace(links, seen=time.time()), len(links.table.text))
+            self._note(key, replace(links, seen=time.time()))
         return True
 
     async def _parsed[T](self, page: bytes, work: Callable[[], T]) -> T:
