@@ -313,9 +313,13 @@ def test_an_interrupted_export_goes_on(by: signal.Signals, command: Command, sto
     """It is stopped at its middle entry, whose file is a pipe as long as that takes: half of the archive is not written twice."""
     middle = file_of(store, large_store(store)[MANY // 2])
     file, partial, kept = tmp_path / "a.tar", tmp_path / "a.tar.partial", tmp_path / "kept"
+    command("export", "--dir", store, file).ended(0)
+    with tarfile.open(file) as tar:
+        at = tar.getmember(f"{MANY // 2 + 1:08}.json").offset
+    file.unlink()
     middle.rename(kept)
     os.mkfifo(middle)
-    half: Callable[[int], bool] = lambda _: partial.exists() and partial.stat().st_size > (MANY // 2) * 60_000  # noqa: E731
+    half: Callable[[int], bool] = lambda _: partial.exists() and partial.stat().st_size == at  # noqa: E731
     ran = command.interrupted(half, "export", "--dir", store, file, by=by)
     if by is not signal.SIGKILL:
         assert ran.ended(130).err.startswith(
@@ -367,7 +371,7 @@ def test_an_interrupted_import_goes_on(by: signal.Signals, command: Command, sto
     os.mkfifo(pipe)
 
     def feed() -> None:
-        with pipe.open("wb") as output, contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(BrokenPipeError), pipe.open("wb") as output:
             output.write(whole[: len(whole) // 2])
             output.flush()
             stopped.wait(60)
@@ -384,7 +388,7 @@ def test_an_interrupted_import_goes_on(by: signal.Signals, command: Command, sto
         assert list((other / "growing").iterdir()) == []
     assert command("verify", "--dir", other, "--json").ended(0).json["wrong"] == []
     there = len(keys(other))
-    assert MANY // 2 - 2 <= there < MANY
+    assert MANY // 2 - 4 <= there < MANY  # the one that was being stored when the signal came may be lacking
     ran2 = command("import", "--dir", other, file, "--json").ended(0).json
     assert (ran2["entries"], ran2["there_already"]) == (MANY - there, there)
     assert list((other / "growing").iterdir()) == []

@@ -96,9 +96,16 @@ def export(place: Place, file: Path, globs: tuple[str, ...], *, force: bool, as_
     _report(file, writer, done, as_json=as_json)
 
 
-def exported(entries: Entries, chosen: Globs, after: int = 0) -> Iterator[tuple[Row, Named]]:
-    """What belongs into an archive, and (to be counted) what is private; the proxy's list of learned hosts only with everything."""
+def exported(
+    entries: Entries, chosen: Globs, after: int = 0, progress: Bar | None = None
+) -> Iterator[tuple[Row, Named]]:
+    """What belongs into an archive, and (to be counted) what is private; the proxy's list of learned hosts only with everything.
+
+    `progress` hears of each row that is looked at.
+    """
     for row in entries.rows(after=after):
+        if progress is not None:
+            progress.advance()
         named = read_key(row.key)
         is_page = named.kind == "page" and row.notes.get("status") == 200 and not row.notes.get("passing")
         if (is_page or named.kind in {"file", "root"} or row.key == "hosts") and chosen.match(named):
@@ -109,8 +116,7 @@ def _measure(entries: Entries, chosen: Globs, done: Done) -> tuple[int, int]:
     """Entries and bytes that there are to export."""
     count = size = 0
     with bar("counting", entries.figures()["entries"], of_bytes=False) as progress:
-        for row, named in exported(entries, chosen):
-            progress.advance()
+        for row, named in exported(entries, chosen, progress=progress):
             if named.private:
                 done.private += 1
             else:

@@ -49,7 +49,10 @@ for _command in (stats, ls, purge, verify, warm, export, import_archive, doctor)
 def main() -> NoReturn:
     """Run the command line, and exit."""
     signal.signal(signal.SIGTERM, _interrupt)
-    sys.exit(_flushed(run(sys.argv[1:])))
+    status = run(sys.argv[1:])
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # all is done and said: it is too late to be interrupted
+    sys.exit(_flushed(status))
 
 
 def run(words: Sequence[str]) -> int:
