@@ -243,11 +243,12 @@ class Store:
             raise TypeError(f"the store takes bytes by a text, not {type(value).__name__} by {type(key).__name__}")
         if self._access.entries is None:
             return False
-        pending = _Pending(value, notes)
-        self._pending_bytes += len(value)
+        pending, size = _Pending(value, notes), len(value)
+        self._pending_bytes += size
         self._pending[key] = pending
         self._noted.pop(key, None)
         written = asyncio.get_running_loop().run_in_executor(self._access.writer, self._write, key, pending)
+        written.add_done_callback(lambda _: self._no_longer_pending(size))
         if self._pending_bytes > PENDING_BYTES:
             await written
         return True
@@ -264,7 +265,10 @@ class Store:
         finally:
             if self._pending.get(key) is pending:
                 del self._pending[key]
-            self._pending_bytes -= len(pending.value)
+
+    def _no_longer_pending(self, size: int) -> None:
+        """Counted where it was added, by the event loop: of two threads that count, one may lose what the other has done."""
+        self._pending_bytes -= size
 
     async def adopt(self, key: str, path: Path, size: int, notes: Notes) -> bool:
         """Make a finished file of the `growing` folder an entry, by rename. False where it is not kept."""
