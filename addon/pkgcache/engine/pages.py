@@ -50,6 +50,9 @@ HOT_SECONDS = 1.0
 """How long what the store said of a page is believed without asking it again: other processes may have changed it."""
 
 HOT_PAGES = 4096
+TRIES = 3
+"""How often a page that went away while it was looked at is fetched: the first refresh may be one under way that found it unchanged."""
+
 _PASSED_ON = ("X-PyPI-Last-Serial", "Last-Modified", "Cache-Control", "Expires", "Link")
 
 
@@ -247,7 +250,7 @@ class Pages:
         kept: Kept,
         cache: CacheStatus,
         *,
-        again: bool = True,
+        tries: int = TRIES,
     ) -> Reply:
         if kept.notes["status"] != 200:
             text = f"{ask.project} is not on index {ask.index.name} (as {kept.notes['upstream']} says)"
@@ -260,8 +263,8 @@ class Pages:
                 kept = await self._refreshed(ask, None)
             except PageError as error:
                 return failed_page(f"the page of {ask.project} on index {ask.index.name}", error)
-            if again:
-                return await self._served(request, ask, wanted, kept, CacheStatus(fwd="miss"), again=False)
+            if tries:
+                return await self._served(request, ask, wanted, kept, CacheStatus(fwd="miss"), tries=tries - 1)
             return ask_again(f"the page of {ask.project}")
         except BrokenPage as error:  # it reads, but cannot be converted
             failure = UpstreamError(Failure.WRONG_PAGE, kept.notes["url"], f"no page for this client: {error}")
