@@ -60,7 +60,7 @@ def files(upstream: Upstream) -> set[str]:
 def test_requirements(
     way: Way, command: Command, shop: Upstream, where: list[str], dead: Proxy, home: Path, tmp_path: Path
 ) -> None:
-    """What pip resolves is there for pip at the proxy's own address and for uv, and what agents did not need is not."""
+    """What pip resolves is there for pip at the proxy's own address and for uv, in every representation, and nothing else is."""
     wanted = tmp_path / "requirements.txt"
     wanted.write_text("tree\nbuilt==1.0\n")
     ran = command("warm", *where, "-r", wanted, "--json").ended(0)
@@ -72,12 +72,6 @@ def test_requirements(
     target = tmp_path / "target"
     way.install(dead, home, ["tree", "built"], target, args=["--no-cache-dir"] if way.tool == "pip" else []).ok()
     assert installed(target) == {"tree": "1.0", "leaf": "2.0", "built": "1.0"}
-
-
-def test_every_representation(command: Command, shop: Upstream, where: list[str], dead: Proxy) -> None:
-    command("warm", *where, "tree").ended(0)
-    shop.down()
-    dead.start()
     for accept in ACCEPTS.values():
         answer = fetch(dead.port, names.page_url("leaf"), ca=dead.ca, headers={"Accept": accept})
         assert (answer.status, "; hit" in answer.headers["Cache-Status"]) == (200, True)
@@ -186,13 +180,12 @@ def test_what_cannot_be_fetched(command: Command, shop: Upstream, where: list[st
     assert "nothing-of-that-name" in ran.err
 
 
-@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted(by: signal.Signals, command: Command, shop: Upstream, where: list[str]) -> None:
+def test_interrupted(command: Command, shop: Upstream, where: list[str]) -> None:
     """One line, and the proxy of its own ends with it; the next run goes on."""
     shop.add(make_wheel("slow", "1.0", payload_size=3_000_000))
     shop.script(Behaviour("slow-1.0-py3-none-any.whl", pace=300_000, times=1))
     begun = lambda _: shop.bytes_sent(path_contains="slow-1.0-py3-none-any.whl") > 200_000  # noqa: E731
-    ran = command.interrupted(begun, "warm", *where, "slow", "tree", by=by).ended(130)
+    ran = command.interrupted(begun, "warm", *where, "slow", "tree").ended(130)
     assert "interrupted: " in ran.err
     assert "run it again to go on" in ran.err
     assert command("warm", *where, "slow", "tree", "--json").ended(0).json["failures"] == []
