@@ -71,6 +71,7 @@ def test_what_no_index_gives_is_left_out(report: dict[str, object]) -> None:
     [
         ("", ""),
         ("something\n\n", "something"),
+        ("ERROR: Exception:\nTraceback (most recent call last):\n  File x\nKeyError: 'y'\n", "KeyError: 'y'"),
         (
             "ERROR: first\nERROR: No matching distribution found for six\nmore\n",
             "No matching distribution found for six",

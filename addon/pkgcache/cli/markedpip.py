@@ -15,7 +15,7 @@ from pip._vendor.packaging import markers
 
 def run(environment: dict[str, str], words: list[str]) -> int:
     """pip with these words, its markers meaning this environment: pip's exit code."""
-    markers.default_environment = lambda: markers.Environment(**environment)  # type: ignore[typeddict-item]
+    markers.default_environment = lambda: dict(environment)  # type: ignore[assignment,return-value]  # older pips have no type of it
     return main(words)
 
 

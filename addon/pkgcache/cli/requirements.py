@@ -114,7 +114,8 @@ def _pip(environment: Environment) -> list[str]:
 def said(output: str) -> str:
     """pip's own last words on why, and why it could not ask, if it could not."""
     lines = [line for line in output.splitlines() if line.strip()]
-    last = next(iter([*reversed(_ERROR.findall(output)), *reversed(lines)]), "")
+    errors = [each for each in _ERROR.findall(output) if each != "Exception:"]  # which a traceback follows
+    last = next(iter([*reversed(errors), *reversed(lines)]), "")
     broken = _BROKEN.findall(output)
     return f"{last} ({broken[-1]})" if broken else last
 
