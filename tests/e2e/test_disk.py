@@ -240,3 +240,17 @@ def test_something_in_the_folders_place(make_proxy: MakeProxy, upstream: Upstrea
     place.unlink()
     wait_until(lambda: not health(proxy))
     assert is_kept(proxy, release)
+
+
+def test_a_file_larger_than_the_whole_limit(make_proxy: MakeProxy, upstream: Upstream) -> None:
+    """It is served and not kept, Cache-Status does not promise that it is, and one line says why."""
+    proxy = make_proxy(upstream, options={"pypi_cache_max_size": "1m"})
+    (large,) = published(upstream, "large", 3 * MB)
+    (small,) = published(upstream, "small", 100_000)
+    for count in (1, 2):
+        assert get(proxy, large) == "pypi-cache; fwd=miss"
+        assert upstream.count(method="GET", path_contains="/large-") == count
+        time.sleep(1.2)  # a fill that is over is there for those who come at the same moment
+    assert is_kept(proxy, small)
+    assert "are more than pypi_cache_max_size (1048576); served, not kept" in proxy.output
+    assert health(proxy) == {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from itertools import accumulate
 from pathlib import Path
@@ -27,7 +28,7 @@ LEAST_DISK_SHARE = 0.1
 """`min_free` means no more than this share of the disk: on a small one, the default would keep nothing at all."""
 
 
-class Bounds:
+class Bounds(ABC):
     """The half of `Entries` that evicts."""
 
     def __init__(self, directory: Path, *, max_size: int, min_free: int, before_eviction: Callable[[], None]) -> None:
@@ -38,9 +39,9 @@ class Bounds:
         self._before_eviction = before_eviction
 
     @property
+    @abstractmethod
     def database(self) -> Database:
         """The open database."""
-        raise NotImplementedError
 
     @property
     def min_free(self) -> int:

@@ -357,7 +357,7 @@ class Files:
             headers=file.headers(head),
             cache=CacheStatus(hit=True)
             if fill.committed
-            else CacheStatus(fwd="miss", stored=self._store.usable and not joined, collapsed=joined),
+            else CacheStatus(fwd="miss", stored=self._store.takes(total) and not joined, collapsed=joined),
             upstream=head.source.origin,
         )
         (self._metrics.hit if fill.committed else self._metrics.collapsed if joined else self._metrics.miss)("file")

@@ -107,6 +107,10 @@ class Store:
         """Whether it keeps anything just now."""
         return self._access.entries is not None
 
+    def takes(self, size: int | None) -> bool:
+        """Whether it keeps something of this size just now, as far as the size is known."""
+        return self.usable and (size is None or size <= self.max_size)
+
     @property
     def growing(self) -> Path:
         """Where downloads grow: in the store's folder, or while that cannot be written somewhere else, and are then not kept."""
