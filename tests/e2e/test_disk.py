@@ -113,6 +113,19 @@ def test_files_larger_than_the_disk(make_proxy: MakeProxy, upstream: Upstream, s
     assert is_kept(proxy, small)
 
 
+def test_a_file_larger_than_the_limit(make_proxy: MakeProxy, upstream: Upstream) -> None:
+    """It is served and not kept, one line says so, and nothing else goes for it."""
+    proxy = make_proxy(upstream, options={"pypi_cache_max_size": "2m"})
+    (kept,), (large,) = published(upstream, "kept", MB), published(upstream, "large", 5 * MB)
+    assert is_kept(proxy, kept)
+    get(proxy, large)
+    assert proxy.output.count("more than pypi_cache_max_size (2097152); served, not kept") == 1, proxy.output
+    time.sleep(1.1)  # no download is remembered any more
+    assert "; hit" not in get(proxy, large)
+    assert "; hit" in get(proxy, kept)
+    assert not health(proxy)
+
+
 def test_a_read_only_disk(make_proxy: MakeProxy, upstream: Upstream, small_disk: Path) -> None:
     proxy = make_proxy(upstream, options={"pypi_cache_dir": str(small_disk / "store")})
     kept, more = (published(upstream, name, MB)[0] for name in ("kept", "more"))
