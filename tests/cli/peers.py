@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import threading
+from itertools import takewhile
 
 
 class Peer:
@@ -28,8 +29,8 @@ class Peer:
                 return
             with connection, connection.makefile("rb") as lines:
                 for _ in range(self._each):
-                    head = b"".join(iter(lines.readline, b"\r\n"))
-                    if not head:
+                    head = b"".join(takewhile(lambda line: line not in {b"\r\n", b""}, lines))
+                    if not head:  # whoever asked has left
                         break
                     self.asked.append(head.decode())
                     with contextlib.suppress(OSError):  # who asked may have had enough
