@@ -23,7 +23,15 @@ from tests.support.authority import Authority
 from tests.support.clients import bare_env
 
 ADDON: Final = Path(__file__).resolve().parents[2] / "addon"
-COMMAND: Final = (sys.executable, "-c", "from pkgcache.cli.main import main; main()")
+START: Final = """\
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from pkgcache.cli.main import main
+main()
+"""
+"""A shell starts what runs in the background with SIGINT ignored, and so may the whole test run have been started."""
+
+COMMAND: Final = (sys.executable, "-c", START)
 TIMEOUT: Final = 120.0
 
 

@@ -143,6 +143,8 @@ class Fill(Growth):
         """The store has the file after all: an open one, or the bytes of a small one."""
         if entry.file is None:
             await self.threaded(lambda: self.file.write(entry.value, 0))
+            self.file.remove()
+            self.file.release()  # who follows it looks for itself, and does not wait for us
         else:
             with entry.file:
                 self.file.become(entry.file.fileno())
@@ -154,9 +156,10 @@ class Fill(Growth):
         self.be_verified()
 
     async def _end_in_failure(self, error: FillError) -> None:
-        self.fail(error)
+        """Other processes hear of it first: whoever is woken here may begin anew at once, and must find neither word nor file."""
         if self.file.owned:
             await self.say("failed", error=str(error))
+        self.fail(error)
 
     # Following another process
 
