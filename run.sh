@@ -326,6 +326,14 @@ case ${1:-} in
         "$venv/bin/mypy" || status=1
         exit "$status"
         ;;
+    stats | ls | purge | verify | warm | export | import | doctor)
+        say "$1: no word of run.sh's; expected ./run.sh cli $1 …"
+        exit 2
+        ;;
+    [a-z]*)
+        say "$1: expected cli, test, lint, help, or mitmdump's options such as --listen-port 3128"
+        exit 2
+        ;;
     *)
         install run
         exec "$venv/bin/mitmdump" -s "$root/addon/pypi_cache.py" "$@"

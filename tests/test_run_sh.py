@@ -151,6 +151,16 @@ def test_help_installs_nothing(machine: Machine, argument: str) -> None:
     assert not (machine.project / ".venv").exists()
 
 
+@pytest.mark.parametrize(("word", "hint"), [("warm", "./run.sh cli warm"), ("foo", "--listen-port")])
+def test_a_word_that_is_none(machine: Machine, word: str, hint: str) -> None:
+    """mitmdump would take it for a filter of flows, with all options behind it, and start a proxy on another port."""
+    status, _, err = machine.run(word, "--listen-port", "3128")
+    assert (status, len(err)) == (2, 1)
+    assert word in err[0]
+    assert hint in err[0]
+    assert not (machine.project / ".venv").exists()
+
+
 # ---- Which Python ----
 
 

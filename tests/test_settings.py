@@ -12,7 +12,17 @@ from typing import Any, Final
 import pytest
 
 from pkgcache import settings as module
-from pkgcache.settings import OPTIONS, PREFIX, IndexSetting, SettingError, Settings, make_settings, redact
+from pkgcache.settings import (
+    OPTIONS,
+    PREFIX,
+    IndexSetting,
+    SettingError,
+    Settings,
+    make_settings,
+    parse_duration,
+    redact,
+    shown_duration,
+)
 
 K, M, G, T = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 MINUTE, HOUR, DAY, WEEK = 60, 3600, 86400, 604800
@@ -262,3 +272,11 @@ def test_the_users_cache_folder(monkeypatch: pytest.MonkeyPatch, environment: di
 def test_the_cache_folder_of_a_mac(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.sys, "platform", "darwin")
     assert module.default_directory() == Path.home() / "Library" / "Caches" / "pypi-cache"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0, "0s"), (1.5, "1.5s"), (90, "90s"), (600, "10m"), (60 * DAY, "60d"), (2 * WEEK, "2w")]
+)
+def test_shown_durations_are_read_as_they_were(seconds: float, shown: str) -> None:
+    assert shown_duration(seconds) == shown
+    assert parse_duration(shown) == seconds

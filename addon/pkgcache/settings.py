@@ -64,6 +64,17 @@ def parse_duration(text: str) -> float:
     return float(match[1]) * _SECONDS[match[2].lower() if match[2] else None]
 
 
+def shown_duration(seconds: float) -> str:
+    """As `parse_duration` reads it, in the largest unit that goes into it.
+
+    >>> shown_duration(600.0)
+    '10m'
+    """
+    units = sorted(((size, unit) for unit, size in _SECONDS.items() if unit), reverse=True)
+    size, unit = next(((size, unit) for size, unit in units if seconds and seconds % size == 0), (1, "s"))
+    return f"{seconds / size:g}{unit}"
+
+
 def parse_optional_duration(text: str) -> float | None:
     """As `parse_duration`; empty means: not set."""
     return parse_duration(text) if text.strip() else None

@@ -130,6 +130,12 @@ def test_purge(words: list[str], gone: set[str], command: Command, store: Path, 
     assert before - keys(store) == {filled[each] for each in gone}
 
 
+def test_ls_of_an_empty_store(command: Command, tmp_path: Path) -> None:
+    with opened_store(tmp_path / "empty"):
+        pass
+    assert "holds no file or page yet" in command("ls", "--dir", tmp_path / "empty").ended(1).err
+
+
 def test_purge_of_nothing(command: Command, store: Path, filled: dict[str, str]) -> None:
     assert "nothing of it is stored" in command("purge", "--dir", store, "nobody").ended(1).err
     assert "expected" in command("purge", "--dir", store, "a b|c").ended(2).err

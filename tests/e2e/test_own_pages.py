@@ -153,6 +153,18 @@ def test_healthz_tells_of_trouble(make_proxy: MakeProxy, upstream: Upstream) -> 
     assert fetch(proxy.port, file_url(alpha), ca=proxy.ca).sha256 == alpha.sha256
 
 
+def test_healthz_is_well_while_another_mirror_answers(make_proxy: MakeProxy, make_upstream: MakeUpstream) -> None:
+    """A dead mirror is also an index under its own URL; that one was told of as an index without any upstream."""
+    first, second = make_upstream(prefix="/one"), make_upstream(prefix="/two")
+    proxy = make_proxy(first, second)
+    second.add(*small_wheels())
+    first.down()
+    for project in ("alpha", "beta", "gamma", "delta", "alpha"):
+        found = fetch(proxy.port, page_url(project), ca=proxy.ca)
+    assert found.status == 200
+    assert json.loads(proxy.get("/healthz").body)["trouble"] == {}
+
+
 def test_metrics_count(scene: Scene) -> None:
     """Prometheus' text format; a miss, a hit and the bytes are counted."""
 

@@ -89,7 +89,8 @@ def purge(
 ) -> None:
     """Drop what is stored of the projects that a GLOB means: six, 'acme-*', '*'.
 
-    It is fetched again when it is asked for. On a terminal it asks first. Exit code 1 if a glob means nothing that is stored.
+    It is fetched again when it is asked for; a running proxy knows within a second. On a terminal it asks first.
+    Exit code 1 if a glob means nothing that is stored.
     """
     kinds = kinds_of(files=files, pages=pages)
     meant = Meant(

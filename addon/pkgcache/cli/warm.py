@@ -87,7 +87,7 @@ def warm(
     jobs: int,
     as_json: bool,
 ) -> None:
-    r"""Fetch what agents would, so that their installs need no upstream: pages, files, metadata.
+    """Fetch what agents would, so that their installs need no upstream: pages, files, metadata.
 
     Requirements are resolved by pip itself, for each Python version and platform that is given; of a lock comes what its installer
     would take there, with all its extras and groups. pip's and uv's settings of this machine do not count; what a requirements file says
@@ -99,7 +99,7 @@ def warm(
 
     Exit codes: 0 all is in the store · 1 something could not be fetched, and what · 130 interrupted: run it again, what is
     there is not fetched anew.
-    """
+    """  # noqa: D301  click wants the character itself
     if not (names or requirements or locks):
         raise click.UsageError("nothing to fetch: expected -r FILE, --lock FILE or requirements such as 'flask>=3'")
     try:

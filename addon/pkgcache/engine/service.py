@@ -149,6 +149,8 @@ class Service:
         """What is wrong just now, by component: one line each. Upstreams are in trouble while all of an index's rest."""
         lines = dict(self.health.trouble)
         for index in self.indexes:
+            if "@" in index.name:  # a mirror under its own URL: an index of the list that it is in
+                continue
             if all(self.client.resting(upstream.simple) for upstream in index.upstreams):
                 names = ", ".join(upstream.name for upstream in index.upstreams)
                 lines[f"index {index.name}"] = (

@@ -19,7 +19,8 @@ from multidict import CIMultiDict
 from pkgcache import __version__
 from pkgcache.engine.messages import Reply, Request
 from pkgcache.engine.service import Service
-from pkgcache.settings import redact
+from pkgcache.rules.indexes import Index
+from pkgcache.settings import redact, shown_duration
 
 _ANY = frozenset({"0.0.0.0", "::", ""})  # noqa: S104  where it listens, not where to bind
 
@@ -59,7 +60,7 @@ class OwnPages:
         kept = (
             f"{settings.dir}, at most {settings.max_size:,} bytes" if service.store.usable else "NONE: nothing is kept"
         )
-        rules = {"offline": settings.offline, "cooldown": settings.cooldown and f"{settings.cooldown:g} s"}
+        rules = {"offline": settings.offline, "cooldown": settings.cooldown and shown_duration(settings.cooldown)}
         rules |= {
             "allow": " ".join(settings.allow),
             "deny": " ".join(settings.deny),
@@ -69,7 +70,7 @@ class OwnPages:
             f"pypi-cache {__version__} listens on {', '.join(dict.fromkeys(map(_listening, listens))) or 'nowhere'}",
             f"  store   {kept}",
             f"  CA      {self._ca}",
-            *(f"  index   {index.name}: {', '.join(u.name for u in index.upstreams)}" for index in indexes),
+            *(f"  index   {_index_line(index)}" for index in indexes),
             *([f"  parent  {redact(service.client.parent)}"] if service.client.parent else []),
             *(f"  {name:7} {value}" for name, value in rules.items() if value),
             "Paste on an agent"
@@ -136,6 +137,13 @@ export HTTPS_PROXY={base} https_proxy={base} PIP_CERT="$PYPI_CACHE_BUNDLE" SSL_C
     def _base(self, request: Request) -> str:
         """The proxy's address as agents know it: the option, else what the request named (the desk has checked it)."""
         return self._service.settings.public_url or request.url.origin
+
+
+def _index_line(index: Index) -> str:
+    """Where clients know an index, and where it comes from if that is elsewhere."""
+    upstreams = [upstream.name for upstream in index.upstreams]
+    known = str(index.simple)
+    return f"{index.name}: {known}" + ("" if upstreams == [known] else f", from {', '.join(upstreams)}")
 
 
 def _agent_lines(base: str) -> list[str]:
