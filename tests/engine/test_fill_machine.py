@@ -28,6 +28,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from pkgcache.engine import download as download_module
 from pkgcache.engine import fill as fill_module
+from pkgcache.engine.entries import Entries
 from pkgcache.engine.files import Files
 from pkgcache.engine.health import Health
 from pkgcache.engine.messages import CutShortError, Reply, Request
@@ -417,6 +418,15 @@ class FillMachine(RuleBasedStateMachine):
             reply.body.close()
         return got
 
+    def stored_files(self) -> list[Path]:
+        """The value files of release files; ranges that were passed through are kept beside them."""
+        entries = Entries(self.folder, max_size=1 << 30, min_free=0)
+        entries.open(make=False)
+        try:
+            return [entries.folder / str(row.filename) for row in entries.rows() if row.key.startswith("file|")]
+        finally:
+            entries.close()
+
     async def finish(self) -> None:
         self.mirrors.lies.clear()
         self.mirrors.generous = True
@@ -454,7 +464,7 @@ class FillMachine(RuleBasedStateMachine):
                 await asyncio.sleep(0.005)
             process.wait_over()
         assert [path.name for path in (self.folder / "growing").iterdir()] == []
-        stored = [path for path in (self.folder / "entries").rglob("*.val") if path.is_file()]
+        stored = self.stored_files()
         assert len(stored) == 1
         assert stored[0].read_bytes() == self.truth
         for process in self.processes:

@@ -129,6 +129,7 @@ class Fill(Growth):
             if not self.verified and self.error is None:  # an error in our own code: nobody may wait for ever
                 self.fail(FillError([UpstreamError(Failure.BROKEN, str(self.file.path), "pypi-cache failed")]))
             self.file.remove()  # the store has renamed it, or nobody may have it
+            self.file.release()  # or a follower that missed the last word would wait for `clean_up`
 
     def clean_up(self) -> None:
         """Once it is forgotten: remove its word, and what a stopped download left if no follower has gone on with it."""

@@ -69,7 +69,10 @@ class RootPages:
         if isinstance(wanted, NotAcceptable):
             return Reply.text(406, "a list is JSON or HTML: " + ", ".join(r.content_type for r in Representation))
         key = f"root|{PUBLIC}|{route.index.name}|{wanted}"
+        under_way = self._fills.get(key)
         entry = await self._store.get(key)
+        if entry is None and under_way is not None and under_way is not self._fills.get(key):
+            entry = await self._store.get(key)  # it came while it was looked for
         if entry is not None and not accepts(request.headers.get("Accept"), Representation(entry.notes["kind"])):
             _close(entry)
             entry = None

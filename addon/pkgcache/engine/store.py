@@ -202,6 +202,8 @@ class Store:
         notes = await self._access.read(lambda entries: entries.notes(key))
         if notes is not None:
             self._house.touch(key)
+        elif pending := self._pending.get(key):  # put while it was looked for
+            return pending.entry.notes
         return notes
 
     async def present(self, keys: list[str]) -> set[str]:
