@@ -32,7 +32,7 @@ ASKED_PROJECT = "pip"
 _BUNDLES = {"PIP_CERT": "pip", "SSL_CERT_FILE": "uv", "REQUESTS_CA_BUNDLE": "poetry and pipenv"}
 _SETTING = re.compile(r"^[^=\s]*\.(index-url|extra-index-url|find-links|proxy|cert|no-index)='(.*)'$", re.MULTILINE)
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----")
-_TODO: Mapping[Failure, str] = {
+_ADVICE: Mapping[Failure, str] = {
     Failure.UNREACHABLE: "see to name service and firewall; behind a parent proxy set HTTPS_PROXY for the proxy",
     Failure.TIMEOUT: "see to the network; behind a parent proxy set HTTPS_PROXY for the proxy",
     Failure.TLS: "an inspecting firewall's CA belongs into a file that SSL_CERT_FILE of the proxy's environment names",
@@ -210,9 +210,9 @@ async def _ask(client: UpstreamClient, index: Index, upstream: Upstream) -> Find
         async with asyncio.timeout(UPSTREAM_SECONDS), client.ask("GET", url, headers, upstream.authorization) as answer:
             status, kind = answer.status, answer.headers.get("Content-Type", "")
     except UpstreamError as error:
-        return problem(check, str(error), _TODO.get(error.failure, WRONG_URL))
+        return problem(check, str(error), _ADVICE.get(error.failure, WRONG_URL))
     except TimeoutError:
-        return problem(check, f"{upstream.name}: no answer within {UPSTREAM_SECONDS:g} s", _TODO[Failure.TIMEOUT])
+        return problem(check, f"{upstream.name}: no answer within {UPSTREAM_SECONDS:g} s", _ADVICE[Failure.TIMEOUT])
     return judged(check, index, upstream, status, kind, f"{time.monotonic() - began:.1f} s")
 
 
