@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from multidict import CIMultiDict
 
 from pkgcache.engine.download import Download
 from pkgcache.engine.entries import Entry
 from pkgcache.engine.growth import Growth
+from pkgcache.engine.tasks import to_its_end
 from pkgcache.engine.upstream import Failure, UpstreamClient, UpstreamError
 from pkgcache.engine.wanted import FillError, Head, NoRoomError, Wanted
 from pkgcache.rules.urls import parse_url
@@ -91,9 +93,11 @@ class Fill(Growth):
     async def run(
         self,
         find: Callable[[], Awaitable[Entry | None]],
-        commit: Callable[[Fill], Awaitable[bool]],
+        commit: Callable[[Fill], Coroutine[Any, Any, bool]],
     ) -> None:
         """Bring the file or follow who brings it; the owner verifies and `commit`s it. Never raises but when cancelled.
+
+        Once clients may have all of it, cancelling does not keep it from being committed.
 
         `find` looks into the store once more, inside the flight: another process may have committed the file meanwhile.
         """
@@ -108,7 +112,7 @@ class Fill(Growth):
             await self._download.run()
             await self.say("verified")
             self.be_verified()
-            self.committed = await commit(self)
+            self.committed = await to_its_end(commit(self))
         except FillError as error:
             await self._end_in_failure(error)
         except NoRoomError as error:
@@ -120,6 +124,8 @@ class Fill(Growth):
                 FillError([UpstreamError(Failure.DISK, str(self.file.path), f"cannot be written: {error}")])
             )
         except asyncio.CancelledError:
+            if self.verified:
+                raise
             self.fail(FillError([UpstreamError(Failure.BROKEN, str(self.file.path), "the download was stopped")]))
             self.file.release()  # a follower may go on; `clean_up` comes later
             self._stopped = True

@@ -112,7 +112,7 @@ class Parts:
     def keep(self, file: Identified, headers: Mapping[str, str], span: Span, total: int, data: bytes) -> None:
         """Keep a part that has come, behind the client's back. `headers` are the file's own."""
         part = Part(span, time.time(), data)
-        self._tasks.start(self._add(file, dict(headers), part, total), f"part of {file.route.filename}")
+        self._tasks.start(self._add(file, dict(headers), part, total), f"part of {file.route.filename}", finishes=True)
 
     async def _add(self, file: Identified, headers: Mapping[str, str], part: Part, total: int) -> None:
         async with self._writing:

@@ -26,7 +26,7 @@ from pkgcache.engine.readers import StoredBytes, StoredFile
 from pkgcache.engine.replies import Found, file_reply
 from pkgcache.engine.rootfill import RootError, RootFill
 from pkgcache.engine.store import Store
-from pkgcache.engine.tasks import Tasks
+from pkgcache.engine.tasks import Tasks, to_its_end
 from pkgcache.engine.upstream import Failure, UpstreamClient, UpstreamError
 from pkgcache.rules.cachestatus import CacheStatus
 from pkgcache.rules.freshness import Fresh, MustRevalidate, Policy, Reason, StaleUsable, Stored, decide, only_if_cached
@@ -229,7 +229,7 @@ class RootPages:
             "request_time": before,
             "response_time": time.time(),
         }
-        await self._store.adopt(key, fill.file.path, fill.written, kept)
+        await to_its_end(self._store.adopt(key, fill.file.path, fill.written, kept))
 
     async def _passed_through(self, request: Request, index: Index) -> Reply:
         """For this client alone, as it comes: while the disk takes nothing."""

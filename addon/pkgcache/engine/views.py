@@ -257,7 +257,7 @@ class Views:
         addresses = {(url.host, url.port) for url in map(parse_url, origins)}
         unknown = sorted(address for address in addresses if not self._opens(address))
         if unknown and self._hosts.learn(index.name.partition("@")[0], unknown):
-            self._tasks.start(self._hosts.save(), "save learned hosts")
+            self._tasks.start(self._hosts.save(), "save learned hosts", finishes=True)
 
     # What pages say of files
 
