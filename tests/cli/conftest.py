@@ -26,7 +26,7 @@ ADDON: Final = Path(__file__).resolve().parents[2] / "addon"
 START: Final = """\
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from pkgcache.cli.main import main
+from pkgcache.cli.start import main
 main()
 """
 """A shell starts what runs in the background with SIGINT ignored, and so may the whole test run have been started."""

@@ -11,7 +11,7 @@ import pytest
 
 from pkgcache.cli.keys import read_key
 from pkgcache.cli.main import cli
-from tests.cli.conftest import Command, has_open, opened_store
+from tests.cli.conftest import ADDON, Command, has_open, opened_store
 from tests.cli.stores import age, damage, file_of, keys, make_store, put_file
 from tests.support.factories import MakeProxy
 from tests.support.names import file_url, page_url
@@ -242,6 +242,15 @@ def test_verify_interrupted(command: Command, store: Path) -> None:
     big = file_of(store, "file|-|url|big.whl")
     ran = command.interrupted(lambda process: has_open(process, big), "verify", "--dir", store).ended(130)
     assert "interrupted: 0 entries looked at, 0 wrong; run it again" in ran.err
+
+
+def test_interrupted_before_it_has_begun(command: Command, tmp_path: Path) -> None:
+    """One line, where there was a traceback out of whichever module was just being loaded."""
+    shadows = tmp_path / "shadows"
+    shadows.mkdir()
+    (shadows / "click.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n")
+    ran = command.process("stats", env={"PYTHONPATH": f"{shadows}:{ADDON}"}).ended(130)
+    assert (ran.out, ran.err) == ("", "interrupted\n")
 
 
 def test_verify_goes_on_behind_what_cannot_be_read(command: Command, store: Path, filled: dict[str, str]) -> None:

@@ -22,7 +22,7 @@ import diskcache
 import pytest
 
 from pkgcache.engine.database import Database
-from pkgcache.engine.entries import StoreFormatError
+from pkgcache.engine.entries import Entries, Notes, StoreFormatError
 from pkgcache.engine.health import Health
 from pkgcache.engine.store import Store
 
@@ -199,6 +199,33 @@ def test_notes_that_are_written_while_they_are_read(tmp_path: Path, way: str, mo
             assert (found.notes if way == "get" else found[0])["version"] == 2
 
     noting = threading.Event()
+    told(story)
+
+
+def test_what_is_put_while_its_notes_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was not in the database yet when that was asked, and not looked for among what is pending afterwards: a page was fetched twice."""
+    look, looked, put, found_out = Entries.notes, threading.Event(), threading.Event(), threading.Event()
+
+    def look_and_wait(entries: Entries, key: str) -> Notes | None:
+        found = look(entries, key)
+        looked.set()
+        put.wait(10)
+        return found
+
+    monkeypatch.setattr(Entries, "notes", look_and_wait)
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            looking = asyncio.ensure_future(store.notes("k"))
+            await asyncio.to_thread(looked.wait, 10)
+            store._access.writer.submit(found_out.wait, 10)
+            await store.put("k", b"v", {"version": 1})
+            put.set()
+            found = await looking
+            found_out.set()
+            assert found is not None
+            assert found["version"] == 1
+
     told(story)
 
 

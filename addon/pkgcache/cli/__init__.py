@@ -1,5 +1,6 @@
 """The command `pypi-cache`, which looks after a store, beside a running proxy or without one.
 
+    start.py          where a run begins
     main.py           the group of commands, and how a run ends (exit codes, signals, closed pipes)
     common.py         which store is meant, how it is opened, how things are shown; progress.py: bars; keys.py: what a key tells
 

@@ -21,6 +21,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from pkgcache.cli.keys import Globs
+from pkgcache.cli.start import INTERRUPTED
 from pkgcache.engine.database import TROUBLE, Database, described, is_damage
 from pkgcache.engine.entries import FORMAT, Entries, StoreFormatError
 from pkgcache.settings import PREFIX, SettingError, Settings, make_settings, parse_duration, redact
@@ -32,8 +33,6 @@ FOUND = 1
 """Something was wrong, or nothing was found, or something failed: the lines say what."""
 UNUSABLE = 2
 """Wrong arguments or settings, or a store that cannot be used: nothing was done."""
-INTERRUPTED = 130
-"""By Ctrl-C or SIGTERM: what was done is whole, and the same command goes on from there."""
 
 
 class UnusableError(click.ClickException):

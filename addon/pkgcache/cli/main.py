@@ -16,12 +16,13 @@ from typing import NoReturn
 import click
 
 from pkgcache import __version__
-from pkgcache.cli.common import FOUND, INTERRUPTED
+from pkgcache.cli.common import FOUND
 from pkgcache.cli.doctor import doctor
 from pkgcache.cli.export import export
 from pkgcache.cli.importing import import_archive
 from pkgcache.cli.listing import ls
 from pkgcache.cli.purge import purge
+from pkgcache.cli.start import INTERRUPTED
 from pkgcache.cli.stats import stats
 from pkgcache.cli.verify import verify
 from pkgcache.cli.warm import warm
