@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 async def to_its_end[T](work: Coroutine[Any, Any, T]) -> T:
     """Await work that a cancellation does not stop: that takes effect when the work is done."""
-    task = asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=False)
+    task = asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=True)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
