@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+import os
 import random
 import shutil
 import sqlite3
@@ -16,7 +17,7 @@ from pkgcache.engine.bounds import HIGH_WATER, LOW_WATER
 from pkgcache.engine.entries import Entries
 from pkgcache.engine.health import Health
 from pkgcache.engine.store import HOT_SECONDS, Store
-from tests.engine.test_store import MB, adopt, content, files, opened, size_of_files, told, value_file
+from tests.engine.stores import MB, adopt, content, files, opened, size_of_files, told, value_file
 
 KEY = "file|-|sha256:x|x-1.0-py3-none-any.whl"
 
@@ -29,6 +30,106 @@ async def adopt_file(store: Store, key: str, value: bytes) -> bool:
 
 
 # The limit
+
+
+def test_the_limit_is_never_passed(tmp_path: Path) -> None:
+    """Room is made before something comes in, so that not even for a moment more is kept than was allowed."""
+
+    async def story() -> None:
+        async with opened(tmp_path, max_size=10 * MB) as store:
+            for number in range(40):
+                size = (number * 7 % 30 + 1) * 100_000
+                assert await adopt(store, f"k{number}", bytes([number]) * size)
+                assert (await store.figures())["bytes"] <= 10 * MB
+                assert size_of_files(tmp_path) <= 10 * MB
+                assert await content(store, f"k{number}") == bytes([number]) * size, "the newest was evicted"
+            assert (await store.figures())["entries"] > 1
+
+    told(story)
+
+
+def test_least_recently_used_goes_first(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with opened(tmp_path, max_size=10 * MB) as store:
+            for name in "abcdefgh":
+                await adopt(store, name, name.encode() * MB)
+            for name in "ac":
+                assert await content(store, name) is not None
+            await adopt(store, "new", b"n" * 4 * MB)
+            kept = [name for name in "abcdefgh" if await content(store, name) is not None]
+            assert {"a", "c"} <= set(kept), kept
+            assert "b" not in kept
+            assert kept == sorted(kept)
+            assert "".join(kept) in {"acfgh", "acgh", "ach"}, "not the oldest were dropped"
+
+    told(story)
+
+
+def test_access_times_outlive_the_process(tmp_path: Path) -> None:
+    """What gathered in memory is written down at the close: the next process evicts in the right order."""
+
+    async def story() -> None:
+        async with opened(tmp_path, max_size=10 * MB) as store:
+            for name in "abcd":
+                await adopt(store, name, name.encode() * 2 * MB)
+            assert await content(store, "a") is not None
+            await asyncio.sleep(0.1)
+            assert await content(store, "b") is not None
+        async with opened(tmp_path, max_size=10 * MB) as store:
+            await adopt(store, "new", b"n" * 5 * MB)
+            assert await content(store, "b") is not None
+            assert await content(store, "c") is None
+            assert await content(store, "d") is None
+
+    told(story)
+
+
+def test_small_values_count_too(tmp_path: Path) -> None:
+    """Pages lie in the database: ten thousand of them must not grow past the limit for want of files."""
+
+    async def story() -> None:
+        async with opened(tmp_path, max_size=2 * MB) as store:
+            for number in range(400):
+                assert await store.put(f"page{number}", os.urandom(20_000), {})
+            assert (await store.figures())["entries"] < 150
+            assert await store.get("page399") is not None
+
+    told(story)
+
+
+def test_what_is_larger_than_the_store_is_not_kept(tmp_path: Path) -> None:
+    """And evicts nothing for it."""
+
+    async def story() -> None:
+        async with opened(tmp_path, max_size=5 * MB) as store:
+            await adopt(store, "k", b"v" * MB)
+            assert not await adopt(store, "huge", b"h" * 6 * MB)
+            assert await store.get("huge") is None
+            assert await content(store, "k") == b"v" * MB
+
+    told(story)
+
+
+def test_what_nobody_asks_for_is_dropped(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with opened(tmp_path, inactive=0.3) as store:
+            for number in range(50):  # more than one slice
+                await store.put(f"old{number}", b"v", {})
+            await asyncio.sleep(0.4)
+            await store.put("young", b"v", {})
+            while (await store.figures())["entries"] > 1:
+                await store.tend()
+                await asyncio.sleep(0.02)
+                await store.get("young")
+                await store.settle()
+            assert await store.get("old0") is None
+            assert await store.get("young") is not None
+        async with opened(tmp_path, inactive=0.0) as store:
+            await asyncio.sleep(0.1)
+            await store.tend()
+            assert await store.get("young") is not None, "0 means never"
+
+    told(story)
 
 
 def test_eviction_in_the_background_has_two_marks(tmp_path: Path) -> None:
