@@ -275,7 +275,8 @@ def test_the_cache_folder_of_a_mac(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "shown"), [(0, "0s"), (1.5, "1.5s"), (90, "90s"), (600, "10m"), (60 * DAY, "60d"), (2 * WEEK, "2w")]
+    ("seconds", "shown"),
+    [(0, "0s"), (1.5, "1.5s"), (90, "90s"), (1234567, "1234567s"), (600, "10m"), (60 * DAY, "60d"), (2 * WEEK, "14d")],
 )
 def test_shown_durations_are_read_as_they_were(seconds: float, shown: str) -> None:
     assert shown_duration(seconds) == shown

@@ -65,14 +65,13 @@ def parse_duration(text: str) -> float:
 
 
 def shown_duration(seconds: float) -> str:
-    """As `parse_duration` reads it, in the largest unit that goes into it.
+    """As `parse_duration` reads it: '7d', '90m', '1.5s', in the largest unit up to days that goes into it.
 
     >>> shown_duration(600.0)
     '10m'
     """
-    units = sorted(((size, unit) for unit, size in _SECONDS.items() if unit), reverse=True)
-    size, unit = next(((size, unit) for size, unit in units if seconds and seconds % size == 0), (1, "s"))
-    return f"{seconds / size:g}{unit}"
+    unit = next((unit for unit in "dhm" if seconds and seconds % _SECONDS[unit] == 0), "s")
+    return f"{seconds / _SECONDS[unit]:.15g}{unit}"
 
 
 def parse_optional_duration(text: str) -> float | None:

@@ -220,9 +220,6 @@ import shutil
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     shutil.copy("built.whl", wheel_directory + "/{filename}")
     return "{filename}"
-
-def build_sdist(sdist_directory, config_settings=None):
-    raise NotImplementedError
 """
 
 

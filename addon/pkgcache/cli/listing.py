@@ -86,10 +86,11 @@ def ls(
                 print_json(as_object(row, named), indent=None)
             else:
                 print_line(shown_line(row, named))
-    if not listed and not globs:
-        raise click.ClickException(f"{place.folder} holds no {' or '.join(sorted(kinds))} yet")
     if not listed:
-        raise click.ClickException(f"{place.folder} holds no such {' or '.join(sorted(kinds))}{_of(globs)}")
+        what = " or ".join(sorted(kinds))
+        raise click.ClickException(
+            f"{place.folder} holds no " + (f"such {what}{_of(globs)}" if globs else f"{what} yet")
+        )
 
 
 def _of(globs: Sequence[str]) -> str:

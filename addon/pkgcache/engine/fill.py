@@ -97,9 +97,8 @@ class Fill(Growth):
     ) -> None:
         """Bring the file or follow who brings it; the owner verifies and `commit`s it. Never raises but when cancelled.
 
-        Once clients may have all of it, cancelling does not keep it from being committed.
-
-        `find` looks into the store once more, inside the flight: another process may have committed the file meanwhile.
+        Cancelling does not keep a file from being committed that clients may have all of. `find` looks into the store once more, inside
+        the flight: another process may have committed the file meanwhile.
         """
         try:
             await self.threaded(self.file.open)
@@ -135,7 +134,7 @@ class Fill(Growth):
             if not self.verified and self.error is None:  # an error in our own code: nobody may wait for ever
                 self.fail(FillError([UpstreamError(Failure.BROKEN, str(self.file.path), "pypi-cache failed")]))
             self.file.remove()  # the store has renamed it, or nobody may have it
-            self.file.release()  # or a follower that missed the last word would wait for `clean_up`
+            self.file.release()  # a follower that missed the last word looks for itself, and does not wait for `clean_up`
 
     def clean_up(self) -> None:
         """Once it is forgotten: remove its word, and what a stopped download left if no follower has gone on with it."""
@@ -150,8 +149,6 @@ class Fill(Growth):
         """The store has the file after all: an open one, or the bytes of a small one."""
         if entry.file is None:
             await self.threaded(lambda: self.file.write(entry.value, 0))
-            self.file.remove()
-            self.file.release()  # who follows it looks for itself, and does not wait for us
         else:
             with entry.file:
                 self.file.become(entry.file.fileno())

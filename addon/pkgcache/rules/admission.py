@@ -19,6 +19,8 @@ from typing import Final
 
 from packaging.utils import canonicalize_name
 
+from pkgcache.settings import shown_duration
+
 ALLOW: Final = "pypi_cache_allow"
 DENY: Final = "pypi_cache_deny"
 PRIVATE: Final = "pypi_cache_private"
@@ -35,7 +37,6 @@ _TIME: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:Z|[+-][0-9]{2}:[0-9]{2})?"
 )
 _LAST_SECOND: Final = 253402300799  # 9999-12-31T23:59:59Z
-_UNITS: Final = (("d", 86400), ("h", 3600), ("m", 60))
 
 
 class Reason(enum.StrEnum):
@@ -111,7 +112,7 @@ class Admission:
         """Whether a file is old enough, by its PEP 700 `upload-time` ('' if unknown: it then counts as young)."""
         if self.cooldown <= 0:
             return Admitted()
-        rule = f"{COOLDOWN}={_duration(self.cooldown)}"
+        rule = f"{COOLDOWN}={shown_duration(self.cooldown)}"
         uploaded = parse_upload_time(upload_time)
         if uploaded is None:
             return Refused(reason=Reason.UNKNOWN_AGE, rule=rule)
@@ -215,14 +216,6 @@ def _fold(match: re.Match[str]) -> str:
     items = _ITEM.findall(match[1])
     kept = "".join(item for item in items if item not in {"-", "_", "."})
     return f"[{kept}-]" if {"-", "_", "."} & set(items) else f"[{kept}]"
-
-
-def _duration(seconds: float) -> str:
-    """Seconds as the option takes them: '7d', '90m', '1.5s'."""
-    for letter, unit in _UNITS:
-        if seconds >= unit and seconds % unit == 0:
-            return f"{seconds // unit:.0f}{letter}"
-    return f"{seconds:.15g}s"
 
 
 def _rfc3339(time: float) -> str:
