@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -88,13 +88,9 @@ def ls(
                 print_line(shown_line(row, named))
     if not listed:
         what = " or ".join(sorted(kinds))
-        raise click.ClickException(
-            f"{place.folder} holds no " + (f"such {what}{_of(globs)}" if globs else f"{what} yet")
-        )
-
-
-def _of(globs: Sequence[str]) -> str:
-    return f" of {' '.join(globs)}" if globs else ""
+        if not globs:
+            raise click.ClickException(f"{place.folder} holds no {what} yet")
+        raise click.ClickException(f"{place.folder} holds no such {what} of {' '.join(globs)}")
 
 
 def _lines(entries: Entries, chosen: Globs, kinds: frozenset[Kind], sort: str | None) -> Iterator[Line]:
