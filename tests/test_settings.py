@@ -12,17 +12,8 @@ from typing import Any, Final
 import pytest
 
 from pkgcache import settings as module
-from pkgcache.settings import (
-    OPTIONS,
-    PREFIX,
-    IndexSetting,
-    SettingError,
-    Settings,
-    make_settings,
-    parse_duration,
-    redact,
-    shown_duration,
-)
+from pkgcache.settings import OPTIONS, PREFIX, IndexSetting, SettingError, Settings, make_settings
+from pkgcache.units import parse_duration, redact, shown_duration
 
 K, M, G, T = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 MINUTE, HOUR, DAY, WEEK = 60, 3600, 86400, 604800

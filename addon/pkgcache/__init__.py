@@ -4,7 +4,7 @@ One request walks through it in this order:
 
     proxy/lane.py         mitmproxy's parser hands over a GET or HEAD for a package host; desk.py says whether it is ours
     rules/routes.py       what the URL means: a project page, a release file, or nothing of ours (then it is an ordinary flow)
-    engine/service.py     `Service.answer(Request) -> Reply`, after the operator's rules (rules/admission.py)
+    engine/service.py     `Service.answer(Request) -> Response`, after the operator's rules (rules/admission.py)
     engine/pages.py       index pages: stored, fresh, stale (rules/freshness.py); pagefetch.py fetches them, views.py puts their links
                           right (rules/derive.py: links.py, pages.py, convert.py), large ones in pageprocess.py; filtered.py leaves
                           files out (rules/filters.py); documents.py: the older JSON API; root.py: the list of all projects

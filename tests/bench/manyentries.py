@@ -15,13 +15,15 @@ from email.utils import formatdate
 from pathlib import Path
 from typing import Any, Final
 
-from pkgcache.engine.defaults import pip_defaults
-from pkgcache.engine.entries import Entries
-from pkgcache.engine.messages import strong_tag
-from pkgcache.engine.views import View, body_digest, file_key, gzipped_page, page_key, view_notes
-from pkgcache.rules.indexes import build_indexes
-from pkgcache.rules.media import Representation
-from pkgcache.rules.routes import PUBLIC
+from pkgcache.engine.pages.stored_page import body_digest, gzipped_page
+from pkgcache.engine.pages.variants import PageVariant, variant_notes
+from pkgcache.engine.pip_defaults import pip_defaults
+from pkgcache.engine.store.entries import Entries
+from pkgcache.engine.store.keys import file_key, page_key
+from pkgcache.rules.http.validation import strong_tag
+from pkgcache.rules.routing.indexes import build_indexes
+from pkgcache.rules.routing.routes import PUBLIC
+from pkgcache.rules.simple.representations import Representation
 from tests.support.index import JSON_TYPE, LinkForm, PageStyle, project_json
 from tests.support.names import FILES_ORIGIN, INDEX_URL, file_url, page_url
 from tests.support.wheels import ReleaseFile
@@ -106,10 +108,12 @@ def _rows(entries: Entries, number: int, at: float) -> Iterator[_Row]:
     headers = _headers(JSON_TYPE, len(plain), of, "max-age=600, public")
     page_notes: dict[str, Any] = {"status": 200, "headers": headers, "request_time": at, "response_time": at}
     page_notes |= {"upstream": INDEX_URL, "url": page_url(release.project), "of": of, "kind": "json", "based": False}
-    view = View(of=of, kind="json", plain=plain, gzipped=gzipped, etag=strong_tag(plain), edited=False)
+    view = PageVariant(
+        source_digest=of, kind="json", plain=plain, gzipped=gzipped, etag=strong_tag(plain), edited=False
+    )
     page = _page_key(release.project)
     yield _in_row(page, gzipped, page_notes, at)
-    yield _in_row(f"view|slash|json|{page}", plain + gzipped, view_notes(view), at)
+    yield _in_row(f"view|slash|json|{page}", plain + gzipped, variant_notes(view), at)
     yield _in_file(entries, release, "", f"blake2b:{release.blake2b}", release.content, at)
     yield _in_file(entries, release, ".metadata", f"sha256:{release.metadata_sha256}", release.metadata, at)
 
@@ -169,4 +173,4 @@ def _keys(number: int) -> list[str]:
 
 
 def _page_key(project: str) -> str:
-    return page_key(PUBLIC, _PYPI, project, Representation.JSON)
+    return page_key(PUBLIC, _PYPI.name, project, Representation.JSON)

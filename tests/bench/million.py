@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from pkgcache.engine.bounds import HIGH_WATER
+from pkgcache.engine.store.eviction import HIGH_WATER
 from tests.bench import tools
 from tests.bench.load import each_wait
 from tests.bench.manyentries import EACH, make_store, urls_of
@@ -39,8 +39,8 @@ FILES_URL: Final = f"{FILES_ORIGIN}/"
 _OPEN: Final = """
 import sys, time
 from pathlib import Path
-from pkgcache.engine.health import Health
-from pkgcache.engine.store import Store
+from pkgcache.engine.runtime.health import Health
+from pkgcache.engine.store.store import Store
 store = Store(Path(sys.argv[1]), max_size=1 << 50, min_free=0, inactive=0, health=Health())
 began = time.perf_counter()
 store.open()

@@ -17,11 +17,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 
-from pkgcache.engine.pageprocess import PageProcess
-from pkgcache.engine.views import gzipped_page
-from pkgcache.rules.derive import Kind, Order, derive
-from pkgcache.rules.links import PageContext
-from pkgcache.rules.urls import parse_url
+from pkgcache.engine.pages.stored_page import gzipped_page
+from pkgcache.engine.pages.worker import PageWorker
+from pkgcache.rules.routing.urls import parse_url
+from pkgcache.rules.simple.links import PageContext
+from pkgcache.rules.simple.transform import Kind, TransformSpec, transform
 from tests.bench import tools
 from tests.bench.load import PIP_ACCEPT, waits
 from tests.bench.tools import MB, Curl, Stage, cpu_seconds, note, spread, stage
@@ -103,20 +103,20 @@ def _file(number: int) -> tuple[str, str, str]:
 def _parts(pages: dict[Kind, bytes], repeat: int) -> None:
     """What a page takes by itself, outside of a proxy: by our code in this process and in the process for large pages, and by gzip."""
     rows = []
-    with closing(PageProcess()) as process:
+    with closing(PageWorker()) as process:
         for kind, page in pages.items():
             context = PageContext(
                 upstream=parse_url("https://mirror.test/pypi/simple/large/"),
-                seen=parse_url(page_url("large")),
+                client_url=parse_url(page_url("large")),
                 canonical_files=FILES_ORIGIN,
                 own_prefix="",
             )
-            order = Order(
+            order = TransformSpec(
                 stored=kind, wanted=kind, project="large", context=context, shares_pypi_files=True, check=True
             )
             body = process.derived(page, order, id)[0].body
             works: dict[str, Callable[[], object]] = {
-                "here": lambda page=page, order=order: derive(page, order),
+                "here": lambda page=page, order=order: transform(page, order),
                 "there": lambda page=page, order=order: process.derived(page, order, id),
                 "gzip": lambda body=body: gzipped_page(body),
                 "all": lambda page=page, order=order: process.derived(

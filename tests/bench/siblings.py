@@ -18,8 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from pkgcache.engine.entries import Entries
-from pkgcache.engine.upkeep import fault_of, orphans
+from pkgcache.engine.store.entries import Entries
+from pkgcache.engine.store.integrity import fault_of, orphans
 from tests.bench import tools
 from tests.bench.mixture import BrokenError, Client, Tally, WrongError, publish
 from tests.bench.tools import MB, note, stage

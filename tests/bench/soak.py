@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from pkgcache.engine.database import TROUBLE
-from pkgcache.engine.entries import Entries
-from pkgcache.engine.upkeep import orphans
+from pkgcache.engine.store.database import TROUBLE
+from pkgcache.engine.store.entries import Entries
+from pkgcache.engine.store.integrity import orphans
 from tests.bench import tools
 from tests.bench.mixture import BrokenError, Client, Tally, WrongError, publish
 from tests.bench.tools import MB, memory, note, spread, stage

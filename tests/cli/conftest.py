@@ -17,8 +17,8 @@ from unittest import mock
 
 import pytest
 
-from pkgcache.cli.main import run
-from pkgcache.engine.entries import Entries
+from pkgcache.cli.app import run
+from pkgcache.engine.store.entries import Entries
 from tests.support.authority import Authority
 from tests.support.clients import bare_env
 
@@ -26,7 +26,7 @@ ADDON: Final = Path(__file__).resolve().parents[2] / "addon"
 START: Final = """\
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from pkgcache.cli.start import main
+from pkgcache.cli.__main__ import main
 main()
 """
 """A shell starts what runs in the background with SIGINT ignored, and so may the whole test run have been started."""

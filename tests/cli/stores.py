@@ -5,8 +5,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pkgcache.engine.entries import Entries
-from pkgcache.engine.views import body_digest, file_key
+from pkgcache.engine.pages.stored_page import body_digest
+from pkgcache.engine.store.entries import Entries
+from pkgcache.engine.store.keys import file_key
 from tests.cli.conftest import opened_store
 from tests.support.index import project_json
 from tests.support.wheels import ReleaseFile, make_wheel, normalise

@@ -2,8 +2,8 @@
 
 from multidict import CIMultiDict
 
-from pkgcache.rules.freshness import Stored
-from pkgcache.rules.httpdate import format_http_date
+from pkgcache.rules.http.dates import format_http_date
+from pkgcache.rules.http.freshness import Stored
 
 T0 = 1_767_225_600.0  # Thu, 01 Jan 2026 00:00:00 GMT
 NOW = T0 + 300

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 KEY_BYTES = 32
 
 
-class Spaces:
+class CredentialSpaces:
     """Names spaces. A folder that cannot be used means a key for this run only."""
 
     def __init__(self, directory: Path) -> None:

@@ -1,4 +1,4 @@
-"""The one way in: `Service.answer(Request) -> Reply`. It holds the rooms of the engine together and opens and closes them."""
+"""The one way in: `Service.answer(Request) -> Response`. It holds the rooms of the engine together and opens and closes them."""
 
 from __future__ import annotations
 
@@ -7,59 +7,47 @@ import logging
 import secrets
 import time
 
-from pkgcache.engine.credentials import Spaces
-from pkgcache.engine.defaults import pip_defaults
-from pkgcache.engine.documents import FileSources
-from pkgcache.engine.files import Files
-from pkgcache.engine.filtered import FilteredViews
-from pkgcache.engine.health import Health
-from pkgcache.engine.hosts import LearnedHosts
-from pkgcache.engine.limits import raise_open_files
-from pkgcache.engine.messages import Reply, Request
-from pkgcache.engine.metrics import Metrics
-from pkgcache.engine.pagefetch import PageFetcher
-from pkgcache.engine.pages import Pages
-from pkgcache.engine.root import RootPages
-from pkgcache.engine.store import TEND_SECONDS, Store
-from pkgcache.engine.tasks import Tasks
-from pkgcache.engine.upstream import UpstreamClient
-from pkgcache.engine.views import Views, project_of
-from pkgcache.rules.admission import Admission, Admitted, Reason, Refused, parse_globs, parse_private
-from pkgcache.rules.freshness import Policy
-from pkgcache.rules.indexes import Index, build_indexes
-from pkgcache.rules.routes import (
+from pkgcache.engine.credentials import CredentialSpaces
+from pkgcache.engine.files.release_files import Files
+from pkgcache.engine.pages.fetcher import PageFetcher
+from pkgcache.engine.pages.filtering import VariantFilter
+from pkgcache.engine.pages.json_api import FileSources
+from pkgcache.engine.pages.learned_hosts import LearnedHosts
+from pkgcache.engine.pages.project_list import ProjectLists
+from pkgcache.engine.pages.project_pages import Pages
+from pkgcache.engine.pages.variants import PageVariants
+from pkgcache.engine.pip_defaults import pip_defaults
+from pkgcache.engine.responses.messages import Request, Response
+from pkgcache.engine.runtime.health import Health
+from pkgcache.engine.runtime.metrics import Metrics
+from pkgcache.engine.runtime.open_files import raise_open_files
+from pkgcache.engine.runtime.tasks import Tasks
+from pkgcache.engine.store.store import TEND_SECONDS, Store
+from pkgcache.engine.upstream.client import UpstreamClient
+from pkgcache.rules.http.freshness import Policy
+from pkgcache.rules.policy.admission import (
+    Admission,
+    Admitted,
+    RefusalReason,
+    Refused,
+    build_admission,
+)
+from pkgcache.rules.routing.filenames import project_of
+from pkgcache.rules.routing.indexes import build_indexes
+from pkgcache.rules.routing.routes import (
     Address,
-    Elsewhere,
+    ProjectListPage,
     ProjectPage,
     ReleaseFile,
-    RootPage,
     Route,
     Router,
+    Uncacheable,
     with_credentials,
 )
-from pkgcache.rules.urls import parse_authority
-from pkgcache.settings import SettingError, Settings
+from pkgcache.rules.routing.urls import parse_authority
+from pkgcache.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-
-def build_admission(settings: Settings, indexes: tuple[Index, ...]) -> Admission:
-    """The operator's rules of what may be installed. Raises SettingError."""
-    names = {index.name for index in indexes if "@" not in index.name}
-    shown = ""
-    try:
-        shown = f"pypi_cache_allow={' '.join(settings.allow)!r}"
-        allow = parse_globs(settings.allow)
-        shown = f"pypi_cache_deny={' '.join(settings.deny)!r}"
-        deny = parse_globs(settings.deny)
-        shown = f"pypi_cache_private={' '.join(settings.private)!r}"
-        private = parse_private(settings.private)
-        for _, index in private:
-            if index not in names:
-                raise ValueError(f"the name of an index that is there ({', '.join(sorted(names))}), not {index!r}")
-    except ValueError as error:
-        raise SettingError(f"{shown}: expected {error}") from None
-    return Admission(allow=allow, deny=deny, cooldown=settings.cooldown, private=private)
 
 
 def check(settings: Settings) -> None:
@@ -91,11 +79,11 @@ class Service:
             failed=self.metrics.store_failed,
             damaged=self.metrics.store_damaged,
         )
-        self.spaces = Spaces(settings.dir)
+        self.spaces = CredentialSpaces(settings.dir)
         self.hosts = LearnedHosts(self.store)
         file_hosts = [parse_authority(host, 443) for host in settings.file_hosts]
         self.router = Router(self.indexes, file_hosts, self.hosts)
-        self.client = UpstreamClient(operators=self.router.operators, via=f"1.1 {self.instance}")
+        self.client = UpstreamClient(operators=self.router.is_configured_by_operator, via=f"1.1 {self.instance}")
         self.tasks = Tasks()
         policy = Policy(
             override=settings.index_ttl,
@@ -103,23 +91,25 @@ class Service:
             stale_if_error=settings.stale_if_error,
             offline=settings.offline,
         )
-        self.views = Views(self.store, self.hosts, self.tasks, opens=self.router.opens, memory=settings.memory * 3 // 4)
-        fetcher = PageFetcher(self.store, self.client, self.views, self.metrics, offline=settings.offline)
-        self.files = Files(settings, policy, self.store, self.client, self.views, self.metrics, self.tasks)
+        self.variants = PageVariants(
+            self.store, self.hosts, self.tasks, opens=self.router.is_package_host, memory=settings.memory * 3 // 4
+        )
+        fetcher = PageFetcher(self.store, self.client, self.variants, self.metrics, offline=settings.offline)
+        self.files = Files(settings, policy, self.store, self.client, self.variants, self.metrics, self.tasks)
         self.pages = Pages(
             policy,
             settings.negative_ttl,
             self.store,
             self.client,
             fetcher,
-            self.views,
-            FilteredViews(self.views, self.store, self.admission, offline=settings.offline),
+            self.variants,
+            VariantFilter(self.variants, self.store, self.admission, offline=settings.offline),
             self.metrics,
             self.tasks,
             needs_times=settings.cooldown > 0,
             sources=FileSources(route=self.router.route, answer=self.files.answer),
         )
-        self.root = RootPages(policy, self.store, self.client, fetcher, self.metrics, self.tasks)
+        self.project_lists = ProjectLists(policy, self.store, self.client, fetcher, self.metrics, self.tasks)
         self._ready = asyncio.Event()
         self._open_to_all = self.admission == Admission()
 
@@ -141,52 +131,52 @@ class Service:
         await self.tasks.close()
         await self.client.close()
         await self.store.close()
-        self.views.close()
-        self.root.close()
+        self.variants.close()
+        self.project_lists.close()
         self.files.close()
 
-    def trouble(self) -> dict[str, str]:
+    def problems(self) -> dict[str, str]:
         """What is wrong just now, by component: one line each. Upstreams are in trouble while all of an index's rest."""
-        lines = dict(self.health.trouble)
+        lines = dict(self.health.problems)
         for index in self.indexes:
             if "@" in index.name:  # a mirror under its own URL: an index of the list that it is in
                 continue
-            if all(self.client.resting(upstream.simple) for upstream in index.upstreams):
+            if all(self.client.is_open(upstream.simple) for upstream in index.upstreams):
                 names = ", ".join(upstream.name for upstream in index.upstreams)
                 lines[f"index {index.name}"] = (
                     f"no upstream of index {index.name} answers ({names}); what is stored is served"
                 )
         return lines
 
-    def opens(self, address: Address) -> bool:
+    def is_package_host(self, address: Address) -> bool:
         """Whether TLS to this host is opened, and its plain requests answered here."""
-        return self.router.opens(address)
+        return self.router.is_package_host(address)
 
     def route(self, request: Request) -> Route:
         """What a request means; `Elsewhere` if it is for an ordinary flow to the origin that the client named."""
-        if request.own:
+        if request.at_proxy_address:
             return self.router.route_own(request.url)
         if "Cookie" in request.headers:
-            return Elsewhere("it has cookies")
+            return Uncacheable("it has cookies")
         route = self.router.route(request.url)
         authorization = request.headers.get("Authorization")
         if authorization is None:
             return route
         return with_credentials(route, request.url, authorization, self.spaces.of(authorization))
 
-    def answer_at_once(self, request: Request, route: Route) -> Reply | None:
+    def try_from_memory(self, request: Request, route: Route) -> Response | None:
         """The reply to a request that takes neither waiting nor the disk: a fresh page or a small file that is in memory."""
         if "Via" in request.headers or not self._open_to_all:
             return None
         if isinstance(route, ProjectPage):
-            return self.pages.answer_at_once(request, route)
-        return self.files.answer_at_once(request, route) if isinstance(route, ReleaseFile) else None
+            return self.pages.try_from_memory(request, route)
+        return self.files.try_from_memory(request, route) if isinstance(route, ReleaseFile) else None
 
-    async def answer(self, request: Request, route: Route) -> Reply:
+    async def answer(self, request: Request, route: Route) -> Response:
         """The reply to a GET or HEAD, by its `route`."""
         await self._ready.wait()
         if self.instance in ",".join(request.headers.getall("Via", ())):
-            return Reply.text(508, "this request has been through this proxy before: an upstream leads back to it")
+            return Response.text(508, "this request has been through this proxy before: an upstream leads back to it")
         if refusal := await self._refusal(route):
             return refusal
         match route:
@@ -194,12 +184,12 @@ class Service:
                 return await self.pages.answer(request, route)
             case ReleaseFile():
                 return await self.files.answer(request, route)
-            case RootPage():
-                return await self.root.answer(request, route)
-            case Elsewhere(reason=reason):
-                return Reply.text(404, f"{request.url.target}: {reason}")
+            case ProjectListPage():
+                return await self.project_lists.answer(request, route)
+            case Uncacheable(reason=reason):
+                return Response.text(404, f"{request.url.target}: {reason}")
 
-    async def _refusal(self, route: Route) -> Reply | None:
+    async def _refusal(self, route: Route) -> Response | None:
         """What the operator's rules say against a page or a file: 403, or 404 for a name that belongs to another index."""
         what: str
         if isinstance(route, ProjectPage):
@@ -212,8 +202,8 @@ class Service:
             return None
         self.metrics.refused(verdict.reason)
         # A private name is not on this index: uv goes on to the next index on a 404 alone.
-        return Reply.text(
-            404 if verdict.reason is Reason.PRIVATE_NAME else 403, verdict.text(what), detail=verdict.reason
+        return Response.text(
+            404 if verdict.reason is RefusalReason.PRIVATE_NAME else 403, verdict.text(what), detail=verdict.reason
         )
 
     async def _admit_file(self, route: ReleaseFile) -> Admitted | Refused:
@@ -221,13 +211,13 @@ class Service:
         verdict = self.admission.admit_project(project, route.index.name)
         if isinstance(verdict, Refused) or not self.admission.cooldown:
             return verdict
-        link = await self.views.link_of(route)
+        link = await self.variants.link_of(route)
         if link is None or not link.upload_time:
             await self.pages.known(route, project)
-            link = await self.views.link_of(route)
+            link = await self.variants.link_of(route)
         return self.admission.admit_file(link.upload_time if link else "", time.time())
 
     async def _keep_house(self) -> None:
         while True:
             await asyncio.sleep(TEND_SECONDS)
-            await self.store.tend()
+            await self.store.run_maintenance()

@@ -16,17 +16,19 @@ from mitmproxy.proxy import commands, layer, server_hooks
 from mitmproxy.proxy.layers import ClientTLSLayer, HttpLayer, ServerTLSLayer
 from mitmproxy.proxy.mode_specs import ProxyMode, UpstreamMode
 
-from pkgcache.engine.entries import StoreFormatError
-from pkgcache.engine.messages import CutShortError, Reply
+from pkgcache.engine.responses.messages import CutShortError, Response
 from pkgcache.engine.service import Service, check
-from pkgcache.engine.upstream import parent_proxy
-from pkgcache.proxy import options, trust, tunnel
-from pkgcache.proxy.accesslog import AccessLog
-from pkgcache.proxy.desk import Desk, canonical_address
+from pkgcache.engine.store.format import StoreFormatError
+from pkgcache.engine.upstream.parent_proxy import parent_proxy
+from pkgcache.proxy import certificates, options, tunnels
+from pkgcache.proxy.access_log import AccessLog
+from pkgcache.proxy.connect import FastPathHook
 from pkgcache.proxy.exchange import Exchange, TunnelPlan
-from pkgcache.proxy.lane import LaneHook, LaneLayer, LaneTlsLayer
+from pkgcache.proxy.fast_path import FastPathLayer, FastPathTlsLayer
+from pkgcache.proxy.intake import Intake
+from pkgcache.proxy.request_checks import canonical_address
 from pkgcache.settings import PREFIX, SettingError, make_settings
-from pkgcache.web.pages import OwnPages
+from pkgcache.web.endpoints import ProxyPages
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +38,9 @@ class PypiCache:
 
     def __init__(self) -> None:
         self.service: Service | None = None
-        self.desk: Desk | None = None
+        self.intake: Intake | None = None
         self._log: AccessLog | None = None
-        self._trust = trust.FlowTrust()
+        self._trust = certificates.FlowTrust()
         self._refused = False
 
     # Life
@@ -84,9 +86,11 @@ class PypiCache:
             self._refused = True
             logger.error("%s", error)  # noqa: TRY400  one line, no traceback
             return
-        pages = OwnPages(service, trust.ca_file(ctx.options.confdir), lambda: trust.bundle(ctx.options.confdir))
+        pages = ProxyPages(
+            service, certificates.ca_file(ctx.options.confdir), lambda: certificates.bundle(ctx.options.confdir)
+        )
         self.service, self._log = service, log
-        self.desk = Desk(
+        self.intake = Intake(
             service,
             pages,
             proxyauth=ctx.master.addons.get("proxyauth"),
@@ -96,16 +100,16 @@ class PypiCache:
 
     def running(self) -> None:
         """Say where it listens and what to paste on an agent."""
-        if self.desk is None:
+        if self.intake is None:
             return
         ctx.options.update(http2=False)  # mitmproxy's HTTP/2 towards clients has unbounded send buffers
-        for line in self.desk.pages.greeting(self._listens()):
+        for line in self.intake.pages.greeting(self._listens()):
             logger.info("%s", line)
 
     def done(self) -> Awaitable[None]:
         """Close everything; mitmproxy awaits what this returns when it exits, and ignores it on a reload."""
         service, log = self.service, self._log
-        self.service = self.desk = self._log = None
+        self.service = self.intake = self._log = None
 
         async def close() -> None:
             if service is not None:
@@ -119,11 +123,11 @@ class PypiCache:
 
     def next_layer(self, nextlayer: layer.NextLayer) -> None:
         """Put the lane where mitmproxy's own NextLayer addon chooses its HTTP layer (scripts are asked before that addon)."""
-        if self.desk is None:
+        if self.intake is None:
             return
         ctx.master.addons.get("nextlayer").next_layer(nextlayer)
         if nextlayer.layer is not None:
-            nextlayer.layer = _with_lane(nextlayer.layer, self.desk)
+            nextlayer.layer = _with_fast_path(nextlayer.layer, self.intake)
 
     def tls_start_server(self, data: tls.TlsData) -> None:
         """Ordinary flows trust what fills trust (scripts are asked before mitmproxy's TlsConfig, so that one goes first here)."""
@@ -133,13 +137,13 @@ class PypiCache:
 
     async def server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
         """An ordinary flow must not reach this machine or its link either, unless the operator's words name the host."""
-        if self.desk is not None and not data.server.error and not self.desk.vetted(data.server):
-            data.server.error = await tunnel.refusal_of(data.server, self.desk.service.settings) or None
+        if self.intake is not None and not data.server.error and not self.intake.vetted(data.server):
+            data.server.error = await tunnels.refusal_of(data.server, self.intake.service.settings) or None
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         """Ordinary flows of regular mode go by the parent proxy of the environment too."""
         if self.service is not None and not flow.server_conn.connected and flow.server_conn.via is None:
-            flow.server_conn.via = tunnel.parent_of(flow.request.host, flow.client_conn, self.service.client.parent)
+            flow.server_conn.via = tunnels.parent_of(flow.request.host, flow.client_conn, self.service.client.parent)
             if flow.server_conn.via and flow.request.scheme == "http":
                 self._sign(flow)
 
@@ -149,7 +153,7 @@ class PypiCache:
 
     def _sign(self, flow: http.HTTPFlow) -> None:
         """Credentials of the environment's parent proxy (mitmproxy's `upstream_auth` signs for `--mode upstream:`)."""
-        credentials = tunnel.credentials_of(self.service.client.parent) if self.service is not None else ""
+        credentials = tunnels.credentials_of(self.service.client.parent) if self.service is not None else ""
         if credentials:
             flow.request.headers["Proxy-Authorization"] = credentials
 
@@ -157,24 +161,24 @@ class PypiCache:
 
     async def pypi_cache_answer(self, exchange: Exchange) -> None:
         """Find the reply. Whatever fails in here becomes a 500, never a client that hangs."""
-        desk = self.desk
+        desk = self.intake
         try:
             if desk is None:
-                exchange.reply = Reply.text(503, "the proxy is closing")
+                exchange.response = Response.text(503, "the proxy is closing")
             elif exchange.route is None:
-                exchange.reply = await desk.pages.answer(exchange.request)
+                exchange.response = await desk.pages.answer(exchange.request)
             else:
-                exchange.reply = await desk.service.answer(exchange.request, exchange.route)
+                exchange.response = await desk.service.answer(exchange.request, exchange.route)
         except Exception as error:  # noqa: BLE001  the hook boundary
             if desk is not None:
                 desk.fault(f"answering {exchange.request.method} {exchange.request.url}", error)
-            exchange.reply = Reply.text(500, "pypi-cache failed; its log says why")
-        if exchange.closed and exchange.reply is not None and not isinstance(exchange.reply.body, bytes):
-            exchange.reply.body.close()
+            exchange.response = Response.text(500, "pypi-cache failed; its log says why")
+        if exchange.closed and exchange.response is not None and not isinstance(exchange.response.body, bytes):
+            exchange.response.body.close()
 
     async def pypi_cache_chunk(self, exchange: Exchange) -> None:
         """Wait until the client can take more (this keeps memory flat), then read on."""
-        reply = exchange.reply
+        reply = exchange.response
         try:
             handler = ctx.master.addons.get("proxyserver").connections.get(exchange.client.id)
             if handler is not None:
@@ -185,18 +189,18 @@ class PypiCache:
             exchange.cut = str(error)
         except Exception as error:  # noqa: BLE001  the hook boundary
             exchange.cut = "pypi-cache failed; its log says why"
-            if self.desk is not None:
-                self.desk.fault(f"reading for {exchange.request.url}", error)
+            if self.intake is not None:
+                self.intake.fault(f"reading for {exchange.request.url}", error)
 
     async def pypi_cache_tunnel(self, plan: TunnelPlan) -> None:
         """Find where a tunnel may go."""
-        if self.desk is None:
+        if self.intake is None:
             plan.error = "the proxy is closing"
             return
-        if self.desk.own_address(plan.address, plan.client):
+        if self.intake.own_address(plan.address, plan.client):
             plan.refusal = "that is this proxy itself"
             return
-        await tunnel.plan_tunnel(plan, self.desk.service.settings, self.desk.service.client.parent)
+        await tunnels.plan_tunnel(plan, self.intake.service.settings, self.intake.service.client.parent)
 
     def client_connected(self, client: Client) -> None:
         """From here on the lane's hooks come straight to this addon, past mitmproxy's other forty: a third of a hit's time."""
@@ -206,7 +210,7 @@ class PypiCache:
         offer_to_all = handler.handle_hook
 
         async def handle_hook(hook: commands.StartHook) -> None:
-            if isinstance(hook, LaneHook):
+            if isinstance(hook, FastPathHook):
                 with handler.timeout_watchdog.disarm():
                     await getattr(self, hook.name)(*hook.args())
             else:
@@ -216,8 +220,8 @@ class PypiCache:
 
     def client_disconnected(self, client: Client) -> None:
         """mitmproxy cancels no hook when its client leaves: its pulls end here."""
-        if self.desk is not None:
-            self.desk.client_left(client)
+        if self.intake is not None:
+            self.intake.client_left(client)
 
     # Surroundings
 
@@ -250,7 +254,7 @@ def _access_log(target: str) -> AccessLog:
         raise SettingError(f"pypi_cache_access_log={target!r}: {reason}") from error
 
 
-def _with_lane(chosen: layer.Layer, desk: Desk) -> layer.Layer:
+def _with_fast_path(chosen: layer.Layer, desk: Intake) -> layer.Layer:
     """The chosen stack of layers, with a LaneLayer in the place of exactly HttpLayer (it may be below a TLS layer).
 
     For a package host TLS is opened towards the client alone: the store may have all that is asked for.
@@ -258,14 +262,14 @@ def _with_lane(chosen: layer.Layer, desk: Desk) -> layer.Layer:
     context = chosen.context
     if type(chosen) is HttpLayer:
         context.layers.remove(chosen)
-        return LaneLayer(context, chosen.mode, desk)
+        return FastPathLayer(context, chosen.mode, desk)
     child: Any = getattr(chosen, "child_layer", None)
     if type(chosen) is ServerTLSLayer and type(child) is ClientTLSLayer:
-        if context.server.address and desk.opens(canonical_address(context.server.address)):
+        if context.server.address and desk.is_package_host(canonical_address(context.server.address)):
             context.layers.remove(chosen)
             context.layers.remove(child)
             context.server.tls = False  # the layer has set it; an ordinary flow opens a connection of its own
-            return LaneTlsLayer(context)
+            return FastPathTlsLayer(context)
     elif type(child) is HttpLayer:
-        chosen.child_layer = _with_lane(child, desk)  # type: ignore[attr-defined]
+        chosen.child_layer = _with_fast_path(child, desk)  # type: ignore[attr-defined]
     return chosen

@@ -10,8 +10,8 @@ from mitmproxy import http
 from mitmproxy.connection import Client
 from mitmproxy.net.server_spec import ServerSpec
 
-from pkgcache.engine.messages import Chunk, Reply, Request
-from pkgcache.rules.routes import Route
+from pkgcache.engine.responses.messages import Chunk, Request, Response
+from pkgcache.rules.routing.routes import Route
 
 
 @dataclass(eq=False, slots=True)
@@ -23,7 +23,7 @@ class Exchange:
     source: http.Request
     client: Client
     finished: Callable[[Exchange], None]
-    reply: Reply | None = None
+    response: Response | None = None
     chunk: Chunk = b""
     cut: str = ""
     gone: bool = False
@@ -42,8 +42,8 @@ class Exchange:
         if self._closed:
             return
         self._closed = True
-        if self.reply is not None and not isinstance(self.reply.body, bytes):
-            self.reply.body.close()
+        if self.response is not None and not isinstance(self.response.body, bytes):
+            self.response.body.close()
         self.finished(self)
 
     @property

@@ -1,0 +1,161 @@
+"""`pypi-cache stats`: how much there is of what, how old, and what a running proxy has counted."""
+
+from __future__ import annotations
+
+import heapq
+import shutil
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from pkgcache.cli.opening import opened
+from pkgcache.cli.output import AS_JSON, print_json, print_line, shown_size, shown_time
+from pkgcache.cli.progress_bar import bar
+from pkgcache.cli.proxy_client import ProxyClient, ProxyError, shown_url
+from pkgcache.cli.store_location import StoreLocation, with_store_options
+from pkgcache.engine.store.entries import Row
+from pkgcache.engine.store.keys import ParsedKey, parse_key
+
+PROJECTS_SHOWN = 10
+WIDTH = 120
+"""Of tables that no terminal shows."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was counted of the store's rows; sizes are those of the values."""
+
+    entries: Counter[str] = field(default_factory=Counter)
+    sizes: Counter[str] = field(default_factory=Counter)
+    projects: Counter[str] = field(default_factory=Counter)
+    private: int = 0
+    oldest: float | None = None
+    asked_first: float | None = None
+    asked_last: float | None = None
+
+    def count(self, row: Row, named: ParsedKey) -> None:
+        """Take one row into account."""
+        self.entries[named.kind] += 1
+        self.sizes[named.kind] += row.size
+        if named.project:
+            self.projects[named.project] += row.size
+        self.private += named.private
+        self.oldest = min(self.oldest or row.stored_at, row.stored_at)
+        self.asked_first = min(self.asked_first or row.accessed_at, row.accessed_at)
+        self.asked_last = max(self.asked_last or row.accessed_at, row.accessed_at)
+
+    @property
+    def largest(self) -> list[tuple[str, int]]:
+        """The projects that take most."""
+        return heapq.nlargest(PROJECTS_SHOWN, self.projects.items(), key=lambda item: item[1])
+
+
+@click.command(short_help="Show how much there is of what, and of which limit.")
+@click.option(
+    "--proxy", metavar="URL", help="A running proxy, whose counters are shown as well: http://127.0.0.1:8080."
+)
+@AS_JSON
+@with_store_options
+def stats(place: StoreLocation, *, proxy: str | None, as_json: bool) -> None:
+    """Show how much the store holds, of what, and of which limit.
+
+    Exit code 1 if --proxy is given and does not answer.
+    """
+    tally = Tally()
+    with opened(place) as entries:
+        figures = entries.figures()
+        with bar("counting", figures["entries"], of_bytes=False) as progress:
+            for row in entries.rows():
+                tally.count(row, parse_key(row.key))
+                progress.advance()
+        disk = shutil.disk_usage(place.folder)
+        min_free = entries.min_free
+    found: dict[str, Any] = {
+        "folder": str(place.folder),
+        **figures,
+        "disk_free": disk.free,
+        "disk_total": disk.total,
+        "min_free": min_free,
+        "kinds": {kind: {"entries": tally.entries[kind], "bytes": tally.sizes[kind]} for kind in sorted(tally.entries)},
+        "private_entries": tally.private,
+        "oldest_stored_at": tally.oldest,
+        "first_accessed_at": tally.asked_first,
+        "last_accessed_at": tally.asked_last,
+        "projects": len(tally.projects),
+        "largest_projects": [{"project": name, "bytes": size} for name, size in tally.largest],
+    }
+    if proxy is not None:
+        found["proxy"] = _counters(proxy)
+    if as_json:
+        print_json(found)
+    else:
+        _show(found)
+
+
+def _counters(proxy: str) -> dict[str, Any]:
+    try:
+        return dict(ProxyClient(proxy).stats())
+    except ProxyError as error:
+        raise click.ClickException(f"--proxy {shown_url(proxy)}: {error}") from None
+
+
+def _show(found: dict[str, Any]) -> None:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=WIDTH)
+    with console.capture() as shown:
+        _print(console, found)
+    for line in shown.get().splitlines():
+        print_line(line.rstrip())
+
+
+def _print(console: Console, found: dict[str, Any]) -> None:
+    share = found["bytes"] / found["max_bytes"] if found["max_bytes"] else 0
+    plain = Table(box=None, show_header=False, pad_edge=False)
+    plain.add_row("store", found["folder"])
+    plain.add_row(
+        "holds",
+        f"{found['entries']:,} entries, {shown_size(found['bytes'])} of {shown_size(found['max_bytes'])} ({share:.0%})",
+    )
+    plain.add_row(
+        "disk",
+        f"{shown_size(found['disk_free'])} of {shown_size(found['disk_total'])} free, {shown_size(found['min_free'])} stay free",
+    )
+    plain.add_row("oldest", shown_time(found["oldest_stored_at"]))
+    plain.add_row("asked for", f"{shown_time(found['first_accessed_at'])} … {shown_time(found['last_accessed_at'])}")
+    if found["private_entries"]:
+        plain.add_row(
+            "private",
+            f"{found['private_entries']:,} entries were fetched with credentials, and are kept for these alone",
+        )
+    console.print(plain)
+    kinds = Table(title="by kind", title_justify="left", box=None, pad_edge=False)
+    _columns(kinds, "kind", "entries", "bytes")
+    for kind, of_kind in found["kinds"].items():
+        kinds.add_row(kind, f"{of_kind['entries']:,}", shown_size(of_kind["bytes"]))
+    projects = Table(title=f"largest of {found['projects']:,} projects", title_justify="left", box=None, pad_edge=False)
+    _columns(projects, "project", "bytes")
+    for each in found["largest_projects"]:
+        projects.add_row(each["project"], shown_size(each["bytes"]))
+    for table in (kinds, projects):
+        if table.row_count:
+            console.print()
+            console.print(table)
+    if "proxy" in found:
+        counters = Table(title="counted by the proxy since its start", title_justify="left", box=None, pad_edge=False)
+        _columns(counters, "counter", "value")
+        for name, value in found["proxy"].items():
+            if isinstance(value, int | float):
+                counters.add_row(name.removeprefix("pypi_cache_"), f"{value:,.0f}")
+        console.print()
+        console.print(counters)
+
+
+def _columns(table: Table, first: str, *rest: str) -> None:
+    table.add_column(first)
+    for name in rest:
+        table.add_column(name, justify="right")

@@ -1,0 +1,168 @@
+"""`pypi-cache verify`: re-hash all that is stored, and tidy up.
+
+Wrong is what holds other bytes than were stored: it goes into quarantine, is fetched again when it is asked for, and the exit code is 1.
+What a kill at any instant may leave behind is not wrong, since no client ever sees it: files that no entry knows, entries whose
+file is gone (both only where eviction was cut short), unfinished downloads. It is counted, and tidied away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from itertools import islice
+from threading import Event
+from typing import Any
+
+import click
+
+from pkgcache.cli.exits import FOUND, InterruptedByUser
+from pkgcache.cli.opening import opened
+from pkgcache.cli.output import AS_JSON, counted, print_json, print_line, printable, say, shown_size
+from pkgcache.cli.progress_bar import Bar, bar
+from pkgcache.cli.store_location import StoreLocation, with_store_options
+from pkgcache.engine.store.database import is_out_of_handles
+from pkgcache.engine.store.entries import Entries, Row
+from pkgcache.engine.store.integrity import fault_of, orphans, quarantine
+from pkgcache.engine.store.keys import parse_key
+from pkgcache.engine.store.recovery import clean_up
+
+ORPHAN_SECONDS = 600.0
+"""A file that no entry knows may be a commit under way; unchanged for so long it is none."""
+
+GONE = "its file is gone"
+"""What `fault_of` says of a row without its file."""
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was seen; `wrong` and `left` are lines for people, by key or path."""
+
+    entries: int = 0
+    size: int = 0
+    wrong: list[dict[str, str]] = field(default_factory=list)
+    without_file: list[str] = field(default_factory=list)
+    orphans: list[str] = field(default_factory=list)
+    orphan_bytes: int = 0
+
+
+class StopError(Exception):
+    """The user does not want it to go on."""
+
+
+@click.command(short_help="Re-hash all that is stored; take out what is wrong.")
+@click.option("-j", "--jobs", type=click.IntRange(1, 64), default=4, show_default=True, help="Threads that hash.")
+@click.option("--dry-run", is_flag=True, help="Only say what is wrong; change nothing.")
+@AS_JSON
+@with_store_options
+def verify(place: StoreLocation, *, jobs: int, dry_run: bool, as_json: bool) -> None:
+    """Re-hash everything that is stored, take out what is wrong, and remove what a kill left behind.
+
+    What is wrong goes to the store's folder `quarantine`, and is fetched again when somebody asks for it. What the proxy drops
+    meanwhile is no fault.
+
+    Exit codes: 0 nothing is wrong · 1 something was, and which · 130 interrupted.
+    """
+    findings = Findings()
+    with opened(place) as entries:
+        if not dry_run:
+            clean_up(entries)
+        try:
+            with bar("hashing", entries.figures()["bytes"]) as progress:
+                _hash_all(entries, jobs, findings, progress, dry_run=dry_run)
+                progress.tell("looking for files without an entry")
+                _sweep(entries, findings, dry_run=dry_run)
+        except KeyboardInterrupt:
+            done = f"{counted(findings.entries, 'entry', 'entries')} looked at, {len(findings.wrong)} wrong"
+            raise InterruptedByUser(f"{done}; run it again to see them all") from None
+    if as_json:
+        print_json(_as_object(findings, dry_run=dry_run))
+    else:
+        _show(findings, dry_run=dry_run)
+    if findings.wrong:
+        raise click.exceptions.Exit(FOUND)
+
+
+def _hash_all(entries: Entries, jobs: int, findings: Findings, progress: Bar, *, dry_run: bool) -> None:
+    """All entries, `jobs` at a time; no more than a few wait in line, however many there are."""
+    rows = entries.rows()
+    stop = Event()
+
+    def advance(amount: int) -> None:
+        if stop.is_set():
+            raise StopError
+        progress.advance(amount)
+
+    with ThreadPoolExecutor(jobs, thread_name_prefix="verify") as pool:
+        under_way: dict[Future[str], Row] = {}
+        try:
+            while True:
+                for row in islice(rows, 4 * jobs - len(under_way)):
+                    under_way[pool.submit(look_at, entries, row, advance)] = row
+                if not under_way:
+                    return
+                for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                    _judge(entries, under_way.pop(future), future.result(), findings, progress, dry_run=dry_run)
+        finally:
+            stop.set()
+            for future in under_way:
+                future.cancel()
+
+
+def look_at(entries: Entries, row: Row, progress: Callable[[int], object]) -> str:
+    """As `fault_of`; what the disk does not give back is a fault of the entry, and no end of the search."""
+    try:
+        return fault_of(entries, row, progress)
+    except OSError as error:
+        if is_out_of_handles(error):
+            raise
+        return f"it cannot be read ({error.strerror})"
+
+
+def _judge(entries: Entries, row: Row, fault: str, findings: Findings, progress: Bar, *, dry_run: bool) -> None:
+    findings.entries += 1
+    findings.size += row.size
+    if not fault:
+        return
+    if fault == GONE:
+        findings.without_file.append(row.key)
+        if not dry_run:
+            entries.drop_rows([row])
+        return
+    named = parse_key(row.key)
+    kept = None if dry_run else quarantine(entries, row)
+    shown = printable(str(named))
+    findings.wrong.append({"key": row.key, "name": shown, "fault": fault, "quarantined": str(kept or "")})
+    progress.say(f"wrong: {shown}: {fault}" + (f" (now {kept})" if kept else ""))
+
+
+def _sweep(entries: Entries, findings: Findings, *, dry_run: bool) -> None:
+    for path in orphans(entries, ORPHAN_SECONDS):
+        with contextlib.suppress(FileNotFoundError):
+            findings.orphan_bytes += path.stat().st_size
+            findings.orphans.append(path.relative_to(entries.directory).as_posix())
+            if not dry_run:
+                path.unlink()
+
+
+def _as_object(findings: Findings, *, dry_run: bool) -> dict[str, Any]:
+    return {
+        "entries": findings.entries,
+        "bytes": findings.size,
+        "wrong": findings.wrong,
+        "entries_without_file": findings.without_file,
+        "files_without_entry": findings.orphans,
+        "files_without_entry_bytes": findings.orphan_bytes,
+        "dry_run": dry_run,
+    }
+
+
+def _show(findings: Findings, *, dry_run: bool) -> None:
+    verb = "there are" if dry_run else "removed"
+    if findings.without_file:
+        say(f"{verb}: {counted(len(findings.without_file), 'entry', 'entries')} whose file is gone")
+    if findings.orphans:
+        say(f"{verb}: {counted(len(findings.orphans), 'file')} without an entry, {shown_size(findings.orphan_bytes)}")
+    verdict = f"{len(findings.wrong):,} wrong" if findings.wrong else "nothing is wrong"
+    print_line(f"{counted(findings.entries, 'entry', 'entries')}, {shown_size(findings.size)}: {verdict}")

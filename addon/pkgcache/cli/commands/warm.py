@@ -1,0 +1,238 @@
+"""`pypi-cache warm`: fetch beforehand what agents will ask for."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import click
+
+from pkgcache.cli.exits import FOUND, InterruptedByUser, UnusableError
+from pkgcache.cli.output import AS_JSON, counted, print_json, print_line, say, shown_size
+from pkgcache.cli.proxy_client import ProxyClient, ProxyError, shown_url, without_credentials
+from pkgcache.cli.store_location import StoreLocation, with_store_options
+from pkgcache.cli.warming.environments import PLATFORMS, Environment, environments
+from pkgcache.cli.warming.fetcher import Warmer
+from pkgcache.cli.warming.lock_model import Lock
+from pkgcache.cli.warming.locks import LockError, read_lock
+from pkgcache.cli.warming.plan import Plan, fetch, plan_lock, plan_requirements
+from pkgcache.cli.warming.requirements import PipRoute, index_urls
+from pkgcache.cli.warming.temporary_proxy import own_proxy
+from pkgcache.engine.pip_defaults import pip_defaults
+from pkgcache.rules.routing.indexes import build_indexes
+from pkgcache.settings import SettingError
+from pkgcache.units import redact
+
+SETTLE_SECONDS = 10.0
+"""A running proxy may have other downloads under way: no longer is waited for these."""
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command(short_help="Fetch beforehand what agents will ask for.")
+@click.argument("names", metavar="[REQUIREMENT]...", nargs=-1)
+@click.option("-r", "--requirement", "requirements", multiple=True, type=_FILE, help="A requirements file.")
+@click.option(
+    "-l",
+    "--lock",
+    "locks",
+    multiple=True,
+    type=_FILE,
+    help="uv.lock, poetry.lock, pdm.lock, pylock.toml (PEP 751) or Pipfile.lock.",
+)
+@click.option(
+    "--python-version",
+    "pythons",
+    multiple=True,
+    metavar="3.12",
+    help="For this Python; several may be given.  [default: this one]",
+)
+@click.option(
+    "--platform",
+    "platforms",
+    multiple=True,
+    metavar="TAG",
+    help=f"For this platform: {PLATFORMS}.  [default: this machine]",
+)
+@click.option(
+    "--proxy", metavar="URL", help="Through this running proxy.  [default: one of its own, on the same store]"
+)
+@click.option("--index-url", metavar="URL", help="The index that agents ask.  [default: pip's]")
+@click.option("--extra-index-url", "more_indexes", multiple=True, metavar="URL", help="A further one.")
+@click.option("-j", "--jobs", type=click.IntRange(1, 64), default=8, show_default=True, help="Fetches at once.")
+@AS_JSON
+@with_store_options
+def warm(
+    place: StoreLocation,
+    names: tuple[str, ...],
+    *,
+    requirements: tuple[Path, ...],
+    locks: tuple[Path, ...],
+    pythons: tuple[str, ...],
+    platforms: tuple[str, ...],
+    proxy: str | None,
+    index_url: str | None,
+    more_indexes: tuple[str, ...],
+    jobs: int,
+    as_json: bool,
+) -> None:
+    """Fetch what agents would, so that their installs need no upstream: pages, files, metadata.
+
+    Requirements are resolved by pip itself, for each Python version and platform that is given; of a lock comes what its installer
+    would take there, with all its extras and groups. pip's and uv's settings of this machine do not count; what a requirements file says
+    of indexes does. For another Python or platform there are wheels only, and of a lock sdists without what they are built with.
+
+    \b
+    pypi-cache warm -r requirements.txt --python-version 3.12 --python-version 3.13
+    pypi-cache warm --lock uv.lock --platform manylinux_2_28_x86_64 --platform win_amd64
+
+    Exit codes: 0 all is in the store · 1 something could not be fetched, and what · 130 interrupted: run it again, what is
+    there is not fetched anew.
+    """  # noqa: D301  click wants the character itself
+    if not (names or requirements or locks):
+        raise click.UsageError("nothing to fetch: expected -r FILE, --lock FILE or requirements such as 'flask>=3'")
+    try:
+        targets = environments(pythons, platforms)
+    except ValueError as error:
+        raise click.BadParameter(f"expected {error}", param_hint="--python-version / --platform") from None
+    read = [_read(path) for path in locks]
+    _check_requirements(requirements)
+    _check_indexes([*filter(None, [index_url]), *more_indexes, *_indexes_of(requirements)], None if proxy else place)
+    with _proxy(place, proxy) as client, tempfile.TemporaryDirectory(prefix="pypi-cache-") as folder:
+        way = _way(client, Path(folder), index_url, more_indexes)
+        warmer = Warmer(client, jobs)
+        plan = Plan()
+        before, limit = _figures(client, 0)
+        try:
+            plan_requirements(
+                plan, [*(f"--requirement={path}" for path in requirements), *names], requirements, targets, way, warmer
+            )
+            for lock in read:
+                plan_lock(plan, lock, targets, way)
+            fetch(plan, warmer, way)
+            warmer.outcome.stored = _figures(client, SETTLE_SECONDS)[0] - before
+        except KeyboardInterrupt:
+            done = f"{counted(warmer.outcome.files, 'file')} fetched, {shown_size(warmer.outcome.size)}"
+            raise InterruptedByUser(f"{done}; run it again to go on") from None
+    if warmer.outcome.size > limit:
+        held = f"{shown_size(warmer.outcome.size)} of files, and the store may have {shown_size(limit)}"
+        warmer.outcome.failed(f"{held}: not all of it is kept; expected pypi_cache_max_size=… of more")
+    _report(warmer, plan, targets, as_json=as_json)
+
+
+def _read(path: Path) -> Lock:
+    try:
+        return read_lock(str(path), path.read_text(encoding="utf-8"))
+    except LockError as error:
+        raise UnusableError(str(error)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnusableError(f"{path} cannot be read: {error}") from None
+
+
+def _check_requirements(paths: Sequence[Path]) -> None:
+    """A lock among the requirements is a slip that pip's own words do not explain."""
+    for path in paths:
+        if path.name.endswith(".lock") or path.suffix == ".toml":
+            raise UnusableError(f"--requirement {path}: that is no requirements file; expected --lock {path}")
+
+
+def _indexes_of(paths: Sequence[Path]) -> list[str]:
+    try:
+        return index_urls(paths)
+    except OSError as error:
+        raise UnusableError(f"{error.filename} cannot be read: {error.strerror}") from None
+
+
+def _check_indexes(urls: Sequence[str], place: StoreLocation | None) -> None:
+    """That they are URLs; and of indexes that the proxy of these settings knows, or nothing of them would be stored.
+
+    Raises UnusableError.
+    """
+    try:
+        indexes = build_indexes(place.settings.index, pip_defaults()) if place else ()
+    except SettingError as error:
+        raise UnusableError(str(error)) from None
+    known = {str(index.simple).rstrip("/") for index in indexes}
+    for url in urls:
+        if not url.startswith(("https://", "http://")):
+            raise UnusableError(f"{url} is no index's URL; expected one such as https://index.example/simple")
+        if known and without_credentials(url)[0].rstrip("/") not in known:
+            shown = redact(url)
+            raise UnusableError(
+                f"{shown}: nothing of that index would be stored; expected it to be the proxy's, by --set 'pypi_cache_index=NAME={shown}'"
+            )
+
+
+@contextlib.contextmanager
+def _proxy(place: StoreLocation, url: str | None) -> Iterator[ProxyClient]:
+    """The proxy to fetch through, with its certificates trusted. Raises UnusableError."""
+    if url is None:
+        if place.settings.offline:
+            raise UnusableError(
+                "pypi_cache_offline is set: nothing would be fetched; expected --set pypi_cache_offline=false"
+            )
+        with own_proxy(place) as client:
+            yield client
+        return
+    try:
+        client = ProxyClient(url)
+        client.health()
+    except ProxyError as error:
+        raise UnusableError(f"--proxy {shown_url(url)}: {error}") from None
+    yield client
+
+
+def _figures(client: ProxyClient, seconds: float) -> tuple[int, int]:
+    """Bytes of release files that the proxy has stored since its start, once nothing is under way, and its limit. Raises UnusableError."""
+    try:
+        found = client.settled(seconds)
+        return int(found["pypi_cache_stored_bytes_total"]), int(found["store"]["max_bytes"])
+    except ProxyError as error:
+        raise UnusableError(str(error)) from None
+    except (KeyError, TypeError, ValueError):
+        raise UnusableError("its /stats are no pypi-cache's of this version") from None
+
+
+def _way(client: ProxyClient, folder: Path, index_url: str | None, more: Sequence[str]) -> PipRoute:
+    bundle = folder / "bundle.pem"
+    try:
+        bundle.write_bytes(client.own("/bundle.pem"))
+        client.trust(bundle.read_text())
+    except ProxyError as error:
+        raise UnusableError(str(error)) from None
+    return PipRoute(proxy=client.url, bundle=bundle, index=index_url or "", more_indexes=tuple(more))
+
+
+def _report(warmer: Warmer, plan: Plan, targets: Sequence[Environment], *, as_json: bool) -> None:
+    outcome = warmer.outcome
+    packages = len({(each.package.name, each.package.version) for each in plan.choices})
+    if as_json:
+        print_json(
+            {
+                "environments": [str(target) for target in targets],
+                "packages": packages,
+                "pages": outcome.pages,
+                "files": outcome.files,
+                "bytes": outcome.size,
+                "stored_bytes": outcome.stored,
+                "skipped": sorted(set(plan.skipped)),
+                "failures": outcome.failures,
+            }
+        )
+    else:
+        for line in sorted(set(plan.skipped)):
+            say(f"skipped: {line}")
+        for line in outcome.failures:
+            say(f"failed: {line}")
+        print_line(
+            f"{counted(packages, 'package')} for {_named(targets)}: {counted(outcome.pages, 'page')}, "
+            f"{counted(outcome.files, 'file')}, {shown_size(outcome.size)}; {shown_size(outcome.stored)} newly stored"
+        )
+    if outcome.failures:
+        raise click.exceptions.Exit(FOUND)
+
+
+def _named(targets: Sequence[Environment]) -> str:
+    return " and ".join(map(str, targets)) if len(targets) < 3 else f"{len(targets)} environments"

@@ -1,0 +1,117 @@
+"""What all commands share: where the settings come from, how the store is opened, how things are shown, and the exit codes.
+
+Settings come as the proxy's do: mitmproxy's `config.yaml` in its configuration folder, then `--set`, then `--dir`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Concatenate, cast
+
+import click
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from pkgcache.cli.exits import UnusableError
+from pkgcache.settings import PREFIX, SettingError, Settings, make_settings
+from pkgcache.units import redact
+
+CONFDIR = "~/.mitmproxy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreLocation:
+    """Which proxy's store it is: its settings (`given`: as texts, those that differ), and all of config.yaml."""
+
+    confdir: Path
+    config: dict[str, Any]
+    given: dict[str, Any]
+    settings: Settings
+
+    @property
+    def folder(self) -> Path:
+        """The store's folder."""
+        return self.settings.dir
+
+
+def with_store_options[**P, T](command: Callable[Concatenate[StoreLocation, P], T]) -> Callable[P, T]:
+    """Give a command the options that say which store is meant, and its first argument made of them."""
+
+    @click.option(
+        "--dir", "directory", metavar="FOLDER", help="The store's folder: short for --set pypi_cache_dir=FOLDER."
+    )
+    @click.option(
+        "--set", "sets", metavar="NAME=VALUE", multiple=True, help="An option of the proxy, as it is given to mitmdump."
+    )
+    @click.option(
+        "--confdir",
+        default=CONFDIR,
+        show_default=True,
+        metavar="FOLDER",
+        help="mitmproxy's folder: its config.yaml and CA.",
+    )
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        confdir, sets, directory = (kwargs.pop(name) for name in ("confdir", "sets", "directory"))
+        place = read_place(cast(str, confdir), cast(Sequence[str], sets), cast(str | None, directory))
+        return command(place, *args, **kwargs)
+
+    return run
+
+
+def read_place(confdir: str, sets: Sequence[str], directory: str | None) -> StoreLocation:
+    """The settings of config.yaml, `--set` and `--dir`. Raises UnusableError."""
+    folder = Path(confdir).expanduser()
+    if confdir != CONFDIR and not folder.is_dir():
+        raise UnusableError(
+            f"--confdir {confdir}: there is no such folder; expected mitmproxy's, where its config.yaml is"
+        )
+    config: dict[str, Any] = {}
+    for name in ("config.yaml", "config.yml"):  # mitmproxy reads both, and the second wins
+        config |= read_config(folder / name)
+    given = {name: value for name, value in config.items() if str(name).startswith(PREFIX)} | _of_words(sets)
+    if directory is not None:
+        given[f"{PREFIX}dir"] = directory
+    try:
+        return StoreLocation(confdir=folder, config=config, given=given, settings=make_settings(given))
+    except SettingError as error:
+        raise UnusableError(str(error)) from None
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A configuration file of mitmproxy's; one that is not there is empty. Raises UnusableError."""
+    try:
+        found = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnusableError(f"{path} cannot be read: {error}") from None
+    except YAMLError as error:
+        mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = (error.problem if isinstance(error, MarkedYAMLError) else None) or "no YAML"
+        raise UnusableError(f"{path}{line}: {problem}; expected lines such as pypi_cache_max_size: 50g") from None
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise UnusableError(f"{path}: expected lines such as pypi_cache_max_size: 50g")
+    return found
+
+
+def _of_words(words: Sequence[str]) -> dict[str, Any]:
+    """`name=value` each; a name that is given several times has a list of values."""
+    given: dict[str, list[str]] = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        if not name.startswith(PREFIX):
+            raise UnusableError(
+                f"--set {redact(word)}: expected an option of the store's, such as {PREFIX}max_size=50g"
+            )
+        given.setdefault(name, []).append(value)
+    return {name: values if len(values) > 1 else values[0] for name, values in given.items()}
+
+
+# How things are shown

@@ -1,0 +1,247 @@
+"""Each kind of lock file, as its tool writes it: uv.lock, poetry.lock, pdm.lock, pylock.toml (PEP 751), Pipfile.lock. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from packaging.utils import canonicalize_name
+
+from pkgcache.cli.warming.environments import Environment
+from pkgcache.cli.warming.lock_model import (
+    Lock,
+    LockedFile,
+    Package,
+    Table,
+    WrongLock,
+    checked_marker,
+    either,
+    file_of,
+    files_of,
+    marker_of,
+    name_of,
+    pythons_of,
+    table_of,
+    tables,
+    text_of,
+    texts_of,
+    version_of,
+)
+
+# uv
+
+
+@dataclass(frozen=True, slots=True)
+class _Edge:
+    """Who is needed, with which extras, and where."""
+
+    name: str
+    version: str
+    extras: tuple[str, ...]
+    marker: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Node:
+    """A package of uv's graph. `root`: one of the lock's own projects; `listed`: it is on an index. `needs`: by extra ("": always)."""
+
+    package: Package
+    root: bool
+    listed: bool
+    needs: Mapping[str, tuple[_Edge, ...]]
+    groups: tuple[_Edge, ...]
+
+
+def _read_uv(data: Table) -> Lock:
+    nodes: list[_Node] = []
+    skipped = []
+    for table in tables(data, "package"):
+        name = name_of(table)
+        source = table_of(table, "source")
+        registry = text_of(source, "registry")
+        root = bool({"virtual", "editable", "directory"} & source.keys())
+        if not registry and not root:
+            skipped.append(f"{name} ({', '.join(source) or 'no source'})")
+        package = Package(
+            name=name,
+            version=text_of(table, "version"),
+            index=registry if "://" in registry else "",
+            files=_wheels_and_sdist(table) if registry else (),
+            marker=either(
+                [checked_marker(each, f"package {name}: ") for each in texts_of(table, "resolution-markers")]
+            ),
+        )
+        optional, groups = table_of(table, "optional-dependencies"), table_of(table, "dev-dependencies")
+        nodes.append(
+            _Node(
+                package=package,
+                root=root,
+                listed=bool(registry),
+                needs={"": tuple(_edges(table, "dependencies")), **{e: tuple(_edges(optional, e)) for e in optional}},
+                groups=tuple(edge for group in groups for edge in _edges(groups, group)),
+            )
+        )
+    return Lock(
+        kind="uv",
+        packages=tuple(each.package for each in nodes if each.listed),
+        skipped=tuple(skipped),
+        wanted=lambda environment: _walk(nodes, environment),
+    )
+
+
+def _edges(table: Table, name: str) -> Iterator[_Edge]:
+    for each in tables(table, name):
+        yield _Edge(name_of(each), text_of(each, "version"), texts_of(each, "extra"), marker_of(each, "marker"))
+
+
+def _walk(nodes: Sequence[_Node], environment: Environment) -> list[Package]:
+    """What the lock's own projects need there, with all their extras and groups: markers stand on the way to a package."""
+    if not any(each.root for each in nodes):
+        return [each.package for each in nodes if each.listed]  # a script's lock
+    by_name: dict[str, list[_Node]] = {}
+    for node in nodes:
+        by_name.setdefault(node.package.name, []).append(node)
+    waiting = [(node, extra) for node in nodes if node.root for extra in node.needs]
+    seen: dict[tuple[_Node, str], None] = {}
+    while waiting:
+        node, extra = waiting.pop()
+        if (node, extra) in seen:
+            continue
+        seen[node, extra] = None
+        edges = node.needs.get(extra, ()) + (node.groups if node.root else ())
+        for edge in edges:
+            if environment.meets(edge.marker):
+                fitting = (each for each in by_name.get(edge.name, ()) if edge.version in {"", each.package.version})
+                waiting += [(each, wanted) for each in fitting for wanted in ("", *edge.extras)]
+    return [node.package for node in dict.fromkeys(node for node, _ in seen) if node.listed]
+
+
+def _wheels_and_sdist(table: Table) -> tuple[LockedFile, ...]:
+    """uv's and PEP 751's files; those that are known by a path alone lie on somebody's disk."""
+    sdist = table_of(table, "sdist")
+    found = [*tables(table, "wheels"), *([sdist] if sdist else [])]
+    whose = f"package {table['name']}: "
+    return tuple(file_of(each, whose) for each in found if "url" in each or "path" not in each)
+
+
+# poetry, pdm
+
+
+def _read_poetry(data: Table) -> Lock:
+    by_name = table_of(table_of(data, "metadata"), "files")  # before poetry 1.5
+    packages, skipped = [], []
+    for table in tables(data, "package"):
+        name = name_of(table)
+        source = table_of(table, "source")
+        if text_of(source, "type", "legacy") != "legacy":
+            skipped.append(f"{name} ({source['type']})")
+            continue
+        packages.append(
+            Package(
+                name=name,
+                version=version_of(table),
+                index=text_of(source, "url"),
+                files=files_of(table, "files") if "files" in table else files_of(by_name, text_of(table, "name")),
+                marker=_poetrys_marker(table),
+                requires_python=pythons_of(table, "python-versions"),
+            )
+        )
+    return Lock(kind="poetry", packages=tuple(packages), skipped=tuple(skipped))
+
+
+def _poetrys_marker(table: Table) -> str:
+    """One for all groups, or a table of one for each."""
+    if not isinstance(table.get("markers"), dict):
+        return marker_of(table, "markers")
+    markers = table_of(table, "markers")
+    return either([marker_of(markers, group) for group in markers])
+
+
+def _read_pdm(data: Table) -> Lock:
+    packages: dict[tuple[str, str], Package] = {}
+    skipped = []
+    for table in tables(data, "package"):
+        name = name_of(table)
+        if other := [key for key in ("git", "url", "path") if key in table]:
+            skipped.append(f"{name} ({other[0]})")
+            continue
+        package = Package(
+            name=name,
+            version=version_of(table),
+            files=files_of(table, "files"),
+            marker=marker_of(table, "marker"),
+            requires_python=pythons_of(table, "requires_python"),
+        )
+        key = (package.name, package.version)  # a package with extras is there once more
+        other_marker = packages[key].marker if key in packages else package.marker
+        packages[key] = replace(package, marker=either([package.marker, other_marker]))
+    return Lock(kind="pdm", packages=tuple(packages.values()), skipped=tuple(skipped))
+
+
+# PEP 751
+
+
+def _read_pylock(data: Table) -> Lock:
+    version = text_of(data, "lock-version")
+    if version.partition(".")[0] != "1":
+        raise WrongLock(f"its lock-version is {version!r}; expected 1.0 (PEP 751)", "lock-version")
+    packages, skipped = [], []
+    for table in tables(data, "packages"):
+        name = name_of(table)
+        if other := [key for key in ("vcs", "directory", "archive") if key in table]:
+            skipped.append(f"{name} ({other[0]})")
+            continue
+        packages.append(
+            Package(
+                name=name,
+                version=text_of(table, "version"),
+                index=text_of(table, "index"),
+                files=_wheels_and_sdist(table),
+                marker=marker_of(table, "marker"),
+                requires_python=pythons_of(table, "requires-python"),
+            )
+        )
+    return Lock(
+        kind="pylock",
+        packages=tuple(packages),
+        skipped=tuple(skipped),
+        extras=texts_of(data, "extras"),
+        # "default-groups … MUST NOT be listed in dependency-groups" where it is synthetic, and markers name it
+        groups=(*texts_of(data, "dependency-groups"), *texts_of(data, "default-groups")),
+    )
+
+
+# pipenv
+
+
+def _read_pipfile(data: Table) -> Lock:
+    sources = {text_of(each, "name"): text_of(each, "url") for each in tables(table_of(data, "_meta"), "sources")}
+    first = next(iter(sources.values()), "")
+    packages, skipped = [], []
+    for section in data:
+        if section == "_meta":
+            continue
+        for name, found in table_of(data, section).items():
+            table = {**found, "name": name} if isinstance(found, dict) else {"name": name}
+            if not text_of(table, "version").startswith("=="):
+                skipped.append(f"{name} ({', '.join({'git', 'path', 'file'} & set(table)) or 'no version'})")
+                continue
+            packages.append(
+                Package(
+                    name=canonicalize_name(name),
+                    version=text_of(table, "version").removeprefix("=="),
+                    index=sources.get(text_of(table, "index"), first),
+                    files=tuple(LockedFile(hashes=(each,)) for each in texts_of(table, "hashes")),
+                    marker=marker_of(table, "markers"),
+                )
+            )
+    return Lock(kind="pipfile", packages=tuple(packages), skipped=tuple(skipped))
+
+
+READERS: Mapping[str, Callable[[Table], Lock]] = {
+    "uv": _read_uv,
+    "poetry": _read_poetry,
+    "pdm": _read_pdm,
+    "pylock": _read_pylock,
+    "pipfile": _read_pipfile,
+}

@@ -1,0 +1,81 @@
+"""Reading lock files: uv.lock, poetry.lock, pdm.lock, pylock.toml (PEP 751), Pipfile.lock. Pure: text to values.
+
+What a lock says of each package: its name, version, index, files, and for whom it is meant. Which kind it is tells the file's name, or
+what stands in it. Left out: what comes from no index (git, paths, folders, bare URLs): `skipped` says which.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+
+from pkgcache.cli.warming.lock_formats import READERS
+from pkgcache.cli.warming.lock_model import Lock, Table, WrongLock
+from pkgcache.units import redact
+
+
+class LockError(ValueError):
+    """A lock that cannot be read: one line, `file, line: what is wrong; what would be right`."""
+
+
+def read_lock(name: str, text: str) -> Lock:
+    """A lock by its file's name and text. Raises LockError."""
+    base = re.split(r"[/\\]", name)[-1]
+    data = _parsed(name, base, text)
+    kind = _kind(base, data)
+    if kind is None:
+        raise LockError(
+            f"{name}: no lock that is known; expected uv.lock, poetry.lock, pdm.lock, pylock.toml or Pipfile.lock"
+        )
+    try:
+        return READERS[kind](data)
+    except WrongLock as error:
+        raise LockError(f"{name}{_line_of(text, error.where)}: {redact(str(error))}") from None
+
+
+def _parsed(name: str, base: str, text: str) -> Table:
+    try:
+        data = (
+            json.loads(text)
+            if base.endswith(".json") or base.startswith("Pipfile") or text.lstrip().startswith("{")
+            else tomllib.loads(text)
+        )
+    except json.JSONDecodeError as error:
+        raise LockError(
+            f"{name}, line {error.lineno}: no JSON ({error.msg}); expected what `pipenv lock` writes"
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        said = re.sub(r" \(at (?:line (\d+), column \d+|end of document)\)$", "", str(error))
+        line = re.search(r"\(at line (\d+)", str(error))
+        where = f", line {line[1]}" if line else ", at its end"
+        raise LockError(
+            f"{name}{where}: no TOML ({said}); expected a lock as its tool writes it, without merge marks"
+        ) from None
+    if not isinstance(data, dict):
+        raise LockError(f"{name}: a list or a single value; expected what `pipenv lock` writes")
+    return data
+
+
+def _kind(base: str, data: Table) -> str | None:
+    """Which tool's lock it is: by the name that the tool gives it, else by what only this tool writes."""
+    metadata = data.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    if (
+        base == "uv.lock"
+        or base.endswith(".py.lock")
+        or ("requires-python" in data and "package" in data and not metadata)
+    ):
+        return "uv"
+    if re.fullmatch(r"pylock(\.[^.]+)?\.toml", base) or "lock-version" in data:
+        return "pylock"
+    if base == "poetry.lock" or "python-versions" in metadata:
+        return "poetry"
+    if base == "pdm.lock" or "lock_version" in metadata:
+        return "pdm"
+    return "pipfile" if base == "Pipfile.lock" or "_meta" in data else None
+
+
+def _line_of(text: str, where: str) -> str:
+    number = next((number for number, line in enumerate(text.splitlines(), 1) if where and where in line), None)
+    return f", line {number}" if number else ""

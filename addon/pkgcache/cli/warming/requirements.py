@@ -1,0 +1,137 @@
+"""Requirements files: pip itself resolves them through the proxy, for each kind of agent, and its report says what it would install.
+
+With `--dry-run` pip fetches pages and metadata as for an install, and no wheel whose metadata the index has; the files that the report
+names are fetched afterwards, several at once (warming.py). For another Python or platform pip takes wheels alone (it can build
+for its own only), and is run by pip_with_markers.py, since its own `--platform` leaves markers as they are on this machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from packaging.utils import canonicalize_name
+
+from pkgcache.cli.warming.environments import Environment
+from pkgcache.cli.warming.lock_model import LockedFile, Package
+
+_OPTION = re.compile(r"\s*(?:(?:-i|--index-url|--pypi-url|--extra-index-url)(?:\s+|=)|-i)(\S+)")
+_NESTED = re.compile(r"\s*(?:-r|--requirement|-c|--constraint)(?:\s+|=)?(\S+)")
+_OURS = re.compile(
+    r"(PIP|UV)_.*|(HTTPS?|ALL|NO)_PROXY|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE", re.IGNORECASE
+)
+_ERROR = re.compile(r"^ERROR: (.*)", re.MULTILINE)
+_BROKEN = re.compile(r"^WARNING: Retrying \(.*\) after connection broken by (.*)", re.MULTILINE)
+
+
+class ResolutionError(Exception):
+    """pip did not come to an end: what it said, in one line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipRoute:
+    """How pip comes to the proxy, and where it asks."""
+
+    proxy: str
+    bundle: Path
+    index: str = ""
+    more_indexes: tuple[str, ...] = ()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """An agent's environment: this one's, without settings that lead past the proxy."""
+        kept = {name: value for name, value in os.environ.items() if not _OURS.fullmatch(name)}
+        names = ("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy")
+        return kept | dict.fromkeys(names, self.proxy) | {
+            "PIP_CERT": str(self.bundle),
+            "PIP_CONFIG_FILE": os.devnull,
+            "PIP_NO_INPUT": "1",
+            "PIP_NO_CACHE_DIR": "1",
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            **({"PIP_INDEX_URL": self.index} if self.index else {}),  # no words of a command line: these can be seen by all
+            **({"PIP_EXTRA_INDEX_URL": " ".join(self.more_indexes)} if self.more_indexes else {}),
+        }  # fmt: skip
+
+
+def index_urls(files: Sequence[Path]) -> list[str]:
+    """The indexes that requirements files name, and those that they include; credentials and all. Raises OSError."""
+    return list(dict.fromkeys(_index_urls(files, set())))
+
+
+def _index_urls(files: Sequence[Path], seen: set[Path]) -> Iterator[str]:
+    for file in (each.resolve() for each in files):
+        if file in seen:
+            continue
+        seen.add(file)
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+            if match := _OPTION.match(line):
+                yield match[1]
+            elif (match := _NESTED.match(line)) and (nested := file.parent / match[1]).is_file():
+                yield from _index_urls([nested], seen)
+
+
+def resolve(words: Sequence[str], environment: Environment, way: PipRoute) -> list[Package]:
+    """What pip would install of these words of its command line, in this environment. Raises ResolutionError.
+
+    `words`: `-r FILE`, or requirements.
+    """
+    with tempfile.TemporaryDirectory(prefix="pypi-cache-warm-") as folder:
+        report = Path(folder) / "report.json"
+        command = [*_pip(environment), "install", "--dry-run", "--ignore-installed", "--quiet", "--report", str(report)]
+        if not environment.native:
+            command += ["--only-binary", ":all:", "--target", str(Path(folder) / "target"), "--implementation", "cp"]
+            command += ["--python-version", ".".join(map(str, environment.python))]
+            for platform in environment.platforms:
+                command += ["--platform", platform]
+        done = subprocess.run(
+            [*command, *words],
+            env=way.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if done.returncode:
+            raise ResolutionError(pip_message(done.stderr) or f"pip ended with {done.returncode}")
+        return read_report(json.loads(report.read_text(encoding="utf-8")))
+
+
+def _pip(environment: Environment) -> list[str]:
+    if environment.native:
+        return [sys.executable, "-m", "pip"]
+    return [sys.executable, str(Path(__file__).with_name("pip_with_markers.py")), json.dumps(dict(environment.markers))]
+
+
+def pip_message(output: str) -> str:
+    """pip's own last words on why, and why it could not ask, if it could not."""
+    lines = [line for line in output.splitlines() if line.strip()]
+    errors = [each for each in _ERROR.findall(output) if each != "Exception:"]  # which a traceback follows
+    last = next(iter([*reversed(errors), *reversed(lines)]), "")
+    broken = _BROKEN.findall(output)
+    return f"{last} ({broken[-1]})" if broken else last
+
+
+def read_report(report: Mapping[str, Any]) -> list[Package]:
+    """The packages of pip's installation report, whose files are known by their URLs; what is no archive is left out."""
+    packages = []
+    for item in report.get("install", ()):
+        info = item["download_info"]
+        if not info["url"].startswith(("https:", "http:")) or "archive_info" not in info:
+            continue
+        hashes = tuple(f"{name}:{value}" for name, value in info["archive_info"].get("hashes", {}).items())
+        file = LockedFile(filename=info["url"].rpartition("/")[2], url=info["url"], hashes=hashes)
+        packages.append(
+            Package(
+                name=canonicalize_name(item["metadata"]["name"]), version=item["metadata"]["version"], files=(file,)
+            )
+        )
+    return packages

@@ -1,0 +1,173 @@
+"""A proxy for one run of `warm`: a mitmdump with the same settings and store, on a free port of this machine's own address.
+
+It may run beside the real one: the store is made for several processes, and a download is shared with those that wait for it.
+mitmproxy's options are those of config.yaml, but for where it listens, logins and scripts; its CA lives as long as it does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pkgcache
+from pkgcache.cli.exits import UnusableError
+from pkgcache.cli.output import say
+from pkgcache.cli.proxy_client import ProxyClient, ProxyError, agents_proxy, shown_url
+from pkgcache.cli.store_location import StoreLocation
+from pkgcache.settings import OPTIONS, PREFIX
+
+START_SECONDS = 60.0
+SETTLE_SECONDS = 60.0
+END_SECONDS = 30.0
+
+_NOT_ITS = frozenset(
+    {"listen_host", "listen_port", "mode", "proxyauth", "scripts", "confdir", "server", "rfile", "save_stream_file"}
+)
+_PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
+_LISTENS = re.compile(r"pypi-cache \S+ listens on 127\.0\.0\.1:(\d+)")
+_STAMP = re.compile(r"^\[[0-9:.]+\] ")
+
+_MITMDUMP = "from mitmproxy.tools.main import mitmdump; mitmdump()"
+_SCRIPT = '''\
+"""The addon, and an end with whoever has started it, be he killed."""
+
+import asyncio
+import os
+
+from mitmproxy import ctx
+
+from pkgcache.proxy.addon import PypiCache
+
+PARENT = int(os.environ["PYPI_CACHE_PARENT"])
+
+
+class EndsWithItsParent:
+    def running(self):
+        self.task = asyncio.get_running_loop().create_task(self.watch())
+
+    async def watch(self):
+        while os.getppid() == PARENT:
+            await asyncio.sleep(1)
+        ctx.master.shutdown()
+
+
+addons = [PypiCache(), EndsWithItsParent()]
+'''
+
+
+@contextlib.contextmanager
+def own_proxy(place: StoreLocation) -> Iterator[ProxyClient]:
+    """A running proxy with these settings; it has ended when the block has. Raises UnusableError where it does not start."""
+    with tempfile.TemporaryDirectory(prefix="pypi-cache-proxy-") as name:
+        folder = Path(name)
+        (folder / "config.yaml").write_text(json.dumps(_options(place)))  # JSON is YAML
+        (folder / "script.py").write_text(_SCRIPT)
+        log = folder / "log"
+        command = [sys.executable, "-c", _MITMDUMP, "-s", str(folder / "script.py"), "--set", f"confdir={folder}"]
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for the command, which then ends the proxy
+            )
+        try:
+            client = _wait(process, log)
+            yield client
+            with contextlib.suppress(ProxyError):
+                client.settled(SETTLE_SECONDS)
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _options(place: StoreLocation) -> dict[str, Any]:
+    """mitmproxy's options for it: a parent proxy stays."""
+    options = {
+        name: value for name, value in place.config.items() if name not in _NOT_ITS and not name.startswith("web_")
+    }
+    modes = place.config.get("mode", [])
+    parents = [
+        mode.partition("@")[0]
+        for mode in ([modes] if isinstance(modes, str) else modes)
+        if str(mode).startswith("upstream:")
+    ]
+    return {
+        **options,
+        **_typed(place.given),
+        f"{PREFIX}dir": str(place.folder.absolute()),
+        f"{PREFIX}access_log": "",
+        f"{PREFIX}public_url": "",
+        f"{PREFIX}flows": "never",
+        "mode": parents[:1] or ["regular"],
+        "listen_host": "127.0.0.1",
+        "listen_port": 0,
+        "termlog_verbosity": "info",
+    }
+
+
+def _typed(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Our options as a configuration file has them: make_settings has checked them, and mitmproxy wants their very types there."""
+    typed: dict[str, Any] = {}
+    for option in OPTIONS:
+        if (value := given.get(option.full_name)) is None:
+            continue
+        if option.type is bool:
+            value = value if isinstance(value, bool) else value in {"true", ""}
+        elif option.type is not str:
+            value = [value] if isinstance(value, str) else list(value)
+        else:
+            value = str(value)
+        typed[option.full_name] = value
+    return typed
+
+
+def _environment() -> dict[str, str]:
+    """This one's; the package is found where it was found now, installed or not.
+
+    Where it is an agent's, of a pypi-cache on this machine, that one is no parent: with one store each would wait for the other's download.
+    """
+    environment = dict(os.environ)
+    agents = agents_proxy(environment)
+    if agents is not None and agents.is_here:
+        say(
+            f"HTTPS_PROXY is this machine's pypi-cache: upstreams are asked directly; --proxy {shown_url(agents.named)} goes through it"
+        )
+        environment = {name: value for name, value in environment.items() if name.lower() not in _PROXIES}
+    package = str(Path(pkgcache.__file__).parents[1])
+    path = os.pathsep.join(filter(None, (package, environment.get("PYTHONPATH"))))
+    return {**environment, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "PYPI_CACHE_PARENT": str(os.getpid())}
+
+
+def _wait(process: subprocess.Popen[bytes], log: Path) -> ProxyClient:
+    """Until it listens. Raises UnusableError."""
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until:
+        if match := _LISTENS.search(log.read_text(errors="replace")):
+            client = ProxyClient(f"http://127.0.0.1:{match[1]}")
+            with contextlib.suppress(ProxyError):
+                client.health()
+                return client
+        if process.poll() is not None:
+            break
+        time.sleep(0.05)
+    said = [
+        _STAMP.sub("", line) for line in log.read_text(errors="replace").splitlines() if "Loading script" not in line
+    ]
+    raise UnusableError(f"a proxy of its own does not start: {' / '.join(said[-3:]) or 'it says nothing'}")

@@ -1,0 +1,182 @@
+"""A release file for one client without the disk: straight from the upstreams, held against its digest on the way.
+
+It is how installs go on while the disk is full, cannot be written, or is too small for the file. As with a fill, the last HOLD_BACK
+bytes are kept back until length and digest are right, and a broken upstream is gone on with at the next, where a digest makes that
+safe. Nothing is shared: each client has a download of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+
+from multidict import CIMultiDict
+
+from pkgcache.engine.fills.fill_request import IDENTITY, FillRequest
+from pkgcache.engine.responses.messages import CHUNK, Chunk, CutShortError
+from pkgcache.engine.responses.relay import RelayBody
+from pkgcache.engine.upstream.client import UpstreamClient, UpstreamResponse
+from pkgcache.engine.upstream.errors import Failure, UpstreamError
+from pkgcache.rules.http.ranges import parse_content_range
+from pkgcache.rules.policy.fills import HOLD_BACK
+from pkgcache.rules.routing.digests import Digest
+from pkgcache.rules.routing.urls import Url
+
+
+class UncachedDownload:
+    """A body: the bytes of a file from `at` to its end. What lies before `at` was read from `descriptor` (a fill's broken file)."""
+
+    def __init__(
+        self,
+        client: UpstreamClient,
+        wanted: FillRequest,
+        *,
+        report: Callable[[UpstreamError], None],
+        total: int | None = None,
+        at: int = 0,
+        descriptor: int = -1,
+    ) -> None:
+        self._client = client
+        self._wanted = wanted
+        self._report = report
+        self.total = total if total is not None else wanted.size
+        self._before = at
+        self._descriptor = os.dup(descriptor) if at else -1
+        self._received = at
+        self._held = bytearray()
+        self._hasher = (wanted.digest or Digest("sha256", "0" * 64)).hasher()
+        self._left = list(client.healthy_first(wanted.sources))
+        self._passage: RelayBody | None = None
+        self._verified = False
+        self._closed = False
+
+    async def open(self) -> tuple[Url, CIMultiDict[str]]:
+        """Find an upstream that has it: which, and the headers of its answer. Raises UpstreamError: what the last one said."""
+        failed: UpstreamError | None = None
+        while self._left:
+            url, authorization = self._left.pop(0)
+            headers = dict(IDENTITY)
+            if self._received:
+                headers["Range"] = f"bytes={self._received}-"
+            passage = RelayBody(self._client.request("GET", url, headers, authorization, sole_source=not self._left))
+            try:
+                answer = await passage.open()
+                self._judge(answer)
+            except UpstreamError as error:
+                await passage.aclose()
+                self._report(error)
+                failed = error
+                continue
+            self._passage = passage
+            return answer.url, CIMultiDict(answer.headers)
+        raise failed or UpstreamError(Failure.BROKEN, str(self._wanted.sources[0][0]), "no upstream is left to ask")
+
+    def _judge(self, answer: UpstreamResponse) -> None:
+        """Whether these are the bytes asked for. Raises UpstreamError."""
+        if answer.status not in {200, 206} or (answer.status == 200 and self._received):
+            raise answer.refused()
+        if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise UpstreamError(
+                Failure.WRONG_ENCODING, answer.url, "sent with a content coding, which was not asked for"
+            )
+        total: int | None
+        if answer.status == 206:
+            span = parse_content_range(answer.headers.get("Content-Range"))
+            if span is None or span.start != self._received:
+                raise UpstreamError(Failure.WRONG_SPAN, answer.url, f"asked from byte {self._received} on")
+            total = span.total
+        else:
+            length = answer.headers.get("Content-Length", "")
+            total = int(length) if length.isdigit() else None
+        if self.total is not None and total is not None and total != self.total:
+            raise UpstreamError(
+                Failure.WRONG_LENGTH, answer.url, f"{total} bytes are announced, and the file has {self.total}"
+            )
+        self.total = total if self.total is None else self.total
+
+    @property
+    def exhausted(self) -> bool:
+        """See messages.Body."""
+        return self._verified and not self._held
+
+    def read_now(self) -> Chunk:
+        """See messages.Body: it comes from the network."""
+        return b""
+
+    async def read(self) -> Chunk:
+        """See messages.Body."""
+        await self._hash_what_was_before()
+        while True:
+            ready = len(self._held) - (0 if self._verified else HOLD_BACK)
+            if ready > 0:
+                chunk = bytes(self._held[: min(ready, CHUNK)])
+                del self._held[: len(chunk)]
+                return chunk
+            if self._verified:
+                return b""
+            await self._receive()
+
+    async def _hash_what_was_before(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor < 0:
+            return
+        try:
+            for offset in range(0, self._before, 4 * CHUNK):
+                count = min(4 * CHUNK, self._before - offset)
+                self._hasher.update(await asyncio.to_thread(os.pread, descriptor, count, offset))
+        except OSError as error:
+            raise CutShortError(str(error)) from error
+        finally:
+            os.close(descriptor)
+
+    async def _receive(self) -> None:
+        """Some more bytes, from whoever gives them; at their end all is verified. Raises CutShortError."""
+        if self._closed:
+            raise CutShortError("closed")
+        if self._passage is None:
+            if self._wanted.digest is None and self._received:
+                raise CutShortError("the file has no digest, so nothing can be gone on with")
+            try:
+                await self.open()
+            except UpstreamError as error:
+                raise CutShortError(str(error)) from error
+        assert self._passage is not None
+        try:
+            chunk = await self._passage.read()
+        except CutShortError:
+            if self._closed:
+                raise
+            chunk = b""  # broken off: its upstream was blamed where it was read
+        if chunk:
+            self._hasher.update(chunk)
+            self._held += chunk
+            self._received += len(chunk)
+        elif self.total is not None and self._received < self.total:
+            self._let_go()
+        else:
+            self._let_go()
+            self._verify()
+
+    def _verify(self) -> None:
+        digest = self._wanted.digest
+        if self.total is not None and self._received != self.total:
+            raise CutShortError(f"{self._received} bytes came, and the file has {self.total}")
+        if digest is not None and self._hasher.hexdigest() != digest.value:
+            found = f"its {digest.algorithm} is {self._hasher.hexdigest()}, and should be {digest.value}"
+            self._report(UpstreamError(Failure.WRONG_DIGEST, self._wanted.sources[0][0], found))
+            raise CutShortError(found)
+        self._verified = True
+
+    def _let_go(self) -> None:
+        passage, self._passage = self._passage, None
+        if passage is not None:
+            passage.close()
+
+    def close(self) -> None:
+        """See messages.Body."""
+        self._closed = True
+        self._let_go()
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

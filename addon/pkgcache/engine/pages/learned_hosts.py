@@ -1,0 +1,75 @@
+"""File hosts learned from the links of the operator's indexes, remembered in the store.
+
+Bounded and logged: a poisoned page must not get any host opened. A host that nobody asked for a month is forgotten.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pkgcache.engine.store.keys import HOSTS_KEY
+from pkgcache.engine.store.store import Store
+from pkgcache.rules.routing.routes import Address
+
+logger = logging.getLogger(__name__)
+
+MOST_PER_INDEX = 16
+FORGOTTEN_AFTER = 30 * 86400.0
+
+
+class LearnedHosts(Mapping[Address, str]):
+    """File host address to the name of the index whose pages link there."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._index: dict[Address, str] = {}
+        self._used: dict[Address, float] = {}
+
+    def __getitem__(self, address: Address) -> str:
+        index = self._index[address]
+        self._used[address] = time.time()
+        return index
+
+    def __iter__(self) -> Iterator[Address]:
+        return iter(self._index)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __contains__(self, address: object) -> bool:
+        return address in self._index
+
+    async def load(self) -> None:
+        """What earlier runs learned."""
+        if (found := await self._store.read(HOSTS_KEY)) is None:
+            return
+        now = time.time()
+        for host, port, index, used in found[0].get("hosts", ()):
+            if now - used < FORGOTTEN_AFTER:
+                self._index[(host, port)] = index
+                self._used[(host, port)] = used
+
+    async def save(self) -> None:
+        """Write down what is known."""
+        rows: list[Any] = [[*address, index, self._used[address]] for address, index in self._index.items()]
+        await self._store.put(HOSTS_KEY, b"-", {"hosts": rows})
+
+    def learn(self, index: str, addresses: Iterable[Address]) -> bool:
+        """Take note of where an index's release files are; whether anything was new."""
+        new = False
+        for address in addresses:
+            if address in self._index:
+                continue
+            if sum(name == index for name in self._index.values()) >= MOST_PER_INDEX:
+                logger.warning(
+                    "index %s links to more than %d file hosts; %s:%d is not opened", index, MOST_PER_INDEX, *address
+                )
+                break
+            self._index[address] = index
+            self._used[address] = time.time()
+            logger.info("index %s has files on %s:%d; this host is opened from now on", index, *address)
+            new = True
+        return new

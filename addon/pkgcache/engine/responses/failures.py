@@ -1,0 +1,68 @@
+"""Answers for what cannot be served: no upstream gave it, it takes too long, or nobody may be asked.
+
+Each is plain text for a person and never a 404 for an upstream's failure: uv would go on to the next index, where a stranger may have
+published a package of that name.
+"""
+
+from __future__ import annotations
+
+from pkgcache.engine.responses.messages import Request, Response
+from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
+from pkgcache.rules.http.cache_status import CacheStatus
+
+
+def failed(what: str, error: AllFailedError, request: Request) -> Response:
+    """The answer where no upstream gave `what`: each of them is named, with what went wrong.
+
+    | all upstreams that were asked say | answer |
+    |---|---|
+    | 404 or 410 | 404 |
+    | 451 | 451 |
+    | 401 or 403, and the only one is the origin that the client named | the same, with its challenge |
+    | nothing in time (or 404) | 504 |
+    | anything else | 502 |
+    """
+    text = "\n".join([f"{what} cannot be had from any upstream:", *(f"  {each}" for each in error.errors)])
+    failures = error.failures
+    if failures == {Failure.OFFLINE}:
+        return offline(what)
+    if failures == {Failure.NOT_FOUND}:
+        return Response.text(404, text, cache=CacheStatus(fwd="miss", fwd_status=404))
+    if error.status == 451 or (error.status in {401, 403} and _is_from_named_origin(error, request)):
+        cache = CacheStatus(fwd="miss", fwd_status=error.status)
+        return Response.text(error.status, text, cache=cache, challenge=error.errors[0].challenge)
+    too_late = Failure.TIMEOUT in failures and failures <= {Failure.TIMEOUT, Failure.NOT_FOUND}
+    return Response.text(504 if too_late else 502, text, cache=CacheStatus(fwd="miss", detail="upstreams-failed"))
+
+
+def _is_from_named_origin(error: AllFailedError, request: Request) -> bool:
+    """Whether the refusal is the word of the origin in the client's own URL.
+
+    A mirror's 401 would make the client ask a person for a password of the wrong host.
+    """
+    return not request.at_proxy_address and {each.origin for each in error.errors} == {request.url.origin}
+
+
+def still_fetching(what: str) -> Response:
+    """503 with Retry-After, which pip and uv heed: the download goes on, and the next request joins it."""
+    response = Response.text(503, f"{what} is still being fetched from a slow upstream; retry", detail="slow-upstream")
+    response.headers["Retry-After"] = "1"
+    return response
+
+
+def offline(what: str) -> Response:
+    """504: `what` is not stored, and no upstream may be asked (`pypi_cache_offline`)."""
+    return Response.text(
+        504, f"{what} is not in the store, and the proxy is offline (pypi_cache_offline)", detail="offline"
+    )
+
+
+def only_stored(what: str, *, stale: bool = False) -> Response:
+    """504: the client wants a stored answer and no other (`only-if-cached`, RFC 9111 §5.2.1.7). Nothing was forwarded."""
+    why = "is stored, but must be revalidated" if stale else "is not in the store"
+    return Response.text(504, f"{what} {why}, and the request says only-if-cached", detail="only-if-cached")
+
+
+def offline_error(what: str) -> AllFailedError:
+    """The failure of an upstream that was not asked, because the proxy is offline."""
+    return AllFailedError([UpstreamError(Failure.OFFLINE, what, "the proxy is offline (pypi_cache_offline)")])

@@ -1,0 +1,109 @@
+"""What is counted, for /metrics and /stats. One registry a service, so that a reload begins anew."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
+
+from pkgcache.engine.upstream.errors import Failure, UpstreamError
+
+logger = logging.getLogger(__name__)
+
+
+class Metrics:
+    """Counters; each method is one event."""
+
+    def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second time series for each counter
+        self.registry = CollectorRegistry()
+        registry = self.registry
+        self._answers = Counter(
+            "pypi_cache_answers", "Answers, by kind and by what the cache did.", ["kind", "cache"], registry=registry
+        )
+        self._failures = Counter(
+            "pypi_cache_upstream_failures", "Upstream failures, by reason.", ["reason"], registry=registry
+        )
+        self._stored = Counter("pypi_cache_stored_bytes", "Bytes of release files stored.", registry=registry)
+        self._sent = Counter("pypi_cache_sent_bytes", "Body bytes sent to clients.", registry=registry)
+        self._fills = Gauge("pypi_cache_fills", "Downloads under way.", registry=registry)
+        self._store = {
+            "entries": Gauge("pypi_cache_store_entries", "Entries in the store.", registry=registry),
+            "bytes": Gauge("pypi_cache_store_bytes", "Bytes in the store.", registry=registry),
+            "max_bytes": Gauge("pypi_cache_store_max_bytes", "Bytes that the store may have.", registry=registry),
+        }
+        self._refusals = Counter(
+            "pypi_cache_refusals", "Pages and files refused by the operator's rules.", ["reason"], registry=registry
+        )
+        self._trouble = Gauge(
+            "pypi_cache_store_trouble", "1 while the store, or its disk, has trouble.", registry=registry
+        )
+        self._store_errors = Counter("pypi_cache_store_errors", "What failed in the store.", registry=registry)
+        self._store_damaged = Counter(
+            "pypi_cache_store_damaged", "Stored files found to be other than they were.", registry=registry
+        )
+        self._faults = Counter("pypi_cache_faults", "Errors in this proxy's own code.", registry=registry)
+
+    def hit(self, kind: str) -> None:
+        """Answered from the store."""
+        self._answers.labels(kind, "hit").inc()
+
+    def stale(self, kind: str) -> None:
+        """Answered from the store past its lifetime."""
+        self._answers.labels(kind, "stale").inc()
+
+    def miss(self, kind: str) -> None:
+        """Fetched for this request."""
+        self._answers.labels(kind, "miss").inc()
+
+    def collapsed(self, kind: str) -> None:
+        """Answered by what another request had fetched."""
+        self._answers.labels(kind, "collapsed").inc()
+
+    def upstream_failed(self, error: UpstreamError) -> None:
+        """An upstream failed; logged too, but for files that it does not have."""
+        self._failures.labels(error.failure.value).inc()
+        if error.failure is not Failure.NOT_FOUND:
+            logger.warning("upstream: %s", error)
+
+    def stored(self, size: int) -> None:
+        """A release file was stored."""
+        self._stored.inc(size)
+
+    def sent(self, size: int) -> None:
+        """Bytes went to a client."""
+        self._sent.inc(size)
+
+    def refused(self, reason: str) -> None:
+        """The operator's rules refused a page or a file."""
+        self._refusals.labels(reason).inc()
+
+    def fault(self) -> None:
+        """This proxy's own code failed."""
+        self._faults.inc()
+
+    def store_failed(self) -> None:
+        """Something failed in the store."""
+        self._store_errors.inc()
+
+    def store_damaged(self) -> None:
+        """A stored file was found to be another than it was."""
+        self._store_damaged.inc()
+
+    def prometheus(self, store: Mapping[str, int], fills: int, *, store_trouble: bool) -> bytes:
+        """The Prometheus text format; the store's figures and the fills under way are of now."""
+        for name, gauge in self._store.items():
+            gauge.set(store[name])
+        self._fills.set(fills)
+        self._trouble.set(store_trouble)
+        return generate_latest(self.registry)
+
+    def figures(self) -> dict[str, float]:
+        """The same as plain numbers."""
+        return {
+            sample.name + "".join(f"{{{k}={v}}}" for k, v in sample.labels.items()): sample.value
+            for family in self.registry.collect()
+            for sample in family.samples
+            if sample.name.endswith("_total")
+        }

@@ -1,0 +1,90 @@
+"""Decides what may be stored (RFC 9111 §3), for a shared cache.
+
+It is for index pages and other revalidated answers; a digest-verified file is stored whatever its headers say. Stricter than need be:
+`must-understand` does not lift `no-store`. Vary (§4.1) asks for no comparison later: what the upstream is sent depends on nothing but
+the entry's key (representation, credentials), so two requests that lead to one entry always match; `Vary: *` is not stored.
+Leaves out: stored 206 (§3.3, §3.4), invalidation (§4.4).
+"""
+
+import enum
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from multidict import CIMultiDict
+
+from pkgcache.rules.http.cache_control import Headers, control_of, listed
+
+_UNDERSTOOD = frozenset({HTTPStatus.OK, HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
+
+
+class StoreRefusal(enum.StrEnum):
+    """Why an answer is not stored."""
+
+    REQUEST_NO_STORE = "request-no-store"
+    RESPONSE_NO_STORE = "no-store"
+    PRIVATE = "private"
+    AUTHORIZATION = "authorization"
+    VARY_ANYTHING = "vary-any"
+    PARTIAL = "partial"
+    STATUS = "status"
+
+
+@dataclass(frozen=True, slots=True)
+class Storable:
+    """The answer may be stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotStorable:
+    """The answer may not be stored."""
+
+    reason: StoreRefusal
+
+
+type Storability = Storable | NotStorable
+
+
+def storable(*, request_headers: Headers, status: int, response_headers: Headers) -> Storability:
+    """Whether the answer to a GET may be stored for others (RFC 9111 §3)."""
+    control = control_of(response_headers)
+    # §3.3, §3.4: no partial answer is stored or combined here.
+    if status == HTTPStatus.PARTIAL_CONTENT:
+        return NotStorable(StoreRefusal.PARTIAL)
+    # §3: "the response status code is final", and one that this cache makes use of.
+    if status not in _UNDERSTOOD:
+        return NotStorable(StoreRefusal.STATUS)
+    # §5.2.1.5: "a cache MUST NOT store any part of either this request or any response to it".
+    if control_of(request_headers).no_store:
+        return NotStorable(StoreRefusal.REQUEST_NO_STORE)
+    # §3: "the no-store cache directive is not present in the response (see Section 5.2.2.5)".
+    if control.no_store:
+        return NotStorable(StoreRefusal.RESPONSE_NO_STORE)
+    # §5.2.2.7: "a shared cache MUST NOT store the response".
+    if control.private:
+        return NotStorable(StoreRefusal.PRIVATE)
+    # §3.5: "must-revalidate (Section 5.2.2.2), public (Section 5.2.2.9), and s-maxage (Section 5.2.2.10)".
+    shared = control.public or control.must_revalidate or control.s_maxage is not None
+    if "Authorization" in request_headers and not shared:
+        return NotStorable(StoreRefusal.AUTHORIZATION)
+    # §4.1: "A stored response with a Vary header field value containing a member '*' always fails to match."
+    if "*" in listed(response_headers, "Vary"):
+        return NotStorable(StoreRefusal.VARY_ANYTHING)
+    # §3: of "at least one of the following" each status above is "defined as heuristically cacheable".
+    return Storable()
+
+
+# RFC 9110 §7.6.1 and RFC 9111 §3.1. Set-Cookie is no hop-by-hop field, but one client's.
+_NEVER_STORED = frozenset(
+    {
+        *("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"),
+        *("proxy-connection", "proxy-authenticate", "proxy-authentication-info", "proxy-authorization"),
+        *("set-cookie", "set-cookie2"),
+    }
+)
+
+
+def storable_headers(headers: Headers) -> CIMultiDict[str]:
+    """The header fields to store (RFC 9111 §3.1)."""
+    # §3.1: "The Connection header field and fields whose names are listed in it".
+    dropped = _NEVER_STORED | listed(headers, "Connection")
+    return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in dropped)

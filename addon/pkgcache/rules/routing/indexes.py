@@ -1,0 +1,103 @@
+"""What an index is: a name, the URL that clients know it by, and upstream URLs in order of preference.
+
+`pypi` is always there. Every upstream of an index that is not itself the clients' URL is an index too, because an agent may name
+a mirror in its own pip.conf: links then stay on that mirror, and files share their keys with every other mirror.
+Nothing here knows a host name: the defaults are asked of pip by engine/defaults.py and handed in.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+from pkgcache.rules.routing.urls import Url, parse_url
+from pkgcache.settings import IndexSetting, SettingError
+from pkgcache.units import redact
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defaults:
+    """pip's default index (its simple URL, with the slash) and its file host's packages folder."""
+
+    simple: Url
+    files: Url
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """One place that an index is fetched from.
+
+    `files` is where PyPI-layout files are: `…/packages/` beside the mirror's `simple/`, or the default index's file host; None
+    for an index whose files are known by its pages' links only. `authorization` is an `Authorization` value or empty.
+    """
+
+    simple: Url
+    files: Url | None = None
+    authorization: str = ""
+
+    @property
+    def name(self) -> str:
+        """What logs and error pages call it: the URL, which holds no credentials."""
+        return str(self.simple)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Index:
+    """An index as clients see it. `canonical_files` is the file host's origin for `pypi`, else empty (links.PageContext)."""
+
+    name: str
+    simple: Url
+    upstreams: tuple[Upstream, ...]
+    canonical_files: str = ""
+
+    @property
+    def shares_pypi_files(self) -> bool:
+        """Whether a PyPI-layout path on this index is a digest: only `pypi` and its mirrors keep that promise."""
+        return any(upstream.files is not None for upstream in self.upstreams)
+
+
+def build_indexes(settings: tuple[IndexSetting, ...], defaults: Defaults) -> tuple[Index, ...]:
+    """All indexes: `pypi` first, then the operator's, then each mirror under its own URL. Raises SettingError."""
+    given = {setting.name: setting.urls for setting in settings}
+    mirrors = tuple(_pypi_upstream(url, defaults) for url in given.pop("pypi", ())) or (
+        Upstream(simple=defaults.simple, files=defaults.files),
+    )
+    found = [Index(name="pypi", simple=defaults.simple, upstreams=mirrors, canonical_files=defaults.files.origin)]
+    found += [_named_index(name, urls) for name, urls in given.items()]
+    known = {index.simple for index in found}
+    for index in tuple(found):
+        for upstream in index.upstreams:
+            if upstream.simple not in known:
+                known.add(upstream.simple)
+                found.append(Index(name=f"{index.name}@{upstream.name}", simple=upstream.simple, upstreams=(upstream,)))
+    return tuple(found)
+
+
+def _pypi_upstream(text: str, defaults: Defaults) -> Upstream:
+    url, authorization = _split_credentials(text, "pypi")
+    if url == defaults.simple:
+        return Upstream(simple=url, files=defaults.files, authorization=authorization)
+    parent = url.path.rstrip("/").rpartition("/")[0]
+    return Upstream(simple=url, files=url.with_path(f"{parent}/packages/"), authorization=authorization)
+
+
+def _named_index(name: str, urls: tuple[str, ...]) -> Index:
+    split = [_split_credentials(url, name) for url in urls]
+    upstreams = tuple(Upstream(simple=url, authorization=authorization) for url, authorization in split)
+    return Index(name=name, simple=split[0][0], upstreams=upstreams[1:] or upstreams)
+
+
+def _split_credentials(text: str, name: str) -> tuple[Url, str]:
+    """The URL without its userinfo, ending in a slash; and Basic credentials of the userinfo (RFC 7617), or an empty text."""
+    try:
+        parts = urlsplit(text)
+        bare = text.replace(f"{parts.netloc}", parts.netloc.rpartition("@")[2], 1)
+        url = parse_url(bare)
+        if url.query or "#" in text:
+            raise ValueError("an index URL has no query and no fragment")
+    except ValueError as error:
+        raise SettingError(f"pypi_cache_index={name}={redact(text)}: {error}") from None
+    user = parts.netloc.rpartition("@")[0]
+    authorization = "Basic " + base64.b64encode(unquote(user).encode()).decode() if user else ""
+    return url.with_path(url.path.rstrip("/") + "/"), authorization

@@ -1,0 +1,266 @@
+"""What a URL means: a project page, a release file, an index's root page, or nothing that the cache knows.
+
+Paths are normalised before anything else (`remove_dot_segments`, `%2e` included), so a client that resolved a relative link
+against the URL that it saw gets the file that it means. What is no page and no file belongs to the origin that the client named
+and is an ordinary flow (`Elsewhere`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from urllib.parse import unquote
+
+from packaging.utils import NormalizedName, canonicalize_name
+
+from pkgcache.rules.routing.digests import ReleasePath, parse_release_path
+from pkgcache.rules.routing.filenames import is_distribution, split_filename
+from pkgcache.rules.routing.indexes import Index
+from pkgcache.rules.routing.paths import api_base, resolve_own_path
+from pkgcache.rules.routing.urls import Url, normalise_path, parse_url
+
+type Address = tuple[str, int]
+
+PUBLIC = "-"
+"""The credential space of requests without credentials."""
+
+_DOCUMENT = re.compile(r"(?P<project>[^/]+)/(?:(?P<version>[^/]+)/)?json/?")
+_PROJECT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectPage:
+    """`<index URL><project>/`. `seen` is the URL as the client spelt it; `own`: asked at the proxy's own address.
+
+    `document` is empty for the page itself, else `<project>/json` or `<project>/<version>/json` of the JSON API beside `simple/`.
+    """
+
+    index: Index
+    project: NormalizedName
+    client_url: Url
+    at_proxy_address: bool
+    space: str = PUBLIC
+    authorization: str = ""
+    document: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectListPage:
+    """`<index URL>`: the list of all projects (PEP 503)."""
+
+    index: Index
+    client_url: Url
+    at_proxy_address: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseFile:
+    """A file, by the URL that identifies it.
+
+    `release` is its PyPI-layout path where that is a digest; `suffix` is empty for the file itself, else `.metadata` and the like.
+    `sources` are the URLs to fetch it from, in order, each with the `Authorization` that the operator gave for it.
+    """
+
+    index: Index
+    identity: Url
+    filename: str
+    suffix: str
+    release: ReleasePath | None
+    sources: tuple[tuple[Url, str], ...]
+    space: str = PUBLIC
+
+
+@dataclass(frozen=True, slots=True)
+class Uncacheable:
+    """Nothing that the cache knows; `reason` for the one who asks why."""
+
+    reason: str
+
+
+type Route = ProjectPage | ProjectListPage | ReleaseFile | Uncacheable
+
+
+def with_credentials(route: Route, asked: Url, authorization: str, space: str) -> Route:
+    """The same for a client with credentials: a space of its own, and nobody is asked but the origin that the client named."""
+    match route:
+        case ProjectPage():
+            return replace(route, space=space, authorization=authorization)
+        case ReleaseFile():
+            return replace(
+                route, space=space, sources=((asked.with_path(normalise_path(asked.path), asked.query), authorization),)
+            )
+        case _:
+            return Uncacheable("it has credentials")
+
+
+class Router:
+    """Answers `which hosts are opened` and `what does this URL mean`, from the indexes and the known file hosts.
+
+    `learned` maps a file host's address to the name of the index whose pages link there; it is the caller's to keep, and is read
+    anew with each question.
+    """
+
+    def __init__(
+        self, indexes: tuple[Index, ...], file_hosts: Iterable[Address], learned: Mapping[Address, str]
+    ) -> None:
+        self.indexes = indexes
+        self.by_name = {index.name: index for index in indexes}
+        self._longest_first = sorted(indexes, key=lambda index: -len(index.simple.path))
+        self._files_of: dict[Address, list[tuple[Url, Index]]] = {}
+        for index in indexes:
+            for url in _file_places(index):
+                self._files_of.setdefault((url.host, url.port), []).append((url, index))
+        self._index_hosts = {(index.simple.host, index.simple.port) for index in indexes}
+        self._file_hosts = frozenset(file_hosts)
+        self._learned = learned
+
+    def is_package_host(self, address: Address) -> bool:
+        """Whether TLS to this (host, port) is opened, and plain requests for it are answered here."""
+        return (
+            address in self._index_hosts
+            or address in self._files_of
+            or address in self._file_hosts
+            or address in self._learned
+        )
+
+    def is_configured_by_operator(self, address: Address) -> bool:
+        """Whether the operator's own words name this host (then it may be in a private network)."""
+        return address in self._index_hosts or address in self._files_of or address in self._file_hosts
+
+    def route(self, url: Url) -> Route:
+        """The meaning of an absolute URL on a host that `opens`."""
+        path = normalise_path(url.path)
+        for index in self._longest_first:
+            if index.simple.origin == url.origin and (page := self._page(index, path, url)):
+                return page
+            if index.simple.origin == url.origin and (document := self._document(index, path, url)):
+                return document
+        release = parse_release_path(path)
+        owner = self._owner(url, path, pypi_layout=release is not None)
+        if owner is None:
+            return Uncacheable("no index is known to have files here")
+        if release and owner.shares_pypi_files:
+            return self._pypi_file(owner, release, url)
+        return self._linked_file(owner, url.with_path(path, url.query))
+
+    def _owner(self, url: Url, path: str, *, pypi_layout: bool) -> Index | None:
+        """The index that a file belongs to: of those on its host the one whose URL it shares the longest path with.
+
+        Where several do, PyPI's layout speaks for an index that keeps it.
+        """
+        address = (url.host, url.port)
+        if here := self._files_of.get(address):
+            return max(
+                here,
+                key=lambda item: (
+                    _common_segments(item[0].path, path),
+                    pypi_layout and item[1].shares_pypi_files,
+                ),
+            )[1]
+        if learned := self.by_name.get(self._learned.get(address, "")):
+            return learned
+        return self.indexes[0] if address in self._file_hosts else None
+
+    def route_own(self, url: Url) -> Route:
+        """The meaning of a path at the proxy's own address: `/<index>/simple/…`, `/<index>/packages/…`, `/<index>/files/…`."""
+        path = normalise_path(url.path)
+        _, name, *rest = path.split("/", 3)
+        index = self.by_name.get(name)
+        if index is None or not rest:
+            known = ", ".join(f"/{n}/simple/" for n in self.by_name if "@" not in n)
+            return Uncacheable(f"there is no such page; the indexes here are {known}")
+        kind, tail = rest[0], rest[1] if len(rest) > 1 else ""
+        if kind == "simple":
+            return self._page(index, index.simple.path + tail, url, own=True) or Uncacheable(
+                "a project page is /simple/<project>/"
+            )
+        release = parse_release_path(path)
+        if kind == "packages" and release and index.shares_pypi_files:
+            return self._pypi_file(index, release, None)
+        if kind == "files":
+            return self._own_file(index, tail, url.query)
+        return Uncacheable("no page, no release file")
+
+    def _page(self, index: Index, path: str, seen: Url, *, own: bool = False) -> ProjectPage | ProjectListPage | None:
+        path = f"{path}/" if f"{path}/" == index.simple.path else path
+        if not path.startswith(index.simple.path):
+            return None
+        name = unquote(path.removeprefix(index.simple.path).removesuffix("/"))
+        if not name:
+            return ProjectListPage(index=index, client_url=seen, at_proxy_address=own)
+        if not _PROJECT.fullmatch(name):
+            return None
+        return ProjectPage(index=index, project=canonicalize_name(name), client_url=seen, at_proxy_address=own)
+
+    def _document(self, index: Index, path: str, seen: Url) -> ProjectPage | None:
+        """The JSON API's document of a project or a release, where the index keeps PyPI's layout."""
+        base = api_base(index.simple)
+        match = (
+            _DOCUMENT.fullmatch(path.removeprefix(base)) if index.shares_pypi_files and path.startswith(base) else None
+        )
+        if match is None or not _PROJECT.fullmatch(match["project"]):
+            return None
+        project = canonicalize_name(match["project"])
+        document = f"{project}/{match['version']}/json" if match["version"] else f"{project}/json"
+        return ProjectPage(index=index, project=project, client_url=seen, at_proxy_address=False, document=document)
+
+    def _pypi_file(self, index: Index, release: ReleasePath, asked: Url | None) -> ReleaseFile:
+        """A file whose path is its digest: from every upstream that keeps the layout, the one that the client named first."""
+        pypi = self.indexes[0]
+        tail = release.path.removeprefix("/packages/")
+        named = [
+            (upstream.files.with_path(upstream.files.path + tail), upstream.authorization)
+            for upstream in (*index.upstreams, *pypi.upstreams)
+            if upstream.files
+        ]
+        if asked and asked.origin not in {pypi.canonical_files, index.simple.origin}:
+            named.insert(0, (asked.with_path(normalise_path(asked.path)), ""))
+        return ReleaseFile(
+            index=index,
+            identity=parse_url(pypi.canonical_files + release.path),
+            filename=release.filename,
+            suffix=release.suffix,
+            release=release,
+            sources=tuple(dict.fromkeys(named)),
+        )
+
+    def _linked_file(self, index: Index, url: Url) -> Route:
+        """A file known by a link: its URL is its identity, and its digest is what the index's page says."""
+        filename, suffix = split_filename(unquote(url.path.rpartition("/")[2]))
+        if not is_distribution(filename):
+            return Uncacheable("no release file by its name")
+        authorization = next((u.authorization for u in index.upstreams if u.simple.origin == url.origin), "")
+        return ReleaseFile(
+            index=index,
+            identity=url,
+            filename=filename,
+            suffix=suffix,
+            release=None,
+            sources=((url, authorization),),
+        )
+
+    def _own_file(self, index: Index, tail: str, query: str) -> Route:
+        """`<scheme>/<authority>/<path>`, only where that host is an operator's or a learned one."""
+        url = resolve_own_path(f"/{index.name}", f"/{index.name}/files/{tail}", query)
+        if url is None:
+            return Uncacheable("a file of another host is /files/<scheme>/<host>/<path>")
+        if not self.is_package_host((url.host, url.port)):
+            return Uncacheable(f"{url.authority} is no file host of an index here")
+        return self._linked_file(index, url)
+
+
+def _file_places(index: Index) -> Iterable[Url]:
+    """Where an index's files may be asked for by name: beside its own URL, on its canonical file host, beside its upstreams."""
+    yield index.simple
+    if index.canonical_files:
+        yield parse_url(index.canonical_files + "/")
+    for upstream in index.upstreams:
+        yield upstream.files or upstream.simple
+
+
+def _common_segments(one: str, other: str) -> int:
+    """How many leading path segments two paths share."""
+    pairs = zip(one.split("/"), other.split("/"), strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))

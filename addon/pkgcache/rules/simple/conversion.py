@@ -1,0 +1,203 @@
+"""One representation of a project page into the other: PEP 691 JSON for an upstream that has only HTML, and the reverse.
+
+For the upstream's body, before its links are edited: relative links stay relative. What both can tell is carried: PEP 503 file, hash,
+`requires-python` and signature, PEP 592 yanked, PEP 658 and 714 core metadata, PEP 708 tracks and alternate locations, PEP 740
+provenance, PEP 792 project status. Nothing is invented: a page out of HTML has version 1.0, for it knows no size, no upload time and
+no `versions` (PEP 700).
+
+Leaves out: unknown keys and attributes, all hashes but one in HTML, and the root page. An HTML client goes by the URL's last segment,
+so a file whose JSON gives it another name has that one in HTML.
+"""
+
+import html
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from packaging.utils import canonicalize_name
+
+from pkgcache.rules.routing.filenames import is_distribution
+from pkgcache.rules.routing.urls import Url, parse_url, resolve_reference
+from pkgcache.rules.simple.html_page import read_html
+from pkgcache.rules.simple.html_tags import Attributes, read_attributes, tags
+from pkgcache.rules.simple.json_page import read_json
+from pkgcache.rules.simple.page_model import BrokenPage, Page, PageLink
+
+# PEP 503: "The current recommendation is to use sha256"; else the strongest, of those that pip and uv know first.
+_HASHES: Final = (
+    *("sha256", "sha512", "sha384", "blake2b", "sha224"),
+    *("sha3_512", "sha3_384", "sha3_256", "blake2b_256", "sha1", "md5"),
+)
+_HEX: Final = re.compile(r"[0-9a-fA-F]+")
+_ODD: Final = re.compile(r"[^\x20-\x7e]|`")
+_TO_ESCAPE: Final = re.compile(rf"{_ODD.pattern}|[&<>\"']")
+_UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f/\\]")
+_STRIPPED: Final = "".join(map(chr, range(0x21)))
+_SCHEME: Final = re.compile(r"(?!https?:)[a-z][a-z0-9+.\-]*:", re.IGNORECASE)
+
+
+def json_to_html(body: bytes, project: str) -> bytes:
+    """Write a PEP 691 page as an index writes PEP 503; ASCII. BrokenPage if it is none."""
+    page = read_json(body)
+    model = json.loads(page.text.removeprefix("\ufeff"))
+    files = [
+        each for each in model["files"] if isinstance(each, dict) and isinstance(each.get("url"), str) and each["url"]
+    ]
+    title = f"Links for {_escape(canonicalize_name(project))}"
+    metas = "".join(
+        f'    <meta name="pypi:{name}" content="{_escape(content)}">\n' for name, content in _metas_of_json(model)
+    )
+    anchors = "".join(_anchor(link, file) for link, file in zip(page.links, files, strict=True) if link.filename)
+    return (
+        f"<!DOCTYPE html>\n<html>\n  <head>\n{metas}    <title>{title}</title>\n  </head>\n"
+        f"  <body>\n    <h1>{title}</h1>\n{anchors}  </body>\n</html>\n"
+    ).encode("ascii")
+
+
+def html_to_json(body: bytes, project: str, page_url: Url) -> bytes:
+    """Write a PEP 503 page as PEP 691 1.0 has it; ASCII. BrokenPage for a version of HTML other than 1 (PEP 629).
+
+    `page_url` is the upstream's final URL. It is used only where the page has a `<base href>`, for which JSON has no word: links are
+    then made absolute. Anchors whose links name no release file are left out.
+    """
+    page = read_html(body)
+    base = _base(page, page_url)
+    links = {link.start: link for link in page.links}
+    files: list[dict[str, Any]] = []
+    metas: dict[str, list[str]] = {}
+    for tag in tags(page.text):
+        name = tag[1].lower() if tag[1] else ""
+        if name == "a":
+            # `PageLink` knows no requires-python, signature and provenance: the attributes are read once more, in the same way.
+            attributes = read_attributes(page.text, tag)
+            href = attributes.get("href")
+            if href and (link := links.get(href[1])) and (file := _file(link, attributes, base)):
+                files.append(file)
+        elif name == "meta":
+            attributes = read_attributes(page.text, tag)
+            metas.setdefault(_value(attributes, "name").lower(), []).append(_value(attributes, "content"))
+    version = metas.get("pypi:repository-version", ["1.0"])[0]
+    if version.strip().partition(".")[0] != "1":
+        raise BrokenPage(f"page has pypi:repository-version {version!r:.80}, not 1.x")
+    known = _metas_to_json(metas)
+    meta = {"api-version": "1.0"} | ({"tracks": tracks} if (tracks := known.pop("tracks", None)) else {})
+    model = {"meta": meta, "name": canonicalize_name(project), **known, "files": files}
+    return json.dumps(model, separators=(",", ":")).encode("ascii")
+
+
+# To HTML
+
+
+def _metas_of_json(model: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What JSON says of the page as a whole: names and contents of `<meta>`."""
+    meta = model.get("meta")
+    meta = meta if isinstance(meta, dict) else {}
+    yield "repository-version", str(meta.get("api-version", "1.0"))  # PEP 629
+    # PEP 792: "pypi:project-status" and "pypi:project-status-reason"
+    status = model.get("project-status")
+    if isinstance(status, dict):
+        if text := _text(status.get("status")):
+            yield "project-status", text
+        if text := _text(status.get("reason")):
+            yield "project-status-reason", text
+    # PEP 708: one element a URL
+    for name, urls in (("tracks", meta.get("tracks")), ("alternate-locations", model.get("alternate-locations"))):
+        for url in urls if isinstance(urls, list) else ():
+            if text := _text(url):
+                yield name, text
+
+
+def _anchor(link: PageLink, file: Mapping[str, Any]) -> str:
+    url, _, fragment = link.href.partition("#")
+    fragment = _hash(link.hashes) or fragment
+    attributes = [("href", f"{url}#{fragment}" if fragment else url)]
+    if requires := _text(file.get("requires-python")):
+        attributes.append(("data-requires-python", requires))
+    if link.core_metadata is not False:
+        # PEP 714: both names; "true" where no hash is known
+        metadata = ("" if link.core_metadata is True else _hash(link.core_metadata)) or "true"
+        attributes += (("data-dist-info-metadata", metadata), ("data-core-metadata", metadata))
+    if link.yanked is not False:
+        attributes.append(("data-yanked", "" if link.yanked is True else link.yanked))
+    if isinstance(signed := file.get("gpg-sig"), bool):
+        attributes.append(("data-gpg-sig", "true" if signed else "false"))
+    if provenance := _text(file.get("provenance")):
+        attributes.append(("data-provenance", provenance))
+    written = " ".join(f'{name}="{_escape(value)}"' for name, value in attributes)
+    return f"    <a {written}>{_escape(link.filename)}</a><br />\n"
+
+
+def _hash(hashes: Mapping[str, str]) -> str:
+    """`sha256=…`: one hash as a fragment has it, or ''."""
+    return next((f"{name}={hashes[name]}" for name in _HASHES if name in hashes and _HEX.fullmatch(hashes[name])), "")
+
+
+def _escape(value: str) -> str:
+    """Write a value as text or in quotes, readable and in ASCII (`pages.escape_html` is for places without quotes)."""
+    if not _TO_ESCAPE.search(value):
+        return value
+    return _ODD.sub(lambda match: f"&#{ord(match[0])};", html.escape(value))
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+# To JSON
+
+
+def _base(page: Page, page_url: Url) -> Url | None:
+    """What links are relative to if not to the page; None too for a base that makes no sense."""
+    try:
+        return parse_url(resolve_reference(page_url, page.base_href)) if page.base_span else None
+    except ValueError:
+        return None
+
+
+def _file(link: PageLink, attributes: Attributes, base: Url | None) -> dict[str, Any] | None:
+    """What an anchor says of a release file; None if it links to none."""
+    filename = link.filename.strip()
+    # As clients of HTML read it: stripped, and without line ends and tabs (URL Standard §4.4).
+    href = re.sub(r"[\t\n\r]", "", link.href.strip(_STRIPPED))
+    if not is_distribution(filename) or _UNSAFE.search(filename) or href[:1] in {"", "#", "?"} or _SCHEME.match(href):
+        return None
+    if base is not None:
+        try:
+            href = resolve_reference(base, href)
+        except ValueError:
+            return None
+    file: dict[str, Any] = {
+        "filename": filename,
+        "url": href.partition("#")[0] if link.hashes else href,
+        "hashes": dict(link.hashes),
+    }
+    if requires := _value(attributes, "data-requires-python"):
+        file["requires-python"] = requires
+    if link.core_metadata is not False:
+        metadata = True if link.core_metadata is True else dict(link.core_metadata)
+        file |= {"core-metadata": metadata, "dist-info-metadata": metadata}  # PEP 714
+    if link.yanked is not False:
+        file["yanked"] = link.yanked
+    if (signed := _value(attributes, "data-gpg-sig")) in {"true", "false"}:
+        file["gpg-sig"] = signed == "true"
+    if provenance := _value(attributes, "data-provenance"):
+        file["provenance"] = provenance
+    return file
+
+
+def _metas_to_json(metas: Mapping[str, list[str]]) -> dict[str, Any]:
+    """What `<meta>` elements say of the page as a whole; `tracks` belongs into JSON's `meta`."""
+    status = metas.get("pypi:project-status", [""])[0]
+    reason = metas.get("pypi:project-status-reason", [""])[0]
+    known: dict[str, Any] = {}
+    if status:
+        known["project-status"] = {"status": status} | ({"reason": reason} if reason else {})
+    for name in ("tracks", "alternate-locations"):
+        if urls := [url for url in metas.get(f"pypi:{name}", ()) if url]:
+            known[name] = urls
+    return known
+
+
+def _value(attributes: Attributes, name: str) -> str:
+    return found[0] if (found := attributes.get(name)) else ""

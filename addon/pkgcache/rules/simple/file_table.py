@@ -1,0 +1,93 @@
+"""What a page says of its files, as one text: made once a page, and looked into a file at a time, so that 8,000 files cost one string.
+
+The text is a JSON object: a file's key, and an array of what is said of it. A key is the URL that identifies the file; in PyPI's
+layout the release path alone, which is the same under every mirror's name.
+
+Leaves out: what only the page itself needs (requires-python, provenance, signatures).
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pkgcache.rules.routing.digests import parse_release_path
+from pkgcache.rules.simple.links import Target
+from pkgcache.rules.simple.page_model import PageLink
+
+_PLAIN_RELEASE: Final = re.compile(r"/packages/[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{60}/[A-Za-z0-9_][A-Za-z0-9._+\-]*")
+_REMEMBERED: Final = 16_384  # whoever asks for files that are not there fills no memory
+_DECODER: Final = json.JSONDecoder()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileFacts:
+    """What a page says of a file, as `pages.PageLink` has it."""
+
+    filename: str
+    hashes: Mapping[str, str]
+    core_metadata: Mapping[str, str] | bool
+    size: int | None
+    upload_time: str
+    yanked: bool | str
+
+
+class FileTable:
+    """The files of one page by key."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._found: dict[str, FileFacts | None] = {}
+
+    @classmethod
+    def of(cls, links: Iterable[tuple[PageLink, Target]], *, shares_pypi_files: bool) -> "FileTable":
+        """The table of a page's links; of two with one key the last counts. `shares_pypi_files`: see `file_id`."""
+        rows = {
+            file_id(target.identity, shares_pypi_files=shares_pypi_files): (
+                link.filename,
+                link.hashes,
+                link.core_metadata,
+                link.size,
+                link.upload_time,
+                link.yanked,
+            )
+            for link, target in links
+        }
+        return cls(json.dumps(rows, separators=(",", ":")))
+
+    def get(self, key: str) -> FileFacts | None:
+        """What is said of one file."""
+        if key not in self._found:
+            if len(self._found) >= _REMEMBERED:
+                self._found.clear()
+            name = f"{json.dumps(key)}:["
+            # A quote within a text or a name has a backslash before it, so what follows a comma or the first bracket is a whole name.
+            at = 0 if self.text.startswith(f"{{{name}") else self.text.find(f",{name}")
+            self._found[key] = None if at < 0 else _facts(_DECODER.raw_decode(self.text, at + len(name))[0])
+        return self._found[key]
+
+    def items(self) -> Iterator[tuple[str, FileFacts]]:
+        """All files."""
+        return ((key, _facts(row)) for key, row in json.loads(self.text).items())
+
+
+def file_id(identity: str, *, shares_pypi_files: bool) -> str:
+    """The key of a `Target.identity`: PyPI-layout files are the same under every mirror's name, others are what their URL says.
+
+    >>> file_id("https://mirror.test/packages/six.whl?x", shares_pypi_files=True)
+    'https://mirror.test/packages/six.whl?x'
+    """
+    if not shares_pypi_files:
+        return identity
+    if (at := identity.rfind("/packages/")) > 0 and _PLAIN_RELEASE.fullmatch(identity, at) and "?" not in identity:
+        return identity[at:]
+    release = parse_release_path(identity.partition("?")[0])
+    return release.path if release else identity
+
+
+def _facts(row: list[Any]) -> FileFacts:
+    filename, hashes, core_metadata, size, upload_time, yanked = row
+    return FileFacts(
+        filename=filename, hashes=hashes, core_metadata=core_metadata, size=size, upload_time=upload_time, yanked=yanked
+    )

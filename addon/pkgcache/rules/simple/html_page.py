@@ -1,0 +1,113 @@
+"""rules/simple/html_page.py."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+from urllib.parse import unquote
+
+from pkgcache.rules.routing.filenames import is_distribution
+from pkgcache.rules.simple.html_tags import Attributes, Value, attributes, decode, read_attributes, tags
+from pkgcache.rules.simple.page_model import BrokenPage, Page, PageLink
+
+_HASH_NAMES: Final = re.compile(r"md5|sha1|sha2?(?:224|256|384|512)|sha3_(?:224|256|384|512)|blake2[bs](?:_256)?")
+
+
+# What says that a page without files is a project page: PEP 629's version, or the heading that indexes give it.
+_MARK: Final = re.compile(r"pypi:repository-version|<h1>[^<]*\blinks\b", re.IGNORECASE)
+
+
+_HARMLESS: Final = re.compile(r"[A-Za-z0-9./:=#_+\-]*")
+
+
+def read_html(body: bytes) -> Page:
+    """Find the links of an HTML page. Decoded as Latin-1, so that spans are byte offsets and every byte survives."""
+    text = body.decode("latin-1")
+    links: list[PageLink] = []
+    base: Value | None = None
+    for tag in tags(text):
+        name = tag[1]
+        if name in {"a", "A"}:
+            found = read_attributes(text, tag)
+            if (href := found.get("href")) and href[0]:
+                links.append(_Anchor(*href, text, tag.end(), found))
+        elif base is None and name and name.lower() == "base":
+            base = next((value for key, value in attributes(text, tag) if key == "href"), None)
+    return Page(
+        text=text,
+        encoding="latin-1",
+        links=tuple(links),
+        base_href=base[0] if base else "",
+        base_span=base[1:] if base else None,
+    )
+
+
+def check_html(page: Page) -> None:
+    """Tell a project page from what a captive portal, a log-in form or a lost server answers with 200. Raises BrokenPage.
+
+    A project page links to a release file, or says by its version or its heading what it is (PEP 503, PEP 629).
+    """
+    if not any(is_distribution(link.filename) for link in page.links) and not _MARK.search(page.text):
+        raise BrokenPage("HTML with no release file's link, and nothing that says it is a project page")
+
+
+def escape_html(value: str) -> str:
+    """Write a value so that it fits any attribute, quoted or not; ASCII."""
+    if _HARMLESS.fullmatch(value):
+        return value
+    escaped = re.sub(r"[\x00-\x20`]", lambda match: f"&#{ord(match[0])};", html.escape(value))
+    return escaped if escaped.isascii() else escaped.encode("ascii", "xmlcharrefreplace").decode("ascii")
+
+
+class _Anchor(NamedTuple):
+    """A PageLink of HTML."""
+
+    href: str
+    start: int
+    end: int
+    page: str
+    position: int
+    """Where the anchor's content begins."""
+    attributes: Attributes
+
+    @property
+    def filename(self) -> str:
+        name = self.href.partition("#")[0].partition("?")[0].rpartition("/")[2]
+        if name:
+            return unquote(name) if "%" in name else name
+        end = self.page.find("<", self.position)
+        return decode(self.page[self.position : end if end >= 0 else None]).strip()
+
+    @property
+    def hashes(self) -> Mapping[str, str]:
+        return _named_hashes(self.href.partition("#")[2])
+
+    @property
+    def core_metadata(self) -> Mapping[str, str] | bool:
+        metadata = self.attributes.get("data-core-metadata") or self.attributes.get("data-dist-info-metadata")
+        return (_named_hashes(metadata[0]) or True) if metadata else False
+
+    @property
+    def size(self) -> None:
+        return None
+
+    @property
+    def upload_time(self) -> str:
+        return ""
+
+    @property
+    def yanked(self) -> bool | str:
+        yanked = self.attributes.get("data-yanked")
+        return ((yanked and yanked[0]) or True) if "data-yanked" in self.attributes else False
+
+
+def _named_hashes(text: str) -> dict[str, str]:
+    """`sha256=…&egg=…` → the hashes, the first of a name."""
+    hashes: dict[str, str] = {}
+    for part in text.split("&") if text else ():
+        name, _, value = part.partition("=")
+        if value and _HASH_NAMES.fullmatch(name):
+            hashes.setdefault(name, value)
+    return hashes

@@ -1,0 +1,159 @@
+"""rules/simple/json_api_build.py."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from packaging.metadata import RawMetadata, parse_email
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion, Version
+
+from pkgcache.rules.routing.filenames import version_of
+from pkgcache.rules.simple.json_api import _filename, _is_file
+from pkgcache.rules.simple.json_page import read_hashes
+
+_PACKAGE_TYPES: Final = {
+    ".whl": "bdist_wheel",
+    ".egg": "bdist_egg",
+    ".exe": "bdist_wininst",
+    ".msi": "bdist_msi",
+    ".rpm": "bdist_rpm",
+    ".dmg": "bdist_dmg",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """The release that a document is about, and its files, as its page has them."""
+
+    version: Version
+    files: tuple[Mapping[str, Any], ...]
+
+    @property
+    def wheel(self) -> Mapping[str, Any] | None:
+        """The wheel whose metadata to read: one whose metadata is there by itself, rather one for any platform."""
+        wheels = [file for file in self.files if _filename(file).endswith(".whl")]
+        rank = {True: 0, False: 1}
+        return min(
+            wheels,
+            key=lambda file: (rank[has_metadata(file)], rank[_filename(file).endswith("-none-any.whl")]),
+            default=None,
+        )
+
+
+def find_release(page: bytes, version: str) -> Release | None:
+    """The release of that version on a PEP 691 page that was read before; None: there is none.
+
+    Without a version the latest, final ones before pre-releases and those not yanked first.
+    """
+    releases = _releases(page)
+    try:
+        wanted = (
+            Version(version) if version else max(releases, key=lambda each: _rank(each, releases[each]), default=None)
+        )
+    except InvalidVersion:
+        return None
+    # The page's own spelling: 1.0 and 1.0.0 are equal
+    found = next((each for each in releases if each == wanted), None)
+    return Release(version=found, files=tuple(releases[found])) if found else None
+
+
+def has_metadata(file: Mapping[str, Any]) -> bool:
+    """Whether a page says that a file's metadata is there by itself (PEP 714: the new name wins)."""
+    metadata = file.get("core-metadata")
+    return bool(file.get("dist-info-metadata") if metadata is None else metadata or metadata == {})
+
+
+def build_document(project: str, release: Release, metadata: bytes | None, page: bytes | None = None) -> bytes:
+    """Write the document of a release; ASCII. With the whole `page` of the project, that of the project.
+
+    `metadata` is a wheel's METADATA, None where there is none.
+    """
+    raw: RawMetadata = parse_email(metadata)[0] if metadata is not None else {}
+    yanked = [file.get("yanked", False) for file in release.files]
+    known = metadata is not None
+    info = {
+        **{name: raw.get(name) for name in ("author", "author_email", "maintainer", "maintainer_email", "home_page")},
+        **{name: raw.get(name) for name in ("license", "license_expression", "download_url", "project_urls")},
+        "classifiers": raw.get("classifiers", []),
+        "keywords": ",".join(raw.get("keywords", [])),
+        "name": raw.get("name", project),
+        "provides_extra": raw.get("provides_extra"),
+        "requires_dist": raw.get("requires_dist", []) if known else None,
+        "requires_python": _specifiers(raw.get("requires_python")) or _requires_python(release.files),
+        "summary": raw.get("summary", "") if known else None,
+        "version": str(release.version),
+        "yanked": bool(yanked) and all(yanked),
+        "yanked_reason": next((reason for reason in yanked if isinstance(reason, str) and reason), None)
+        if all(yanked)
+        else None,
+    }
+    document: dict[str, Any] = {"info": info, "last_serial": 0}
+    if page is not None:
+        document["releases"] = {
+            str(version): [_file(file) for file in files] for version, files in sorted(_releases(page).items())
+        }
+    document |= {"urls": [_file(file) for file in release.files], "vulnerabilities": []}
+    return json.dumps(document, separators=(",", ":")).encode("ascii")
+
+
+def _releases(page: bytes) -> dict[Version, list[Mapping[str, Any]]]:
+    """The files by version; those whose names tell none are left out."""
+    files = [file for file in json.loads(page.removeprefix(b"\xef\xbb\xbf"))["files"] if _is_file(file)]
+    known: dict[str, Version] = {}
+    releases: dict[Version, list[Mapping[str, Any]]] = {}
+    for file in files:
+        if version := version_of(_filename(file), known):
+            releases.setdefault(version, []).append(file)
+    return releases
+
+
+def _rank(version: Version, files: Iterable[Mapping[str, Any]]) -> tuple[bool, bool, Version]:
+    return not all(file.get("yanked") for file in files), not version.is_prerelease, version
+
+
+def _file(file: Mapping[str, Any]) -> dict[str, Any]:
+    """A file as the older API has it."""
+    filename, yanked = _filename(file), file.get("yanked", False)
+    uploaded = file.get("upload-time")
+    digests = read_hashes(file.get("hashes"))
+    return {
+        "comment_text": "",
+        "digests": digests,
+        "downloads": -1,
+        "filename": filename,
+        "has_sig": bool(file.get("gpg-sig")),
+        "md5_digest": digests.get("md5"),
+        "packagetype": _PACKAGE_TYPES.get(filename[-4:], "sdist"),
+        "python_version": _python_version(filename),
+        "requires_python": _specifiers(file.get("requires-python")),
+        "size": file.get("size"),
+        "upload_time": uploaded.partition(".")[0].removesuffix("Z") if isinstance(uploaded, str) else None,
+        "upload_time_iso_8601": uploaded,
+        "url": file["url"],
+        "yanked": bool(yanked),
+        "yanked_reason": yanked if isinstance(yanked, str) and yanked else None,
+    }
+
+
+def _python_version(filename: str) -> str:
+    """The Python tag of a wheel as it is written in its name; PyPI calls that of an sdist `source`."""
+    parts = filename.removesuffix(".whl").split("-")
+    return parts[-3] if filename.endswith(".whl") and len(parts) > 4 else "source"
+
+
+def _requires_python(files: Iterable[Mapping[str, Any]]) -> str | None:
+    return next((text for file in files if (text := _specifiers(file.get("requires-python")))), None)
+
+
+def _specifiers(text: object) -> str | None:
+    """As the default index spells them in documents (pages have them as they were written): `>= 3.10, !=3.9.1` → `!=3.9.1,>=3.10`."""
+    if not isinstance(text, str) or not text:
+        return None
+    try:
+        return str(SpecifierSet(text))
+    except InvalidSpecifier:
+        return text

@@ -1,0 +1,129 @@
+"""Decides which form of an index page a client gets, and which one to ask an upstream for.
+
+By PEP 691 (content types, selection, the `latest` version) and RFC 9110 §12.5.1 (Accept), §12.4.2 (quality values),
+§12.5.3 (Accept-Encoding), §8.3.1 (Content-Type). Left out: `Accept-Charset`, `Accept-Language`, media-type parameters
+other than `q` and `charset` (a range that has one matches nothing here), and API versions other than 1.
+"""
+
+import enum
+import functools
+from dataclasses import dataclass
+from typing import Literal, assert_never
+
+from pkgcache.rules.http.accept import _weighted, parse_content_type
+
+
+class Representation(enum.StrEnum):
+    """A form of an index page, the one we would rather send first; the value is short enough for a store key."""
+
+    JSON = "json"
+    HTML_V1 = "html-v1"
+    HTML = "html"
+
+    @property
+    def content_type(self) -> str:
+        """The Content-Type to answer with."""
+        match self:
+            case Representation.JSON:
+                return "application/vnd.pypi.simple.v1+json"
+            case Representation.HTML_V1:
+                return "application/vnd.pypi.simple.v1+html"
+            case Representation.HTML:
+                return "text/html; charset=utf-8"
+            case _:
+                assert_never(self)
+
+    @property
+    def kind(self) -> Literal["json", "html"]:
+        """Which parser reads it."""
+        return "json" if self is Representation.JSON else "html"
+
+
+@dataclass(frozen=True, slots=True)
+class NotAcceptable:
+    """The client's Accept names nothing that an index page can be: 406, listing `available`.
+
+    PEP 691: "If the server does not support any of the content types in the Accept header then they are able to
+    choose between 3 different options", of which this is (b). Warehouse takes (a), a default that was not asked for.
+    """
+
+    available: tuple[str, ...] = (
+        "application/vnd.pypi.simple.v1+json",
+        "application/vnd.pypi.simple.v1+html",
+        "text/html",
+    )
+
+
+# The names under which a client may ask for each representation.
+# PEP 691: a `latest` request is answered with "the content type for the actual version".
+_NAMES: dict[Representation, tuple[str, ...]] = {
+    Representation.JSON: ("application/vnd.pypi.simple.v1+json", "application/vnd.pypi.simple.latest+json"),
+    Representation.HTML_V1: ("application/vnd.pypi.simple.v1+html", "application/vnd.pypi.simple.latest+html"),
+    Representation.HTML: ("text/html",),
+}
+_BY_NAME = {names[0]: representation for representation, names in _NAMES.items()}
+_UPSTREAM_ACCEPT: dict[Representation, str] = {
+    Representation.JSON: (
+        "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
+    ),
+    Representation.HTML_V1: "application/vnd.pypi.simple.v1+html, text/html;q=0.2",
+    Representation.HTML: "text/html, application/vnd.pypi.simple.v1+html;q=0.2",
+}
+
+
+def negotiate(accept: str | None) -> Representation | NotAcceptable:
+    """Pick the representation for a client by its Accept header (several lines joined by commas).
+
+    >>> negotiate("application/vnd.pypi.simple.v1+json, */*;q=0.1")
+    <Representation.JSON: 'json'>
+    """
+    return _negotiate(accept)
+
+
+@functools.lru_cache(maxsize=128)  # each client program sends always the same
+def _negotiate(accept: str | None) -> Representation | NotAcceptable:
+    ranges = dict(_weighted(accept or ""))
+    # PEP 691: "treating the absence of an Accept header as Accept: */*". One with no valid member says as little.
+    if not ranges:
+        return Representation.HTML
+    offers = {representation: _quality(ranges, representation) for representation in Representation}
+    # PEP 691: "an entry with a higher quality has priority over an entry with a lower quality"; among equals one that
+    # the client named goes before one that only a wildcard lets in.
+    quality, named = best = max(offers.values())
+    if quality == 0:
+        return NotAcceptable()
+    equals = [representation for representation, offer in offers.items() if offer == best]
+    # Among named equals our own preference decides. Among those that a wildcard let in, the plainest: what an index
+    # gives to a client that says nothing in particular.
+    return equals[0] if named else equals[-1]
+
+
+def accepts(accept: str | None, representation: Representation) -> bool:
+    """Whether a client takes this representation at all (an upstream may have had no other)."""
+    ranges = dict(_weighted(accept or ""))
+    return not ranges or _quality(ranges, representation)[0] > 0
+
+
+def representation_of(content_type: str | None) -> Representation | None:
+    """What an upstream answered; None for whatever is no index page (clients refuse a missing type too)."""
+    return _BY_NAME.get(parse_content_type(content_type)[0])
+
+
+def upstream_accept(rep: Representation, *, refused: bool = False) -> str:
+    """The Accept header that asks an upstream for `rep`, and for what a client would rather have than a failure.
+
+    JSON falls back to HTML as pip's and uv's headers do. HTML names JSON only once the upstream has `refused` it (406: it speaks JSON
+    alone): some mirrors give JSON to whoever names it, whatever the quality, and their own HTML is better than a converted one.
+    """
+    return _UPSTREAM_ACCEPT[Representation.JSON if refused else rep]
+
+
+def _quality(ranges: dict[str, float], representation: Representation) -> tuple[float, bool]:
+    """The quality of a representation and whether the client named it."""
+    named = [ranges[name] for name in _NAMES[representation] if name in ranges]
+    # RFC 9110 §12.5.1: "If more than one media range applies to a given type, the most specific reference has
+    # precedence." A refusal of one name refuses the thing.
+    if named:
+        return (0.0 if min(named) == 0 else max(named)), True
+    main_type = _NAMES[representation][0].partition("/")[0]
+    return ranges.get(f"{main_type}/*", ranges.get("*/*", 0.0)), False

@@ -1,0 +1,77 @@
+"""A fill by itself: what the store has after all is not fetched again."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pkgcache.engine.fills.fill import Fill
+from pkgcache.engine.fills.fill_request import FillRequest
+from pkgcache.engine.store.entries import Entry
+from pkgcache.engine.upstream.client import UpstreamClient
+from pkgcache.rules.routing.urls import parse_url
+from tests.support.wheels import make_wheel
+
+URL = parse_url("https://files.example/six.whl")
+
+
+class NobodyToAsk(UpstreamClient):
+    """An upstream that must not be asked."""
+
+    def __init__(self) -> None:
+        pass
+
+    def request(self, *_: Any, **__: Any) -> Any:
+        raise AssertionError("it was fetched again")
+
+
+def entry_of(content: bytes, path: Path, *, in_memory: bool) -> Entry:
+    path.write_bytes(content)
+    notes = {"attempt": "a1", "upstream_headers": [], "url": str(URL), "size": len(content)}
+    if in_memory:
+        return Entry(notes=notes, value=content, file=None, size=len(content))
+    return Entry(notes=notes, value=b"", file=path.open("rb"), size=len(content))
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_what_another_process_has_committed_meanwhile(tmp_path: Path, in_memory: bool) -> None:
+    """A small file comes out of the store as bytes, and was fetched once more: the look inside the flight saw open files alone."""
+    content = make_wheel("six").content
+
+    async def found() -> Entry | None:
+        return entry_of(content, tmp_path / "stored", in_memory=in_memory)
+
+    async def commit(_: Fill) -> bool:
+        raise AssertionError("it was stored again")
+
+    async def story(pool: ThreadPoolExecutor) -> bytes | bytearray:
+        ignored: Callable[[Any], None] = lambda _: None  # noqa: E731  typed
+
+        async def room(*_: Any) -> bool:
+            return True
+
+        fill = Fill(
+            FillRequest(digest=None, size=None, sources=[(URL, "")]),
+            tmp_path / "x.part",
+            NobodyToAsk(),
+            pool,
+            report=ignored,
+            reserve=room,
+            disk_failed=ignored,
+            finish_abandoned=0,
+        )
+        await fill.run(found, commit)
+        assert fill.committed
+        fill.attach()
+        body = fill.body(0, fill.total)
+        chunk = await body.read()
+        body.close()
+        fill.clean_up()
+        return chunk
+
+    with ThreadPoolExecutor(1) as pool:
+        assert asyncio.run(story(pool)) == content
+    assert not list(tmp_path.glob("x.*"))

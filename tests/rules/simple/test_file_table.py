@@ -1,0 +1,76 @@
+"""What a page says of its files, looked up in one text."""
+
+import json
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from pkgcache.rules.routing.urls import parse_url
+from pkgcache.rules.simple.file_table import FileTable, file_id
+from pkgcache.rules.simple.links import PageContext
+from pkgcache.rules.simple.rewriting import rewrite
+from tests.support.index import project_html, project_json
+from tests.support.wheels import make_sdist, make_wheel
+
+FILES = "https://files.example"
+DIGEST = f"/packages/aa/bb/{'c' * 60}/"
+CONTEXT = PageContext(
+    upstream=parse_url("https://mirror.test/pypi/simple/six/"),
+    client_url=parse_url("https://index.example/simple/six/"),
+    canonical_files=FILES,
+    own_prefix="",
+)
+
+
+def test_keys() -> None:
+    """A release path is one key at every host, in every spelling; other URLs, and other indexes, are what they are."""
+    for url, shared, key in (
+        (f"{FILES}{DIGEST}six-1.0.whl", True, f"{DIGEST}six-1.0.whl"),
+        (f"https://mirror.test/any/prefix{DIGEST}six-1.0.whl", True, f"{DIGEST}six-1.0.whl"),
+        (
+            f"http://mirror.test{DIGEST.upper().replace('PACKAGES', 'packages')}six-1.0.whl",
+            True,
+            f"{DIGEST}six-1.0.whl",
+        ),
+        (f"{FILES}{DIGEST}torch-2%2Bcpu.whl", True, f"{DIGEST}torch-2+cpu.whl"),
+        (f"{FILES}{DIGEST}six-1.0.whl?x=1", True, f"{DIGEST}six-1.0.whl"),
+        (f"{FILES}{DIGEST}six-1.0.whl", False, f"{FILES}{DIGEST}six-1.0.whl"),
+        ("https://devpi.test/+f/aa/six.whl", True, "https://devpi.test/+f/aa/six.whl"),
+    ):
+        assert file_id(url, shares_pypi_files=shared) == key
+
+
+def test_what_a_page_says() -> None:
+    releases = [make_wheel("six", "1.0", yanked="bad"), make_sdist("six", "1.0"), make_wheel("six", "2.0")]
+    for body, kind in (
+        (project_json("six", releases, "https://x/"), "json"),
+        (project_html("six", releases, "https://x/"), "html"),
+    ):
+        links = rewrite(body, kind, CONTEXT).links
+        table = FileTable.of(links, shares_pypi_files=True)
+        assert len(list(table.items())) == 3
+        for release, (link, _) in zip(releases, links, strict=True):
+            facts = table.get(f"/{release.quoted_path}")
+            assert facts is not None
+            assert facts.hashes == {"sha256": release.sha256}
+            for name in ("filename", "core_metadata", "size", "upload_time", "yanked"):
+                assert getattr(facts, name) == getattr(link, name), name
+        assert dict(table.items())[f"/{releases[0].quoted_path}"] == table.get(f"/{releases[0].quoted_path}")
+        assert table.get(f"/{releases[0].quoted_path}x") is None
+
+
+@given(st.dictionaries(st.text(max_size=6), st.text(max_size=12), max_size=5), st.text(max_size=6))
+@example({'"': ""}, "")
+@example({'x,"key': ""}, "key")
+def test_keys_are_never_found_in_what_is_said(said: dict[str, str], other: str) -> None:
+    """Whatever names and hashes hold, quotes and brackets too: a key is found where it is one, and nowhere else."""
+    hostile = "".join(f'"{key}":["x"],' for key in (*said, other))
+    text = json.dumps(
+        {key: [value + hostile, {}, False, None, hostile, False] for key, value in said.items()}, separators=(",", ":")
+    )
+    table = FileTable(text)
+    for key, value in said.items():
+        facts = table.get(key)
+        assert facts is not None
+        assert facts.filename == value + hostile
+    assert (table.get(other) is not None) is (other in said)
