@@ -1,6 +1,6 @@
-"""Bodies that stream: a `Reader` over a finished or a growing file, and a `Passage` of an upstream's bytes to one client.
+"""What a client reads from: a stored file, a growing one, or a byte range of either.
 
-A `FileSource` is what a Reader follows. It says how far it may be read just now (`wait_available`), and a growing one makes its readers wait.
+A `FileSource` says how far it may be read now (`available`), and a growing one makes its readers wait (`wait_available`).
 """
 
 from __future__ import annotations
