@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pkgcache.cli.selection import Globs, Kind, digest_of, kinds_of
-from pkgcache.engine.store.keys import ParsedKey, file_key, parse_key
+from pkgcache.cli.selection import Globs, digest_of, kinds_of
+from pkgcache.engine.store.keys import EntryKind, ParsedKey, file_key, parse_key
 
 SPACE = "0123456789abcdef0123456789abcdef"
 DIGEST = "blake2b:" + "a" * 64
@@ -115,7 +115,7 @@ def test_no_glob(word: str) -> None:
         (False, True, {"page"}),
     ],
 )
-def test_kinds(files: bool, pages: bool, kinds: set[Kind]) -> None:
+def test_kinds(files: bool, pages: bool, kinds: set[EntryKind]) -> None:
     assert kinds_of(files=files, pages=pages) == kinds
 
 

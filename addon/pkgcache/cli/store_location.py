@@ -112,6 +112,3 @@ def _of_words(words: Sequence[str]) -> dict[str, Any]:
             )
         given.setdefault(name, []).append(value)
     return {name: values if len(values) > 1 else values[0] for name, values in given.items()}
-
-
-# How things are shown

@@ -1,5 +1,6 @@
 """`warm` and the air gap, end to end: real mitmdump, pip and uv; afterwards the upstream is dead, and installs succeed."""
 
+import json
 import signal
 import sys
 from pathlib import Path
@@ -158,6 +159,28 @@ def test_in_an_agents_environment(
     ran = command("warm", *where, "tree", "--json", env={"HTTPS_PROXY": proxy.url}).ended(0)
     assert "upstreams are asked directly" in ran.err
     assert ran.json["failures"] == []
+
+
+@pytest.mark.parametrize("said", [{"core-metadata": {}}, {"core-metadata": None, "dist-info-metadata": True}], ids=str)
+def test_metadata_that_a_page_mentions_in_an_odd_way(
+    said: dict[str, object], command: Command, shop: Upstream, where: list[str], dead: Proxy, tmp_path: Path
+) -> None:
+    """No digest, or under the old name beside null (PEP 714): the proxy serves it, so `warm` fetches it."""
+    leaf = next(each for each in releases() if each.filename == "leaf-2.0-py3-none-any.whl")
+    page = {"meta": {"api-version": "1.0"}, "name": "leaf", "files": [
+        {"filename": leaf.filename, "url": f"../../{leaf.quoted_path}", "hashes": {"sha256": leaf.sha256}, **said}
+    ]}  # fmt: skip
+    shop.mode = "json"
+    shop.script(Behaviour(r"/simple/leaf/$", content=json.dumps(page).encode()))
+    lock = tmp_path / "Pipfile.lock"
+    default = {"leaf": {"version": "==2.0", "hashes": [f"sha256:{leaf.sha256}"]}}
+    lock.write_text(json.dumps({"_meta": {}, "default": default}))
+    command("warm", *where, "--lock", lock).ended(0)
+    assert files(shop) == {leaf.filename, f"{leaf.filename}.metadata"}
+    shop.down()
+    dead.start()
+    answer = fetch(dead.port, names.file_url(leaf, ".metadata"), ca=dead.ca)
+    assert (answer.status, answer.body) == (200, leaf.metadata)
 
 
 def test_what_cannot_be_fetched(command: Command, shop: Upstream, where: list[str], tmp_path: Path) -> None:

@@ -5,13 +5,11 @@ Files come by the URLs that clients use (a lock's, or those of the index page), 
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import urljoin
 
 from pkgcache.cli.progress_bar import Bar
@@ -20,6 +18,7 @@ from pkgcache.cli.warming.environments import Environment
 from pkgcache.cli.warming.lock_model import LockedFile, Package
 from pkgcache.rules.routing.digests import Digest
 from pkgcache.rules.routing.filenames import is_distribution
+from pkgcache.rules.simple.json_page import read_json
 from pkgcache.rules.simple.representations import Representation
 
 PATIENCE = 600.0
@@ -99,7 +98,7 @@ class Warmer:
             if kind is Representation.JSON:
                 try:
                     listed[place] = read_page(body, wanted[place, kind].url)
-                except (ValueError, KeyError, TypeError, AttributeError) as error:
+                except ValueError as error:
                     self.outcome.failed(f"{wanted[place, kind].url}: no index page ({error})")
         return listed
 
@@ -188,16 +187,19 @@ def page_wanted(project: str, index: str, kind: Representation) -> FetchItem:
 
 
 def read_page(body: bytes, url: str) -> dict[str, Listed]:
-    """What an index page in JSON (PEP 691) lists, by file name. Raises ValueError, KeyError, TypeError, AttributeError for what is none."""
-    files: list[Mapping[str, Any]] = json.loads(body)["files"]
+    """Read an index page in JSON (PEP 691): what it lists, by file name. `url` is the page's own. Raises ValueError.
+
+    The proxy's own reader decides what a page says of a file's metadata, so `warm` fetches exactly what the proxy will serve.
+    """
     return {
-        each["filename"]: Listed(
-            url=urljoin(url, each["url"]).partition("#")[0],
-            hashes=tuple(f"{name}:{value}" for name, value in each["hashes"].items()),
-            size=each.get("size") or 0,
-            has_metadata=bool(each.get("core-metadata", each.get("dist-info-metadata"))),
+        link.filename: Listed(
+            url=urljoin(url, link.href).partition("#")[0],
+            hashes=tuple(f"{name}:{value}" for name, value in link.hashes.items()),
+            size=link.size or 0,
+            has_metadata=link.core_metadata is not False,
         )
-        for each in files
+        for link in read_json(body).links
+        if link.filename
     }
 
 

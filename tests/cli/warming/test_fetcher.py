@@ -1,0 +1,171 @@
+"""What `warm` reads in an index page, and which files of a package it fetches."""
+
+import json
+from typing import Any
+
+import pytest
+
+from pkgcache.cli.warming.environments import environments
+from pkgcache.cli.warming.fetcher import FetchItem, Listed, chosen_files, page_wanted, read_page
+from pkgcache.cli.warming.lock_model import LockedFile, Package
+from pkgcache.rules.routing.urls import parse_url
+from pkgcache.rules.simple.conversion import html_to_json
+from pkgcache.rules.simple.html_page import read_html
+from pkgcache.rules.simple.json_page import read_json
+from pkgcache.rules.simple.representations import Representation
+
+WHEEL = "one-1.0-py3-none-any.whl"
+URL = "https://index.example/simple/one/"
+LINUX = environments(["3.12"], ["manylinux_2_28_x86_64"])[0]
+
+
+def page(*files: dict[str, Any]) -> bytes:
+    return json.dumps({"meta": {"api-version": "1.0"}, "name": "one", "files": files}).encode()
+
+
+def entry(**more: Any) -> dict[str, Any]:
+    return {"filename": WHEEL, "url": f"../../{WHEEL}", "hashes": {}, **more}
+
+
+# Core metadata (PEP 658, 714): what `warm` fetches is what the proxy says that there is
+
+NEW, OLD = "core-metadata", "dist-info-metadata"
+HASHES = {"sha256": "ab"}
+OF_JSON = [
+    ({}, False),
+    ({NEW: True}, True),
+    ({NEW: False}, False),
+    ({NEW: None}, False),
+    ({NEW: {}}, True),  # hashes, but none: it is there all the same
+    ({NEW: HASHES}, True),
+    ({OLD: True}, True),
+    ({OLD: False}, False),
+    ({OLD: {}}, True),
+    ({OLD: HASHES}, True),
+    ({NEW: None, OLD: HASHES}, True),
+    ({NEW: None, OLD: {}}, True),
+    ({NEW: False, OLD: HASHES}, False),  # PEP 714: the new name wins
+    ({NEW: True, OLD: False}, True),
+    ({NEW: {}, OLD: False}, True),
+    ({NEW: HASHES, OLD: HASHES}, True),
+]
+
+
+@pytest.mark.parametrize(("said", "there"), OF_JSON, ids=str)
+def test_core_metadata_in_json(said: dict[str, Any], there: bool) -> None:
+    body = page(entry(**said))
+    (link,) = read_json(body).links
+    assert (link.core_metadata is not False) is there
+    assert read_page(body, URL)[WHEEL].has_metadata is there
+
+
+@pytest.mark.parametrize(
+    ("attributes", "there"),
+    [
+        ("", False),
+        ('data-core-metadata="true"', True),
+        ('data-core-metadata=""', True),
+        ('data-core-metadata="sha256=ab"', True),
+        ('data-dist-info-metadata="true"', True),
+        ('data-dist-info-metadata=""', True),
+        ('data-dist-info-metadata="sha256=ab"', True),
+        ('data-core-metadata="sha256=ab" data-dist-info-metadata="true"', True),
+    ],
+)
+def test_core_metadata_in_html(attributes: str, there: bool) -> None:
+    """The proxy converts a page that an index has as HTML alone, and `warm` reads the JSON."""
+    body = f'<h1>Links for one</h1><a href="../../{WHEEL}" {attributes}>{WHEEL}</a>'.encode()
+    (link,) = read_html(body).links
+    assert (link.core_metadata is not False) is there
+    assert read_page(html_to_json(body, "one", parse_url(URL)), URL)[WHEEL].has_metadata is there
+
+
+# The rest of a page
+
+
+def test_a_page() -> None:
+    found = read_page(
+        page(
+            entry(url="https://files.example/a%2Bb/x.whl#sha256=ab", hashes={"sha256": "ab", "md5": "c"}, size=3),
+            {"filename": "two.zip", "url": "/two.zip", "size": "large"},
+            {"url": "nameless.whl"},
+        ),
+        URL,
+    )
+    assert found == {
+        WHEEL: Listed(
+            url="https://files.example/a%2Bb/x.whl", hashes=("sha256:ab", "md5:c"), size=3, has_metadata=False
+        ),
+        "two.zip": Listed(url="https://index.example/two.zip", hashes=(), size=0, has_metadata=False),
+    }
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"[]", b"{}", b'{"files": {}}', b'{"files": [', page(entry(url="http://["))]
+)
+def test_no_page(body: bytes) -> None:
+    """Nothing but ValueError, whatever an index sends."""
+    with pytest.raises(ValueError):
+        read_page(body, URL)
+
+
+# Which files are fetched
+
+FILES = "https://files.example"
+
+
+def listed(*, has_metadata: bool, name: str = WHEEL) -> dict[str, Listed]:
+    return {name: Listed(url=f"{FILES}/{name}", hashes=("sha256:ab",), size=7, has_metadata=has_metadata)}
+
+
+def package(*files: LockedFile) -> Package:
+    return Package(name="one", version="1.0", files=files)
+
+
+@pytest.mark.parametrize(
+    ("files", "known", "wanted"),
+    [
+        ([], {}, []),
+        (  # the lock says where it is; no page says whether there is metadata
+            [LockedFile(filename=WHEEL, url=f"{FILES}/{WHEEL}")],
+            {},
+            [FetchItem(url=f"{FILES}/{WHEEL}"), FetchItem(url=f"{FILES}/{WHEEL}.metadata", optional=True)],
+        ),
+        (  # the page says where
+            [LockedFile(filename=WHEEL)],
+            listed(has_metadata=True),
+            [FetchItem(url=f"{FILES}/{WHEEL}", size=7), FetchItem(url=f"{FILES}/{WHEEL}.metadata")],
+        ),
+        ([LockedFile(filename=WHEEL)], listed(has_metadata=False), [FetchItem(url=f"{FILES}/{WHEEL}", size=7)]),
+        (  # a hash alone (pipenv)
+            [LockedFile(hashes=("sha256:ab",))],
+            listed(has_metadata=False),
+            [FetchItem(url=f"{FILES}/{WHEEL}", size=7, hashes=("sha256:ab",))],
+        ),
+        ([LockedFile(hashes=("sha256:cd",))], listed(has_metadata=False), []),
+        ([LockedFile(filename="one-1.0-cp312-cp312-win_amd64.whl", url=f"{FILES}/x")], {}, []),
+        (  # a wheel rather than the sdist, in whichever order
+            [
+                LockedFile(filename="one-1.0.tar.gz", url=f"{FILES}/s"),
+                LockedFile(filename=WHEEL, url=f"{FILES}/{WHEEL}"),
+            ],
+            listed(has_metadata=False),
+            [FetchItem(url=f"{FILES}/{WHEEL}", size=7)],
+        ),
+        ([LockedFile(filename="one-1.0.tar.gz", url=f"{FILES}/s")], {}, [FetchItem(url=f"{FILES}/s")]),
+        (  # credentials go into a header
+            [LockedFile(filename="one-1.0.tar.gz", url="https://u:p@files.example/s")],
+            {},
+            [FetchItem(url=f"{FILES}/s", authorization="Basic dTpw")],
+        ),
+    ],
+)
+def test_chosen_files(files: list[LockedFile], known: dict[str, Listed], wanted: list[FetchItem]) -> None:
+    assert chosen_files(package(*files), LINUX, known) == wanted
+
+
+@pytest.mark.parametrize("index", ["https://u:p@i.example/simple", "https://u:p@i.example/simple/"])
+def test_a_pages_address(index: str) -> None:
+    found = page_wanted("one", index, Representation.JSON)
+    assert (found.url, found.authorization) == ("https://i.example/simple/one/", "Basic dTpw")
+    assert found.accept == "application/vnd.pypi.simple.v1+json"
