@@ -98,12 +98,12 @@ class Mirrors:
         self.filling = self.most_filling = 0
         self.generous = False
 
-    def in_order[T: tuple[Url, str]](self, sources: Sequence[T]) -> list[T]:
+    def healthy_first[T: tuple[Url, str]](self, sources: Sequence[T]) -> list[T]:
         return list(sources)
 
     @asynccontextmanager
-    async def ask(
-        self, method: str, url: Url, headers: Mapping[str, str], authorization: str = "", *, alone: bool = False
+    async def request(
+        self, method: str, url: Url, headers: Mapping[str, str], authorization: str = "", *, sole_source: bool = False
     ) -> AsyncIterator[Stream]:
         await asyncio.sleep(0)
         task = asyncio.current_task()

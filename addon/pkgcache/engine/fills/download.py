@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import secrets
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -39,7 +38,7 @@ class Download:
 
     def __init__(
         self,
-        growth: FillProgress,
+        progress: FillProgress,
         client: UpstreamClient,
         pool: ThreadPoolExecutor,
         *,
@@ -47,8 +46,8 @@ class Download:
         reserve: Callable[[Path, int], Awaitable[bool]],
         grew: Callable[[], None],
     ) -> None:
-        self._progress = growth
-        self._request = growth.request
+        self._progress = progress
+        self._request = progress.request
         self._client = client
         self._pool = pool
         self._report = report
@@ -77,13 +76,14 @@ class Download:
 
     async def _go_on(self) -> None:
         """Begin, or go on with what a dead owner left: only a digest makes that safe."""
-        word = await self._progress.in_thread(self._progress.file.read_published)
+        state = await self._progress.in_thread(self._progress.file.read_published)
         size = self._progress.file.size
-        if word is not None:
-            self._progress.apply(word)
-        if size and (word is None or not word.begun or self._request.digest is None):
+        if state is not None:
+            self._progress.apply(state)
+        if size and (state is None or not state.begun or self._request.digest is None):
             await self._progress.in_thread(self._progress.file.truncate)
-            size, self._progress.generation = 0, self._progress.generation + 1
+            size = 0
+            self._progress.begin_again(self._progress.generation + 1)
         self._progress.written = size
         self._givers = {None} if self._progress.head is not None else set()
         if size:
@@ -213,7 +213,6 @@ class Download:
     async def _start_over(self, error: UpstreamError) -> None:
         """Throw the bytes away. Readers that have some of them are cut; the others wait for the next source's."""
         logger.warning("%s; all of it is thrown away", error)
-        self._progress.attempt = secrets.token_hex(4)
         self._progress.begin_again(self._progress.generation + 1)
         self._hasher = self._new_hasher()
         self._validator = ""
@@ -271,7 +270,7 @@ class Download:
             self._progress.head = FileHead(total=known, headers=CIMultiDict(answer.headers), source=answer.url)
             self._givers.add(url)
             await self._progress.publish()
-            self._progress.announce()
+            self._progress.announce_unless_held_back()
         self._validator, self._validator_of = _strong_validator(answer), url
         return self._progress.written - start
 

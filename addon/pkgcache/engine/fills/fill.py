@@ -13,13 +13,15 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, override
 
 from multidict import CIMultiDict
 
 from pkgcache.engine.fills.download import Download
 from pkgcache.engine.fills.fill_request import FileHead, FillRequest
 from pkgcache.engine.fills.progress import FillProgress
+from pkgcache.engine.fills.uncached import UncachedDownload
+from pkgcache.engine.responses.messages import CutShortError, DiskFailedError
 from pkgcache.engine.runtime.tasks import shielded
 from pkgcache.engine.store.entries import Entry
 from pkgcache.engine.upstream.client import UpstreamClient
@@ -36,7 +38,7 @@ class Fill(FillProgress):
 
     def __init__(
         self,
-        wanted: FillRequest,
+        request: FillRequest,
         path: Path,
         client: UpstreamClient,
         pool: ThreadPoolExecutor,
@@ -46,13 +48,13 @@ class Fill(FillProgress):
         disk_failed: Callable[[OSError], None],
         finish_abandoned: int,
     ) -> None:
-        super().__init__(wanted, path, client, pool, report)
+        super().__init__(request, path, pool)
+        self._client = client
+        self._report = report
         self._download = Download(self, client, pool, report=report, reserve=reserve, grew=self._stop_if_abandoned)
         self.task: asyncio.Task[None] | None = None
         self.committed = False
-        self._readers = 0
         self._stopped = False
-        self._forgotten = False
         self._disk_failed = disk_failed
         self._finish_abandoned = finish_abandoned
 
@@ -68,18 +70,11 @@ class Fill(FillProgress):
 
     # Readers
 
-    def attach(self) -> None:
-        """One reader more."""
-        self._readers += 1
-
+    @override
     def release(self) -> None:
-        """One reader less; when the last has left, the fill goes on or stops as `pypi_cache_finish_abandoned` says."""
-        self._readers -= 1
-        if self._readers:
-            return
-        if self._forgotten:
-            self.file.close()
-        else:
+        """When the last reader has left, the fill goes on or stops as `pypi_cache_finish_abandoned` says."""
+        super().release()
+        if not self._ended:
             self._stop_if_abandoned()
 
     def _stop_if_abandoned(self) -> None:
@@ -88,6 +83,25 @@ class Fill(FillProgress):
             return
         logger.info("%s: all its clients have left; stopped (pypi_cache_finish_abandoned)", self.request.sources[0][0])
         self.task.cancel()
+
+    @override
+    def _cut_short(self, error: AllFailedError) -> CutShortError:
+        if Failure.DISK in error.failures:
+            return DiskFailedError(str(error), self._without_disk)
+        return super()._cut_short(error)
+
+    def _without_disk(self, at: int, stop: int | None) -> UncachedDownload:
+        """The rest of the file for one reader, once the disk has failed. Raises CutShortError where that cannot be verified."""
+        if stop not in {None, self.total} or (at and self.request.digest is None):
+            raise CutShortError("the disk failed, and a part of the file cannot be verified without it")
+        return UncachedDownload(
+            self._client,
+            self.request,
+            report=self._report,
+            total=self.total,
+            at=at,
+            descriptor=self.file.fileno(),
+        )
 
     # The work
 
@@ -139,12 +153,10 @@ class Fill(FillProgress):
 
     def clean_up(self) -> None:
         """Once it is forgotten: remove its word, and what a stopped download left if no follower has gone on with it."""
-        self._forgotten = True
         if not self._stopped or self.file.claim():
             self.file.remove()
             self.file.remove_state()
-        if self._readers == 0:
-            self.file.close()
+        self.end()
 
     async def _be_stored(self, entry: Entry) -> None:
         """The store has the file after all: an open one, or the bytes of a small one."""

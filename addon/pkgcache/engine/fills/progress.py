@@ -1,6 +1,7 @@
-"""A growing file as this process sees it: how far it is, whether clients may be told of it, and what its readers wait for.
+"""How far a growing file is: the bytes written so far, whether clients may be told of it, and what its readers wait for.
 
-Who brings the bytes is engine/download.py, or another process; engine/fill.py decides which, and when it is over.
+`Progress` is of any file that grows, and knows no upstream. `FillProgress` is of a release file: its bytes may turn out wrong and be
+thrown away, and other processes are told how far it is. Who brings the bytes is not decided here.
 """
 
 from __future__ import annotations
@@ -11,153 +12,187 @@ import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import override
 
 from multidict import CIMultiDict
 
 from pkgcache.engine.fills.fill_request import FileHead, FillRequest
 from pkgcache.engine.fills.part_file import FillState, PartFile, State
-from pkgcache.engine.fills.uncached import UncachedDownload
-from pkgcache.engine.responses.bodies import Reader
-from pkgcache.engine.responses.messages import CutShortError, DiskFailedError
-from pkgcache.engine.upstream.client import UpstreamClient
-from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
-from pkgcache.rules.policy.fills import HOLD_BACK
+from pkgcache.engine.responses.bodies import FileSource, Reader
+from pkgcache.engine.responses.messages import CutShortError
+from pkgcache.engine.upstream.errors import AllFailedError
+from pkgcache.rules.policy.fills import HOLD_BACK, readable
 from pkgcache.rules.routing.urls import parse_url
 
 
-class FillProgress:
-    """What a fill knows of its file. `generation` and `attempt` change when the `written` bytes turn out wrong and are thrown away."""
+class Progress[Head](FileSource):
+    """A file that grows, its readers, and what they wait for. `Head` is what clients are told before the first byte.
 
-    def __init__(
-        self,
-        wanted: FillRequest,
-        path: Path,
-        client: UpstreamClient,
-        pool: ThreadPoolExecutor,
-        report: Callable[[UpstreamError], None],
-    ) -> None:
-        self.request = wanted
+    Every reader is registered with `attach` and leaves with `release`. The file is closed once both its writer (`end`) and the last
+    reader are done with it.
+    """
+
+    def __init__(self, path: Path, pool: ThreadPoolExecutor) -> None:
         self.file = PartFile(path)
-        self.attempt = secrets.token_hex(4)
-        self.generation = 0
+        self.head: Head | None = None
         self.written = 0
-        self.head: FileHead | None = None
-        self.error: AllFailedError | None = None
         self.verified = False
-        self._client = client
+        self.error: AllFailedError | None = None
+        self._generation = 0
         self._pool = pool
-        self._report = report
-        self._announced: asyncio.Future[FileHead] = asyncio.get_running_loop().create_future()
+        self._announced: asyncio.Future[Head] = asyncio.get_running_loop().create_future()
         self._changed = asyncio.Event()
+        self._readers = 0
+        self._ended = False
 
     # For readers
 
     @property
     def total(self) -> int | None:
-        """The file's length, as far as it is known."""
-        return self.head.total if self.head else None
+        """The file's length in bytes, None while it is not known."""
+        return None
 
     @property
+    @override
+    def generation(self) -> int:
+        return self._generation
+
+    @property
+    @override
     def available(self) -> int:
-        """The end of what readers may have now."""
-        if self.verified:
-            return self.written
-        total = self.total
-        return max(0, self.written - HOLD_BACK if total is None else min(self.written, total - HOLD_BACK))
+        return readable(self.written, self.total, verified=self.verified)
 
-    async def wait_announced(self) -> FileHead:
-        """What the upstream says of the file, once clients may be told. Raises AllFailedError where no upstream has it.
+    @property
+    def announced(self) -> bool:
+        """Whether clients have been told of the file, or of its failure."""
+        return self._announced.done()
 
-        A file that is held back whole is announced when it is verified: clients then hear of no wrong one, not even its length.
-        """
-        while True:
-            head = await asyncio.shield(self._announced)
-            if head is self.head:
-                return head
+    def attach(self) -> None:
+        """Register a reader."""
+        self._readers += 1
 
+    @override
     def release(self) -> None:
-        """See readers.FileSource."""
+        self._readers -= 1
+        self._close_if_unused()
 
+    @override
     def body(self, start: int, stop: int | None) -> Reader:
-        """See readers.Source."""
         return Reader(self, start, stop)
 
+    @override
     def fileno(self) -> int:
-        """See readers.FileSource."""
         return self.file.fileno()
 
-    async def wait_available(self, offset: int, generation: int) -> int:
-        """See readers.FileSource."""
+    async def wait_announced(self) -> Head:
+        """Wait until clients may be told of the file, and return what they are told. Raises AllFailedError if it failed before."""
         while True:
-            if generation != self.generation:
-                raise CutShortError("what was sent so far was wrong")
+            announced = self._announced
+            head = await asyncio.shield(announced)
+            if announced is self._announced:  # else it has begun again since: that head is of bytes that were wrong
+                return head
+
+    @override
+    async def wait_available(self, offset: int, generation: int) -> int:
+        while True:
+            if generation != self._generation:
+                raise CutShortError("the bytes sent so far were wrong")
             if self.error is not None:
-                if any(error.failure is Failure.DISK for error in self.error.errors):
-                    raise DiskFailedError(str(self.error), self._without_disk)
-                raise CutShortError(str(self.error))
+                raise self._cut_short(self.error)
             if self.available > offset or (self.verified and self.available == offset):
                 return self.available
             await self._changed.wait()
 
-    def _without_disk(self, at: int, stop: int | None) -> UncachedDownload:
-        """The rest of it, for one reader, once the disk has failed. Raises CutShortError for what cannot be verified."""
-        if stop not in {None, self.total} or (at and self.request.digest is None):
-            raise CutShortError("the disk failed, and a part of the file cannot be verified without it")
-        return UncachedDownload(
-            self._client,
-            self.request,
-            report=self._report,
-            total=self.total,
-            at=at,
-            descriptor=self.file.fileno(),
-        )
+    def _cut_short(self, error: AllFailedError) -> CutShortError:
+        """The exception for readers of a file that failed."""
+        return CutShortError(str(error))
 
-    # For whoever brings it
+    # For the writer
 
     def wake_readers(self) -> None:
-        """There is more of it, or it is over: wake whoever waits."""
+        """Wake all readers that wait: there are more bytes, or there will be none."""
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
-    def announce(self) -> None:
-        """Tell clients of the file, unless it is held back whole and has yet to be verified."""
-        head = self.head
-        if (
-            head is not None
-            and not self._announced.done()
-            and (self.verified or head.total is None or head.total > HOLD_BACK)
-        ):
+    def announce(self, head: Head) -> None:
+        """Tell clients of the file; only the first call counts."""
+        if not self._announced.done():
             self._announced.set_result(head)
 
     def be_verified(self) -> None:
-        """All of it is there, and right."""
+        """Mark the file complete and correct: readers may have all of it. Needs a `head`."""
+        assert self.head is not None
         self.verified = True
-        self.announce()
+        self.announce(self.head)
         self.wake_readers()
 
     def fail(self, error: AllFailedError) -> None:
-        """There will be no more of it."""
+        """Mark the file failed: readers that wait are cut, or told of the error if nothing was announced yet."""
         self.error = error
         if not self._announced.done():
             self._announced.set_exception(error)
-            self._announced.exception()  # seen: nobody may be waiting
+            self._announced.exception()  # nobody may be waiting: keep asyncio from logging "exception was never retrieved"
         self.wake_readers()
 
     def begin_again(self, generation: int) -> None:
-        """The bytes so far were wrong. Readers that have some of them are cut; the others wait for the next ones."""
-        self.generation = generation
+        """Forget the bytes so far. Readers that have some of them are cut; those that have none wait for the new ones."""
+        self._generation = generation
         self.written = 0
         self.head = None
         if self._announced.done():
             self._announced = asyncio.get_running_loop().create_future()
         self.wake_readers()
 
+    def end(self) -> None:
+        """Nothing more will be written: close the file, once its last reader has left."""
+        self._ended = True
+        self._close_if_unused()
+
+    def _close_if_unused(self) -> None:
+        if self._ended and self._readers == 0:
+            self.file.close()
+
+    async def in_thread[T](self, work: Callable[[], T]) -> T:
+        """Run work that touches the disk off the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+
+class FillProgress(Progress[FileHead]):
+    """A release file that grows, in this process or in another one.
+
+    `attempt` names its bytes in entity tags. It changes whenever they are thrown away, as `generation` does; no two downloads share one.
+    """
+
+    def __init__(self, request: FillRequest, path: Path, pool: ThreadPoolExecutor) -> None:
+        super().__init__(path, pool)
+        self.request = request
+        self.attempt = secrets.token_hex(4)
+
+    @property
+    @override
+    def total(self) -> int | None:
+        return self.head.total if self.head else None
+
+    @override
+    def begin_again(self, generation: int) -> None:
+        self.attempt = secrets.token_hex(4)
+        super().begin_again(generation)
+
+    def announce_unless_held_back(self) -> None:
+        """Tell clients of the file, unless it is so small that all of it is held back.
+
+        A held-back file is announced when it is verified: clients then never hear of a wrong one, not even its length.
+        """
+        head = self.head
+        if head is not None and (head.total is None or head.total > HOLD_BACK):
+            self.announce(head)
+
     # Between processes
 
     async def publish(self, state: State = "growing", error: str = "") -> None:
-        """Tell other processes; on a disk that has failed they will find out by themselves."""
+        """Tell other processes how the fill stands. A failing disk is ignored here: they notice it themselves."""
         head = self.head
-        word = FillState(
+        published = FillState(
             state=state,
             attempt=self.attempt,
             generation=self.generation,
@@ -168,17 +203,13 @@ class FillProgress:
             error=error,
         )
         with contextlib.suppress(OSError):
-            await self.in_thread(lambda: self.file.publish(word))
+            await self.in_thread(lambda: self.file.publish(published))
 
-    def apply(self, word: FillState) -> None:
-        """What the owner says holds here too."""
-        self.attempt = word.attempt
-        if word.generation != self.generation:
-            self.begin_again(word.generation)
-        if word.begun and self.head is None:
-            self.head = FileHead(total=word.total, headers=CIMultiDict(word.headers), source=parse_url(word.source))
-            self.announce()
-
-    async def in_thread[T](self, work: Callable[[], T]) -> T:
-        """Run what touches the disk off the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+    def apply(self, state: FillState) -> None:
+        """Take over what the owning process has published."""
+        if state.generation != self.generation:
+            self.begin_again(state.generation)
+        self.attempt = state.attempt
+        if state.begun and self.head is None:
+            self.head = FileHead(total=state.total, headers=CIMultiDict(state.headers), source=parse_url(state.source))
+            self.announce_unless_held_back()

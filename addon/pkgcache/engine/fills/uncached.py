@@ -10,21 +10,22 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from typing import override
 
 from multidict import CIMultiDict
 
 from pkgcache.engine.fills.fill_request import IDENTITY, FillRequest
-from pkgcache.engine.responses.messages import CHUNK, Chunk, CutShortError
+from pkgcache.engine.responses.messages import CHUNK, Body, Chunk, CutShortError
 from pkgcache.engine.responses.relay import RelayBody
 from pkgcache.engine.upstream.client import UpstreamClient, UpstreamResponse
 from pkgcache.engine.upstream.errors import Failure, UpstreamError
 from pkgcache.rules.http.ranges import parse_content_range
-from pkgcache.rules.policy.fills import HOLD_BACK
+from pkgcache.rules.policy.fills import readable
 from pkgcache.rules.routing.digests import Digest
 from pkgcache.rules.routing.urls import Url
 
 
-class UncachedDownload:
+class UncachedDownload(Body):
     """A body: the bytes of a file from `at` to its end. What lies before `at` was read from `descriptor` (a fill's broken file)."""
 
     def __init__(
@@ -96,19 +97,20 @@ class UncachedDownload:
         self.total = total if self.total is None else self.total
 
     @property
+    @override
     def exhausted(self) -> bool:
-        """See messages.Body."""
         return self._verified and not self._held
 
+    @override
     def read_now(self) -> Chunk:
-        """See messages.Body: it comes from the network."""
-        return b""
+        return b""  # it comes from the network
 
+    @override
     async def read(self) -> Chunk:
-        """See messages.Body."""
         await self._hash_what_was_before()
         while True:
-            ready = len(self._held) - (0 if self._verified else HOLD_BACK)
+            held_from = self._received - len(self._held)
+            ready = readable(self._received, self.total, verified=self._verified) - held_from
             if ready > 0:
                 chunk = bytes(self._held[: min(ready, CHUNK)])
                 del self._held[: len(chunk)]
@@ -173,8 +175,8 @@ class UncachedDownload:
         if passage is not None:
             passage.close()
 
+    @override
     def close(self) -> None:
-        """See messages.Body."""
         self._closed = True
         self._let_go()
         if self._descriptor >= 0:

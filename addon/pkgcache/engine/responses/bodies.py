@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import IO, Protocol
+from typing import IO, Protocol, override
 
 from pkgcache.engine.responses.messages import CHUNK, Body, Chunk, CutShortError, DiskFailedError
 from pkgcache.engine.store.rehash import Rehash
-from pkgcache.rules.policy.fills import HOLD_BACK
+from pkgcache.rules.policy.fills import readable
 
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 
@@ -61,7 +61,7 @@ type Source = FileSource | StoredBytes
 """What a file's reply is made of."""
 
 
-class StoredFile:
+class StoredFile(FileSource):
     """A whole file of the store; one reader, which owns it. While it is re-hashed (`check`) its last bytes are held back."""
 
     def __init__(self, file: IO[bytes], size: int, check: Rehash | None = None) -> None:
@@ -69,26 +69,26 @@ class StoredFile:
         self._size = size
         self._check = check
 
+    @override
     def body(self, start: int, stop: int | None) -> Reader:
-        """See FileSource."""
         return Reader(self, start, stop)
 
     @property
+    @override
     def generation(self) -> int:
-        """See FileSource."""
         return 1 if self._check is not None and self._check.fault else 0
 
     @property
+    @override
     def available(self) -> int:
-        """See FileSource."""
-        return self._size if self._check is None or self._check.done else max(0, self._size - HOLD_BACK)
+        return readable(self._size, self._size, verified=self._check is None or self._check.done)
 
+    @override
     def fileno(self) -> int:
-        """See FileSource."""
         return self._file.fileno()
 
+    @override
     async def wait_available(self, offset: int, generation: int) -> int:
-        """See FileSource: all of it is there, and stays."""
         if self._check is not None and self.available <= offset:
             await self._check.wait()
         if generation != self.generation:
@@ -97,12 +97,12 @@ class StoredFile:
             raise CutShortError("read past the end of a stored file")
         return self.available
 
+    @override
     def release(self) -> None:
-        """See FileSource."""
         self._file.close()
 
 
-class Reader:
+class Reader(Body):
     """The bytes `start` to `stop` (half-open; None: to the end, once that is known) of a source, chunk by chunk."""
 
     def __init__(self, source: FileSource, start: int, stop: int | None) -> None:
@@ -113,12 +113,12 @@ class Reader:
         self._rest: Body | None = None
 
     @property
+    @override
     def exhausted(self) -> bool:
-        """See messages.Body."""
         return self._at == self._stop if self._rest is None else self._rest.exhausted
 
+    @override
     def read_now(self) -> Chunk:
-        """See messages.Body."""
         source = self._source
         if source is None or source.generation != self._generation or self._rest is not None:
             return b""
@@ -127,8 +127,8 @@ class Reader:
         self._at += len(chunk)
         return chunk
 
+    @override
     async def read(self) -> Chunk:
-        """See messages.Body."""
         if self._source is None:
             raise CutShortError("closed")
         if self._rest is not None:
@@ -151,8 +151,8 @@ class Reader:
         self._at += len(chunk)
         return chunk
 
+    @override
     def close(self) -> None:
-        """See messages.Body."""
         source, self._source = self._source, None
         if source is not None:
             source.release()
@@ -160,53 +160,59 @@ class Reader:
             self._rest.close()
 
 
-class SharedSource:
+class SharedSource(FileSource):
     """One source under several readers: let go of when the last of them has."""
 
     def __init__(self, source: FileSource, readers: int) -> None:
         self._source = source
         self._readers = readers
-        self.fileno = source.fileno
-        self.wait_available = source.wait_available
 
+    @override
     def body(self, start: int, stop: int | None) -> Reader:
-        """See FileSource."""
         return Reader(self, start, stop)
 
     @property
+    @override
     def generation(self) -> int:
-        """See FileSource."""
         return self._source.generation
 
     @property
+    @override
     def available(self) -> int:
-        """See FileSource."""
         return self._source.available
 
+    @override
+    def fileno(self) -> int:
+        return self._source.fileno()
+
+    @override
+    async def wait_available(self, offset: int, generation: int) -> int:
+        return await self._source.wait_available(offset, generation)
+
+    @override
     def release(self) -> None:
-        """See FileSource."""
         self._readers -= 1
         if self._readers == 0:
             self._source.release()
 
 
-class ConcatenatedBody:
+class ConcatenatedBody(Body):
     """Several bodies, one after the other: the parts of a multipart answer."""
 
     def __init__(self, parts: list[bytes | Body]) -> None:
         self._parts = parts
 
     @property
+    @override
     def exhausted(self) -> bool:
-        """See messages.Body."""
         return not self._parts
 
+    @override
     def read_now(self) -> Chunk:
-        """See messages.Body: several small parts need no haste."""
-        return b""
+        return b""  # several small parts need no haste
 
+    @override
     async def read(self) -> Chunk:
-        """See messages.Body."""
         while self._parts:
             part = self._parts[0]
             if isinstance(part, bytes):
@@ -218,8 +224,8 @@ class ConcatenatedBody:
             self._parts.pop(0)
         return b""
 
+    @override
     def close(self) -> None:
-        """See messages.Body."""
         for part in self._parts:
             if not isinstance(part, bytes):
                 part.close()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from typing import override
 
-from pkgcache.engine.responses.messages import Chunk, CutShortError
+from pkgcache.engine.responses.messages import Body, Chunk, CutShortError
 from pkgcache.engine.upstream.client import UpstreamResponse
 from pkgcache.engine.upstream.errors import UpstreamError
 
 
-class RelayBody:
+class RelayBody(Body):
     """A body that is read straight from an upstream's answer. `open` first, then `read` to the end, `close` in any case."""
 
     def __init__(self, asking: AbstractAsyncContextManager[UpstreamResponse]) -> None:
@@ -33,16 +34,16 @@ class RelayBody:
         return self._answer
 
     @property
+    @override
     def exhausted(self) -> bool:
-        """See messages.Body: only its end tells."""
-        return False
+        return False  # only an empty read tells
 
+    @override
     def read_now(self) -> Chunk:
-        """See messages.Body: it comes from the network."""
-        return b""
+        return b""  # it comes from the network
 
+    @override
     async def read(self) -> Chunk:
-        """See messages.Body."""
         if self._answer is None:
             raise CutShortError("closed")
         self._reading = asyncio.ensure_future(self._answer.chunk())
@@ -72,8 +73,8 @@ class RelayBody:
         if answer is not None:
             await self._asking.__aexit__(None, None, None)
 
+    @override
     def close(self) -> None:
-        """See messages.Body."""
         if self._answer is not None and self._closing is None:
             if self._reading is not None:
                 self._reading.cancel()  # or the upstream would be blamed for a client that left
