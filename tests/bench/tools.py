@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,7 +150,13 @@ class Stage:
 
     @contextmanager
     def proxy(
-        self, *, index: str | None = None, ca: Path | None = None, options: Options | None = None
+        self,
+        *,
+        index: str | None = None,
+        ca: Path | None = None,
+        options: Options | None = None,
+        args: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
     ) -> Iterator[Proxy]:
         """This project's proxy with an empty store; it has answered a small request on both hosts.
 
@@ -160,6 +166,8 @@ class Stage:
             self.new_folder(),
             options={"pypi_cache_index": f"pypi={index or self.upstream.index_url}", **(options or {})},
             upstream_ca=ca or self.authority.bundle,
+            args=args,
+            env=env,
             timeout=60,
         ) as proxy:
             self.warm(proxy)

@@ -107,7 +107,9 @@ class Router:
     ) -> None:
         self.indexes = indexes
         self.by_name = {index.name: index for index in indexes}
-        self._longest_first = sorted(indexes, key=lambda index: -len(index.simple.path))
+        self._indexes_at: dict[tuple[str, str, int], list[Index]] = {}
+        for index in sorted(indexes, key=lambda index: -len(index.simple.path)):
+            self._indexes_at.setdefault(_origin(index.simple), []).append(index)
         self._files_of: dict[Address, list[tuple[Url, Index]]] = {}
         for index in indexes:
             for url in _file_places(index):
@@ -132,11 +134,9 @@ class Router:
     def route(self, url: Url) -> Route:
         """The meaning of an absolute URL on a host that `opens`."""
         path = normalise_path(url.path)
-        for index in self._longest_first:
-            if index.simple.origin == url.origin and (page := self._page(index, path, url)):
+        for index in self._indexes_at.get(_origin(url), ()):
+            if page := self._page(index, path, url) or self._document(index, path, url):
                 return page
-            if index.simple.origin == url.origin and (document := self._document(index, path, url)):
-                return document
         release = parse_release_path(path)
         owner = self._owner(url, path, pypi_layout=release is not None)
         if owner is None:
@@ -258,6 +258,11 @@ def _file_places(index: Index) -> Iterable[Url]:
         yield parse_url(index.canonical_files + "/")
     for upstream in index.upstreams:
         yield upstream.files or upstream.simple
+
+
+def _origin(url: Url) -> tuple[str, str, int]:
+    """A URL's origin to look up by; `Url.origin` makes a text."""
+    return url.scheme, url.host, url.port
 
 
 def _common_segments(one: str, other: str) -> int:
