@@ -1,4 +1,4 @@
-"""mitmproxy's `proxyauth`: the lane goes past the addon that would ask, so it asks itself.
+"""mitmproxy's `proxyauth`: the fast path answers before that addon is asked, so it asks by itself.
 
 407 where the proxy is used as one, 401 at its own address; the few pages that an agent needs before it has anything stay open; and
 what opens the proxy is for the proxy alone, and never goes on to an upstream.

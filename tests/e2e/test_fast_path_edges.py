@@ -1,6 +1,6 @@
-"""The lane's edges: odd requests, odd connections, and clients that leave at the wrong time.
+"""The fast path's edges: odd requests, odd connections, and clients that leave at the wrong time.
 
-The lane stands before mitmproxy's own checks and beside its flows, so each of these once was, or could be, a hang, a crash ("mitmproxy
+The fast path comes before mitmproxy's own checks and beside its flows, so each of these once was, or could be, a hang, a crash ("mitmproxy
 has crashed") or a request that was answered from the wrong host.
 """
 

@@ -1,7 +1,7 @@
-"""mitmproxy's inner names that proxy/ leans on: each is there, with the signature that is used.
+"""mitmproxy's inner names that proxy/ relies on: each is there, with the signature that is used.
 
-The lane subclasses classes that mitmproxy does not promise to keep (`mitmproxy>=12.2,<13`). When one of these tests fails after an
-upgrade, its message says where in proxy/ to look; compare mitmproxy's own code of that name, old and new, and mend there.
+The fast path subclasses classes that mitmproxy does not promise to keep (`mitmproxy>=12.2,<13`). When one of these tests fails after an
+upgrade, its message says where in proxy/ to look; compare mitmproxy's old and new code of that name, and adapt proxy/ to it.
 """
 
 import ast
@@ -28,7 +28,7 @@ def test_the_version() -> None:
     """The pin of pyproject.toml, as installed."""
     major, minor = map(int, mitmproxy.version.VERSION.split(".")[:2])
     assert major == 12, (
-        "another major version: go through proxy/lane.py with mitmproxy's layers/http/__init__.py beside it"
+        "another major version: go through proxy/fast_path.py and proxy/connect.py with mitmproxy's layers/http/__init__.py beside it"
     )
     assert minor >= 2
 
@@ -51,39 +51,39 @@ def test_what_is_imported_is_there(file: str, module: str, name: str) -> None:
 
 
 SIGNATURES: Final[list[tuple[Callable[..., Any], str, str]]] = [
-    (http.HttpLayer.__init__, "self, context, mode", "LaneLayer.__init__ passes both on"),
-    (http.HttpLayer.make_stream, "self, stream_id", "LaneLayer.make_stream takes its place"),
-    (http.HttpLayer.event_to_child, "self, child, event", "LaneLayer.make_stream starts its stream by it"),
-    (http.HttpStream.__init__, "self, context, stream_id", "LaneStream.__init__"),
-    (http.HttpStream.state_wait_for_request_headers, "self, event", "where a request goes into the lane"),
-    (http.HttpStream.handle_protocol_error, "self, event", "LaneStream: a client that leaves"),
-    (http.HttpStream.handle_connect, "self", "LaneStream: package host or tunnel"),
-    (http.HttpStream.handle_connect_finish, "self", "LaneStream answers the CONNECT by it"),
-    (http.HttpStream.check_killed, "self, emit_error_hook", "LaneStream.handle_connect"),
-    (http.HttpStream.passthrough, "self, event", "tunnels: see the half-close in it"),
-    (http.HttpStream.state_done, "self, _", "LaneStream ends in it"),
-    (http.HttpStream.state_errored, "self, _", "LaneStream ends in it"),
-    (http.validate_request, "mode, request, validate_inbound_headers", "LaneStream: a bad header is a 400"),
-    (http.SendHttp, "event, connection", "how the lane answers"),
-    (http.DropStream, "stream_id", "how the lane ends"),
-    (_events.RequestHeaders, "stream_id, request, end_stream, replay_flow=…", "what the lane gets"),
-    (_events.RequestEndOfMessage, "stream_id", "what the lane gets"),
-    (_events.RequestData, "stream_id, data", "what the lane gets"),
+    (http.HttpLayer.__init__, "self, context, mode", "FastPathLayer.__init__ passes both on"),
+    (http.HttpLayer.make_stream, "self, stream_id", "FastPathLayer.make_stream takes its place"),
+    (http.HttpLayer.event_to_child, "self, child, event", "FastPathLayer.make_stream starts its stream by it"),
+    (http.HttpStream.__init__, "self, context, stream_id", "FastPathStream.__init__"),
+    (http.HttpStream.state_wait_for_request_headers, "self, event", "where a request is taken"),
+    (http.HttpStream.handle_protocol_error, "self, event", "FastPathStream: a client that leaves"),
+    (http.HttpStream.handle_connect, "self", "ConnectStream: package host or tunnel"),
+    (http.HttpStream.handle_connect_finish, "self", "ConnectStream answers the CONNECT by it"),
+    (http.HttpStream.check_killed, "self, emit_error_hook", "ConnectStream.handle_connect"),
+    (http.HttpStream.passthrough, "self, event", "ConnectStream.passthrough: half-closes"),
+    (http.HttpStream.state_done, "self, _", "FastPathStream ends in it"),
+    (http.HttpStream.state_errored, "self, _", "FastPathStream ends in it"),
+    (http.validate_request, "mode, request, validate_inbound_headers", "FastPathStream: a bad header is a 400"),
+    (http.SendHttp, "event, connection", "how FastPathStream answers"),
+    (http.DropStream, "stream_id", "how FastPathStream ends"),
+    (_events.RequestHeaders, "stream_id, request, end_stream, replay_flow=…", "what FastPathStream gets"),
+    (_events.RequestEndOfMessage, "stream_id", "what FastPathStream gets"),
+    (_events.RequestData, "stream_id, data", "what FastPathStream gets"),
     (_events.RequestProtocolError, "stream_id, message, code", "a client that leaves"),
-    (_events.ResponseHeaders, "stream_id, response, end_stream=…", "how the lane answers"),
-    (_events.ResponseData, "stream_id, data", "how the lane answers"),
-    (_events.ResponseEndOfMessage, "stream_id", "how the lane answers"),
-    (_events.ResponseProtocolError, "stream_id, message, code", "how the lane cuts a body short"),
-    (_hooks.HttpConnectHook, "flow", "LaneStream.handle_connect: proxyauth listens to it"),
-    (tcp.TCPLayer, "context, ignore=…", "LaneStream._tunnel: ignore=True, so that no flow is made"),
-    (_upstream_proxy.HttpUpstreamProxy.make, "ctx, send_connect", "LaneStream._tunnel_through_parent"),
-    (layer.NextLayer, "context, ask_on_start=…", "LaneStream.handle_connect for a package host"),
-    (commands.OpenConnection, "connection", "LaneStream._tunnel"),
+    (_events.ResponseHeaders, "stream_id, response, end_stream=…", "how FastPathStream answers"),
+    (_events.ResponseData, "stream_id, data", "how FastPathStream answers"),
+    (_events.ResponseEndOfMessage, "stream_id", "how FastPathStream answers"),
+    (_events.ResponseProtocolError, "stream_id, message, code", "FastPathStream._end_early"),
+    (_hooks.HttpConnectHook, "flow", "ConnectStream.handle_connect: proxyauth listens to it"),
+    (tcp.TCPLayer, "context, ignore=…", "ConnectStream._tunnel: ignore=True, so that no flow is made"),
+    (_upstream_proxy.HttpUpstreamProxy.make, "ctx, send_connect", "ConnectStream._tunnel_through_parent"),
+    (layer.NextLayer, "context, ask_on_start=…", "ConnectStream.handle_connect for a package host"),
+    (commands.OpenConnection, "connection", "ConnectStream._tunnel"),
     (next_layer.NextLayer.next_layer, "self, nextlayer", "PypiCache.next_layer lets it choose first"),
     (tlsconfig.TlsConfig.tls_start_server, "self, tls_start", "PypiCache.tls_start_server lets it go first"),
     (server.ConnectionHandler.drain_writers, "self", "PypiCache.pypi_cache_chunk: the backpressure"),
     (proxyserver.Proxyserver.listen_addrs, "self", "PypiCache._listens"),
-    (proxyauth.parse_http_basic_auth, "s", "Desk._authenticate"),
+    (proxyauth.parse_http_basic_auth, "s", "Authenticator.refusal"),
     (optmanager.OptManager.process_deferred, "self", "options.raw_values reads what waits for it"),
     (mode_specs.ProxyMode.parse, "spec", "PypiCache._parent"),
 ]
@@ -119,19 +119,19 @@ def test_a_kind(kind: type, base: type) -> None:
 
 
 def test_error_codes() -> None:
-    """`KILL` cuts and sends no error page; the two others become the status that the lane means."""
+    """`KILL` cuts and sends no error page; the two others become the status that FastPathStream means."""
     codes = _events.ErrorCode
-    assert codes.KILL.http_status_code() is None, "LaneStream._end: a cut must not send a page"
-    assert codes.REQUEST_VALIDATION_FAILED.http_status_code() == 400, "LaneStream._refuse"
+    assert codes.KILL.http_status_code() is None, "FastPathStream._end_early: a cut must not send a page"
+    assert codes.REQUEST_VALIDATION_FAILED.http_status_code() == 400, "FastPathStream._reject"
     generic = codes.GENERIC_SERVER_ERROR.http_status_code()
-    assert generic is not None, "LaneStream._refuse"
+    assert generic is not None, "FastPathStream._reject"
     assert generic >= 500
     assert {"PASSTHROUGH_CLOSE", "CLIENT_DISCONNECTED"} <= set(codes.__members__)
 
 
 def test_modes() -> None:
     assert set(http.HTTPMode.__members__) == {"regular", "transparent", "upstream"}, (
-        "Desk._destination has a branch for each"
+        "request_checks.destination has a branch for each"
     )
 
 
@@ -144,18 +144,18 @@ def test_a_blocking_hook() -> None:
 
     hook = SomeNewHook(7)
     assert (hook.name, hook.args(), hook.blocking) == ("some_new", [7], True), (
-        "lane.py: PypiCacheAnswerHook and its like"
+        "connect.FastPathHook and its subclasses"
     )
 
 
-def lane_context() -> context.Context:
+def a_context() -> context.Context:
     client = connection.Client(peername=("192.0.2.1", 1), sockname=("192.0.2.2", 8080))
     return context.Context(client, options.Options())
 
 
 def test_a_layer_enters_itself_into_its_context() -> None:
-    """`_with_lane` takes the old layer out of `context.layers` and puts a LaneLayer there."""
-    here = lane_context()
+    """`_with_fast_path` takes the old layer out of `context.layers` and puts a FastPathLayer there."""
+    here = a_context()
     first = http.HttpLayer(here, http.HTTPMode.regular)
     assert here.layers == [first]
     here.layers.remove(first)
@@ -166,7 +166,7 @@ def test_a_layer_enters_itself_into_its_context() -> None:
 
 
 def test_a_streams_mode_is_that_of_the_layer_above() -> None:
-    here = lane_context()
+    here = a_context()
     above = http.HttpLayer(here, http.HTTPMode.upstream)
     stream = http.HttpStream(above.context.fork(), 1)
     assert stream.mode is http.HTTPMode.upstream
@@ -174,17 +174,17 @@ def test_a_streams_mode_is_that_of_the_layer_above() -> None:
 
 
 def test_a_streams_attributes() -> None:
-    """What LaneStream reads and writes of its base."""
-    above = http.HttpLayer(lane_context(), http.HTTPMode.regular)
+    """What FastPathStream reads and writes of its base."""
+    above = http.HttpLayer(a_context(), http.HTTPMode.regular)
     stream = http.HttpStream(above.context.fork(), 1)
     assert stream.child_layer is None
     for name in ("client_state", "server_state", "context", "_handle_event", "state_uninitialized"):
-        assert hasattr(stream, name), f"LaneStream uses HttpStream.{name}"
+        assert hasattr(stream, name), f"FastPathStream uses HttpStream.{name}"
 
 
 def test_context_and_connections() -> None:
-    """What Desk and the tunnel read and write of the context's two ends."""
-    here = lane_context()
+    """What Intake, request_checks and Tunnels read and write of the context's two ends."""
+    here = a_context()
     assert here.client.id != connection.Client(peername=("192.0.2.1", 1), sockname=("192.0.2.2", 1)).id
     assert (here.client.peername[0], here.client.sockname[1]) == ("192.0.2.1", 8080)
     assert not here.client.tls_established
@@ -194,10 +194,10 @@ def test_context_and_connections() -> None:
 
 
 def test_proxyauth() -> None:
-    """`Desk._authenticate`: the validator and the note of clients that a CONNECT has authenticated."""
+    """`Authenticator.refusal`: the validator and the note of clients that a CONNECT has authenticated."""
     auth = proxyauth.ProxyAuth()
     assert auth.validator is None
-    client = lane_context().client
+    client = a_context().client
     assert client not in auth.authenticated
     auth.authenticated[client] = ("u", "p")
     assert client in auth.authenticated
@@ -215,7 +215,7 @@ def test_the_order_of_addons() -> None:
     order = [type(addon) for addon in addons.default_addons()]
     ours = order.index(script.ScriptLoader)
     assert order.index(proxyauth.ProxyAuth) < ours, (
-        "proxyauth must have answered a CONNECT before the lane's handle_connect"
+        "proxyauth must have answered a CONNECT before ConnectStream.handle_connect"
     )
     assert ours < order.index(next_layer.NextLayer), "PypiCache.next_layer would be asked after the layer is chosen"
     assert ours < order.index(tlsconfig.TlsConfig), "PypiCache.tls_start_server calls TlsConfig's first"
@@ -231,7 +231,7 @@ def test_names_by_which_addons_are_found() -> None:
     }
     with taddons.context(*(addon() for addon in wanted.values()), loadcore=False) as running:
         found = {name: type(running.master.addons.get(name)) for name in wanted}
-        assert running.options.validate_inbound_headers is True, "LaneStream reads it"
+        assert running.options.validate_inbound_headers is True, "FastPathStream reads it"
     assert found == wanted
 
 
@@ -257,7 +257,7 @@ def test_options_that_wait() -> None:
 
 
 def test_the_strategy_is_the_users() -> None:
-    """`connection_strategy` stays `eager`: the lane goes round it (handle_connect), so that tunnels to dead hosts are a 502."""
+    """`connection_strategy` stays `eager`: ConnectStream goes round it, so that tunnels to dead hosts are a 502."""
     with taddons.context(proxyserver.Proxyserver()) as running:
         assert running.options.connection_strategy == "eager"
         assert running.options.http2 is True, "http2=false in PypiCache.running would mean nothing"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import socket
@@ -13,8 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
+from pkgcache.rules.routing.urls import basic_credentials
 from pkgcache.units import redact
 
 TIMEOUT = 120.0
@@ -54,8 +54,7 @@ class ProxyClient:
         except ValueError:  # its words may hold a piece of a password
             raise ProxyError("no proxy's URL; expected http://HOST:PORT") from None
         self.url = f"http://{parts.netloc.rpartition('@')[0] + '@' if '@' in parts.netloc else ''}{_bracketed(self.host)}:{self.port}"
-        credentials = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}" if parts.username else ""
-        self._login = "Basic " + base64.b64encode(credentials.encode()).decode() if credentials else ""
+        self._login = basic_credentials(parts.netloc.rpartition("@")[0])
         self._context: ssl.SSLContext | None = None
         self._local = threading.local()
         self._all: set[HTTPConnection] = set()
@@ -224,9 +223,8 @@ def shown_url(url: str) -> str:
 def without_credentials(url: str) -> tuple[str, str]:
     """A URL without its user and password, and the `Authorization` made of them (RFC 7617), or an empty text."""
     parts = urlsplit(url)
-    user, found, host = parts.netloc.rpartition("@")
-    login = "Basic " + base64.b64encode(unquote(user).encode()).decode() if found else ""
-    return parts._replace(netloc=host).geturl(), login
+    user, _, host = parts.netloc.rpartition("@")
+    return parts._replace(netloc=host).geturl(), basic_credentials(user)
 
 
 def _read(response: HTTPResponse, take: Callable[[bytes], object]) -> ProxyAnswer:

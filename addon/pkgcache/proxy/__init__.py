@@ -1,1 +1,1 @@
-"""Where mitmproxy is: the only importer of it. What it hands over becomes a `Request`, and a `Response` becomes what it sends."""
+"""The mitmproxy side, and the only importer of mitmproxy: hooks and layers translate between its events and the engine's values."""

@@ -1,4 +1,8 @@
-"""The addon: thin hooks that translate between mitmproxy and the house. Everything hangs from its instance; `done` closes it."""
+"""The addon: mitmproxy's hooks, and its life from options to `done`.
+
+mitmproxy reloads a script without reloading the modules it imports, so no state lives at module level: everything hangs from the
+addon's instance, and `done` closes it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import sys
 from collections.abc import Awaitable
 from collections.abc import Set as AbstractSet
 from typing import Any
+from urllib.parse import quote
 
 from mitmproxy import ctx, exceptions, http, tls
 from mitmproxy.addonmanager import Loader
@@ -19,14 +24,16 @@ from mitmproxy.proxy.mode_specs import ProxyMode, UpstreamMode
 from pkgcache.engine.responses.messages import CutShortError, Response
 from pkgcache.engine.service import Service, check
 from pkgcache.engine.store.format import StoreFormatError
-from pkgcache.engine.upstream.parent_proxy import parent_proxy
-from pkgcache.proxy import certificates, options, tunnels
+from pkgcache.engine.upstream.parent_proxy import ParentProxy, parent_of_environment
+from pkgcache.proxy import certificates, options
 from pkgcache.proxy.access_log import AccessLog
+from pkgcache.proxy.authentication import Authenticator
 from pkgcache.proxy.connect import FastPathHook
 from pkgcache.proxy.exchange import Exchange, TunnelPlan
 from pkgcache.proxy.fast_path import FastPathLayer, FastPathTlsLayer
 from pkgcache.proxy.intake import Intake
-from pkgcache.proxy.request_checks import canonical_address
+from pkgcache.proxy.request_checks import canonical_address, is_proxy_address
+from pkgcache.proxy.tunnels import Tunnels
 from pkgcache.settings import PREFIX, SettingError, make_settings
 from pkgcache.web.endpoints import ProxyPages
 
@@ -34,11 +41,15 @@ logger = logging.getLogger(__name__)
 
 
 class PypiCache:
-    """mitmproxy's hooks; the lane's own are those whose names begin with `pypi_cache_`."""
+    """mitmproxy's hooks. The fast path's own are those whose names begin with `pypi_cache_`.
+
+    `service` and what belongs to it are None before the options are known, after a refused start, and after `done`.
+    """
 
     def __init__(self) -> None:
         self.service: Service | None = None
         self.intake: Intake | None = None
+        self.tunnels: Tunnels | None = None
         self._log: AccessLog | None = None
         self._trust = certificates.FlowTrust()
         self._refused = False
@@ -46,18 +57,18 @@ class PypiCache:
     # Life
 
     def load(self, loader: Loader) -> None:
-        """Check what was given, and add the options."""
+        """Check the options that were given, and add ours to mitmproxy's."""
         try:
             check(make_settings(options.raw_values(ctx.options)))
         except SettingError as error:
             self._refused = True
             for name in [name for name in ctx.options.deferred if name.startswith(PREFIX)]:
-                del ctx.options.deferred[name]
+                del ctx.options.deferred[name]  # else mitmproxy would report them once more, with a traceback
             logger.error("%s", error)  # noqa: TRY400  one line, no traceback
         options.add_options(loader)
 
     def configure(self, updated: AbstractSet[str]) -> None:
-        """Open the house before mitmproxy listens; later, refuse a wrong change, and let a good one take effect at once."""
+        """Open the service before mitmproxy listens; later refuse a wrong change, and apply a right one at once."""
         if self._refused or {"--options", "--commands"} & set(sys.argv):  # these only print, and open no store
             return
         if self.service is None:
@@ -75,7 +86,7 @@ class PypiCache:
             self._open()
 
     def _open(self) -> None:
-        """Open store and session; from here on the lane answers."""
+        """Open log, store and upstream session; from here on requests are answered."""
         try:
             settings = options.current_settings(ctx.options)
             log = _access_log(settings.access_log)
@@ -90,16 +101,17 @@ class PypiCache:
             service, certificates.ca_file(ctx.options.confdir), lambda: certificates.bundle(ctx.options.confdir)
         )
         self.service, self._log = service, log
+        self.tunnels = Tunnels(settings, service.router, service.client.parent)
         self.intake = Intake(
             service,
             pages,
-            proxyauth=ctx.master.addons.get("proxyauth"),
+            Authenticator(ctx.master.addons.get("proxyauth")),
             shows_flows=self._shows_flows(settings.flows),
             log=log.write,
         )
 
     def running(self) -> None:
-        """Say where it listens and what to paste on an agent."""
+        """Log where the proxy listens and what to paste on an agent."""
         if self.intake is None:
             return
         ctx.options.update(http2=False)  # mitmproxy's HTTP/2 towards clients has unbounded send buffers
@@ -107,9 +119,9 @@ class PypiCache:
             logger.info("%s", line)
 
     def done(self) -> Awaitable[None]:
-        """Close everything; mitmproxy awaits what this returns when it exits, and ignores it on a reload."""
+        """Close everything. mitmproxy awaits what this returns when it exits, and ignores it when it reloads the script."""
         service, log = self.service, self._log
-        self.service = self.intake = self._log = None
+        self.service = self.intake = self.tunnels = self._log = None
 
         async def close() -> None:
             if service is not None:
@@ -122,7 +134,7 @@ class PypiCache:
     # Layers
 
     def next_layer(self, nextlayer: layer.NextLayer) -> None:
-        """Put the lane where mitmproxy's own NextLayer addon chooses its HTTP layer (scripts are asked before that addon)."""
+        """Put the fast path where mitmproxy's NextLayer addon chooses HttpLayer; scripts are asked first, so it is called here."""
         if self.intake is None:
             return
         ctx.master.addons.get("nextlayer").next_layer(nextlayer)
@@ -130,80 +142,80 @@ class PypiCache:
             nextlayer.layer = _with_fast_path(nextlayer.layer, self.intake)
 
     def tls_start_server(self, data: tls.TlsData) -> None:
-        """Ordinary flows trust what fills trust (scripts are asked before mitmproxy's TlsConfig, so that one goes first here)."""
+        """Let ordinary flows trust the roots that fills trust; scripts are asked before TlsConfig, so it is called here."""
         ctx.master.addons.get("tlsconfig").tls_start_server(data)
         if data.ssl_conn is not None:
             self._trust.extend(data.ssl_conn.get_context())
 
     async def server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
-        """An ordinary flow must not reach this machine or its link either, unless the operator's words name the host."""
-        if self.intake is not None and not data.server.error and not self.intake.vetted(data.server):
-            data.server.error = await tunnels.refusal_of(data.server, self.intake.service.settings) or None
+        """Keep ordinary flows, too, from this machine and its link, unless the operator configured the host."""
+        if self.tunnels is not None and not data.server.error:
+            data.server.error = await self.tunnels.refusal_of(data.server) or None
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
-        """Ordinary flows of regular mode go by the parent proxy of the environment too."""
-        if self.service is not None and not flow.server_conn.connected and flow.server_conn.via is None:
-            flow.server_conn.via = tunnels.parent_of(flow.request.host, flow.client_conn, self.service.client.parent)
+        """Send ordinary flows through the environment's parent proxy, too."""
+        if self.tunnels is not None and not flow.server_conn.connected and flow.server_conn.via is None:
+            flow.server_conn.via = self.tunnels.parent_of(flow.request.host, flow.client_conn)
             if flow.server_conn.via and flow.request.scheme == "http":
                 self._sign(flow)
 
     def http_connect_upstream(self, flow: http.HTTPFlow) -> None:
-        """A CONNECT to the parent proxy."""
+        """Log in to the parent proxy with the CONNECT that mitmproxy sends it."""
         self._sign(flow)
 
     def _sign(self, flow: http.HTTPFlow) -> None:
-        """Credentials of the environment's parent proxy (mitmproxy's `upstream_auth` signs for `--mode upstream:`)."""
-        credentials = tunnels.credentials_of(self.service.client.parent) if self.service is not None else ""
-        if credentials:
-            flow.request.headers["Proxy-Authorization"] = credentials
+        """Add the parent proxy's credentials; mitmproxy's `upstream_auth` signs for `--mode upstream:` only."""
+        parent = self.service.client.parent if self.service is not None else None
+        if parent is not None and parent.authorization:
+            flow.request.headers["Proxy-Authorization"] = parent.authorization
 
-    # The lane's own hooks
+    # The fast path's own hooks
 
     async def pypi_cache_answer(self, exchange: Exchange) -> None:
-        """Find the reply. Whatever fails in here becomes a 500, never a client that hangs."""
-        desk = self.intake
+        """Find the response. Whatever fails in here becomes a 500, never a client that hangs."""
+        intake = self.intake
         try:
-            if desk is None:
+            if intake is None:
                 exchange.response = Response.text(503, "the proxy is closing")
             elif exchange.route is None:
-                exchange.response = await desk.pages.answer(exchange.request)
+                exchange.response = await intake.pages.answer(exchange.request)
             else:
-                exchange.response = await desk.service.answer(exchange.request, exchange.route)
+                exchange.response = await intake.service.answer(exchange.request, exchange.route)
         except Exception as error:  # noqa: BLE001  the hook boundary
-            if desk is not None:
-                desk.fault(f"answering {exchange.request.method} {exchange.request.url}", error)
+            if intake is not None:
+                intake.report_fault(f"answering {exchange.request.method} {exchange.request.url}", error)
             exchange.response = Response.text(500, "pypi-cache failed; its log says why")
+        # The client left meanwhile, so the stream will not read this body; it may hold an open file or a place in a fill.
         if exchange.closed and exchange.response is not None and not isinstance(exchange.response.body, bytes):
             exchange.response.body.close()
 
     async def pypi_cache_chunk(self, exchange: Exchange) -> None:
-        """Wait until the client can take more (this keeps memory flat), then read on."""
-        reply = exchange.response
+        """Wait until the client can take more, then read on. mitmproxy buffers without limit, so this keeps memory flat."""
+        response = exchange.response
         try:
             handler = ctx.master.addons.get("proxyserver").connections.get(exchange.client.id)
             if handler is not None:
                 await handler.drain_writers()
-            if not exchange.gone and reply is not None and not isinstance(reply.body, bytes):
-                exchange.chunk = await reply.body.read()
+            if not exchange.gone and response is not None and not isinstance(response.body, bytes):
+                exchange.chunk = await response.body.read()
         except CutShortError as error:
             exchange.cut = str(error)
         except Exception as error:  # noqa: BLE001  the hook boundary
             exchange.cut = "pypi-cache failed; its log says why"
             if self.intake is not None:
-                self.intake.fault(f"reading for {exchange.request.url}", error)
+                self.intake.report_fault(f"reading for {exchange.request.url}", error)
 
     async def pypi_cache_tunnel(self, plan: TunnelPlan) -> None:
-        """Find where a tunnel may go."""
-        if self.intake is None:
+        """Find out where a tunnel may go."""
+        if self.intake is None or self.tunnels is None:
             plan.error = "the proxy is closing"
-            return
-        if self.intake.own_address(plan.address, plan.client):
+        elif is_proxy_address(plan.address, plan.client, self.intake.public_address):
             plan.refusal = "that is this proxy itself"
-            return
-        await tunnels.plan_tunnel(plan, self.intake.service.settings, self.intake.service.client.parent)
+        else:
+            await self.tunnels.plan(plan)
 
     def client_connected(self, client: Client) -> None:
-        """From here on the lane's hooks come straight to this addon, past mitmproxy's other forty: a third of a hit's time."""
+        """Deliver the fast path's hooks to this addon alone: offering them to mitmproxy's other forty took a third of a hit."""
         handler = ctx.master.addons.get("proxyserver").connections.get(client.id)
         if handler is None:
             return
@@ -219,31 +231,32 @@ class PypiCache:
         handler.handle_hook = handle_hook
 
     def client_disconnected(self, client: Client) -> None:
-        """mitmproxy cancels no hook when its client leaves: its pulls end here."""
+        """End what a client was waiting for. mitmproxy cancels no hook when its client leaves, so a read would wait on."""
         if self.intake is not None:
             self.intake.client_left(client)
 
     # Surroundings
 
     def _listens(self) -> list[tuple[str, int]]:
-        """Where the proxy listens: host and port."""
+        """Return the hosts and ports that the proxy listens on."""
         return [(address[0], address[1]) for address in ctx.master.addons.get("proxyserver").listen_addrs()]
 
-    def _parent(self) -> str | None:
-        """The parent proxy: of `--mode upstream:`, else of the environment."""
+    def _parent(self) -> ParentProxy | None:
+        """Return the parent proxy of `--mode upstream:`, else that of the environment."""
         for mode in map(ProxyMode.parse, ctx.options.mode):
             if isinstance(mode, UpstreamMode):
-                user = f"{ctx.options.upstream_auth}@" if ctx.options.upstream_auth else ""
-                return f"{mode.scheme}://{user}{mode.address[0]}:{mode.address[1]}"
-        port = ctx.options.listen_port or 8080  # asked before mitmproxy listens
+                host, port = mode.address
+                user = quote(ctx.options.upstream_auth, safe=":") + "@" if ctx.options.upstream_auth else ""
+                return ParentProxy.parse(f"{mode.scheme}://{user}{f'[{host}]' if ':' in host else host}:{port}")
+        port = ctx.options.listen_port or 8080  # this runs before mitmproxy listens
         own = {(host, port) for host in ("127.0.0.1", "::1", "localhost", ctx.options.listen_host or "127.0.0.1")}
-        parent, trouble = parent_proxy(own)
-        if trouble:
-            logger.warning("%s", trouble)
+        parent, ignored = parent_of_environment(own)
+        if ignored:
+            logger.warning("%s", ignored)
         return parent
 
-    def _shows_flows(self, wish: str) -> bool:
-        return wish == "always" or (wish == "auto" and ctx.master.addons.get("view") is not None)
+    def _shows_flows(self, setting: str) -> bool:
+        return setting == "always" or (setting == "auto" and ctx.master.addons.get("view") is not None)
 
 
 def _access_log(target: str) -> AccessLog:
@@ -254,22 +267,23 @@ def _access_log(target: str) -> AccessLog:
         raise SettingError(f"pypi_cache_access_log={target!r}: {reason}") from error
 
 
-def _with_fast_path(chosen: layer.Layer, desk: Intake) -> layer.Layer:
-    """The chosen stack of layers, with a LaneLayer in the place of exactly HttpLayer (it may be below a TLS layer).
+def _with_fast_path(chosen: layer.Layer, intake: Intake) -> layer.Layer:
+    """Return the chosen stack of layers with a FastPathLayer in the place of HttpLayer (which may be below a TLS layer).
 
-    For a package host TLS is opened towards the client alone: the store may have all that is asked for.
+    For a package host TLS is opened towards the client alone, since the store may hold all that it asks for. Subclasses of
+    HttpLayer stay as they are: another script's layer is none of our business.
     """
     context = chosen.context
     if type(chosen) is HttpLayer:
         context.layers.remove(chosen)
-        return FastPathLayer(context, chosen.mode, desk)
+        return FastPathLayer(context, chosen.mode, intake)
     child: Any = getattr(chosen, "child_layer", None)
     if type(chosen) is ServerTLSLayer and type(child) is ClientTLSLayer:
-        if context.server.address and desk.is_package_host(canonical_address(context.server.address)):
+        if context.server.address and intake.router.is_package_host(canonical_address(context.server.address)):
             context.layers.remove(chosen)
             context.layers.remove(child)
-            context.server.tls = False  # the layer has set it; an ordinary flow opens a connection of its own
+            context.server.tls = False  # set by ServerTLSLayer; an ordinary flow opens a connection of its own
             return FastPathTlsLayer(context)
     elif type(child) is HttpLayer:
-        chosen.child_layer = _with_fast_path(child, desk)  # type: ignore[attr-defined]
+        chosen.child_layer = _with_fast_path(child, intake)  # type: ignore[attr-defined]
     return chosen

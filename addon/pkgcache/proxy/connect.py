@@ -1,16 +1,36 @@
-"""proxy/connect.py."""
+"""CONNECT: TLS to a package host is opened here; every other host gets a tunnel whose bytes are never looked at.
+
+mitmproxy's own handling depends on `connection_strategy`: `eager` connects to every host first, even where the store has the answer,
+and `lazy` lets tunnels hang in which the server speaks first (SSH, SMTP), and answers 200 for hosts that cannot be reached. Neither
+fits both kinds of host, so `ConnectStream` decides by the host and leaves that option alone.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mitmproxy.proxy import commands
+from mitmproxy import http
+from mitmproxy.proxy import commands, events, layer
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layers import tcp
+from mitmproxy.proxy.layers.http import HTTPMode, HttpStream, SendHttp, _upstream_proxy
+from mitmproxy.proxy.layers.http._events import (
+    ErrorCode,
+    RequestData,
+    RequestEndOfMessage,
+    ResponseData,
+    ResponseProtocolError,
+)
+from mitmproxy.proxy.layers.http._hooks import HttpConnectHook
 
 from pkgcache.proxy.exchange import TunnelPlan
+from pkgcache.proxy.intake import Intake
+from pkgcache.proxy.request_checks import canonical_address
+from pkgcache.rules.routing.routes import Address
 
 
 class FastPathHook(commands.StartHook):
-    """A hook of the lane's own: it concerns one addon alone, and need not be offered to all (addon.client_connected)."""
+    """A hook that concerns this addon alone: `PypiCache.client_connected` has it delivered without asking the other addons."""
 
     name = ""
 
@@ -20,3 +40,88 @@ class PypiCacheTunnelHook(FastPathHook):
     """Find the addresses that a tunnel may be opened to."""
 
     plan: TunnelPlan
+
+
+class ConnectStream(HttpStream):
+    """mitmproxy's stream of one request, with a CONNECT of its own."""
+
+    def __init__(self, context: Context, stream_id: int, intake: Intake) -> None:
+        super().__init__(context, stream_id)
+        self.intake = intake
+
+    def handle_connect(self) -> layer.CommandGenerator[None]:
+        """Answer a CONNECT: a package host without connecting anywhere, any other host after connecting to it.
+
+        Overrides HttpStream's method. Within another proxy mode, or where `pypi_cache_other_hosts=intercept` covers the host,
+        mitmproxy's own handling stays.
+        """
+        address = canonical_address((self.flow.request.host, self.flow.request.port))
+        if self.mode is HTTPMode.transparent or self.intake.intercepts(address):
+            yield from super().handle_connect()
+            return
+        self.client_state = self.state_done
+        yield HttpConnectHook(self.flow)
+        if (yield from self.check_killed(False)):
+            return
+        self.context.server.address = address
+        if self.flow.response:  # another addon has refused it: proxyauth's 407
+            yield from self.handle_connect_finish()
+        elif self.intake.router.is_package_host(address):
+            self.child_layer = layer.NextLayer(self.context)
+            yield from self.handle_connect_finish()
+        else:
+            yield from self._tunnel(address)
+
+    def _tunnel(self, address: Address) -> layer.CommandGenerator[None]:
+        """Connect to the first address that accepts, and answer with what came of it: 200, 403 or 502."""
+        plan = TunnelPlan(address, self.context.client)
+        yield PypiCacheTunnelHook(plan)
+        if plan.refusal:
+            self._refuse_tunnel(403, plan.refusal)
+        elif plan.parent is not None:
+            self._tunnel_through_parent(plan)
+        else:
+            error: str | None = plan.error
+            for server in plan.servers:
+                self.context.server = server
+                error = yield commands.OpenConnection(server)
+                if not error:
+                    break
+            if error:
+                self._refuse_tunnel(502, f"Cannot connect to {address[0]}:{address[1]}: {error}")
+            else:
+                self.child_layer = tcp.TCPLayer(self.context, ignore=True)  # ignore: no flow, no hooks
+        yield from self.handle_connect_finish()
+
+    def _tunnel_through_parent(self, plan: TunnelPlan) -> None:
+        """Let the parent proxy connect. It does so after our 200, so its refusal can only close the connection."""
+        self.context.server.via = plan.parent
+        stack = _upstream_proxy.HttpUpstreamProxy.make(self.context, send_connect=True)
+        stack /= tcp.TCPLayer(self.context, ignore=True)
+        self.child_layer = stack[0]
+
+    def _refuse_tunnel(self, status: int, text: str) -> None:
+        self.flow.response = http.Response.make(status, text + "\n", {"Content-Type": "text/plain; charset=utf-8"})
+
+    def passthrough(self, event: events.Event) -> layer.CommandGenerator[None]:
+        """Carry a tunnel's bytes.
+
+        Overrides HttpStream's method, which turns a half-close into a whole one: a client that has sent all that it has
+        (`git upload-pack`, `nc -N`) would lose the answer.
+        """
+        if not isinstance(self.child_layer, tcp.TCPLayer):
+            yield from super().passthrough(event)
+            return
+        client = self.context.client
+        if isinstance(event, RequestData):
+            event = events.DataReceived(client, event.data)
+        elif isinstance(event, RequestEndOfMessage):
+            event = events.ConnectionClosed(client)
+        for command in self.child_layer.handle_event(event):
+            half = isinstance(command, commands.CloseTcpConnection) and command.half_close
+            if isinstance(command, commands.SendData) and command.connection == client:
+                yield SendHttp(ResponseData(self.stream_id, command.data), client)
+            elif isinstance(command, commands.CloseConnection) and command.connection == client and not half:
+                yield SendHttp(ResponseProtocolError(self.stream_id, "EOF", ErrorCode.PASSTHROUGH_CLOSE), client)
+            else:
+                yield command

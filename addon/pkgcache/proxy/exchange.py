@@ -1,4 +1,4 @@
-"""What the lane's hooks carry: one request with its answer, and one tunnel with where it may go."""
+"""What the fast path's hooks carry: one request with its response, or one CONNECT with the places that it may lead to."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mitmproxy import http
-from mitmproxy.connection import Client
+from mitmproxy.connection import Client, Server
+from mitmproxy.net.http import status_codes
 from mitmproxy.net.server_spec import ServerSpec
 
 from pkgcache.engine.responses.messages import Chunk, Request, Response
@@ -16,43 +17,41 @@ from pkgcache.rules.routing.routes import Route
 
 @dataclass(eq=False, slots=True)
 class Exchange:
-    """One request in the lane. The stream and the addon's coroutines pass it back and forth; `finished` is called once."""
+    """One request on the fast path and its response.
+
+    The stream and the addon's coroutines hand it to each other; `finished` is called once, when the exchange is over.
+    """
 
     request: Request
-    route: Route | None
+    route: Route | None  # None: one of the proxy's own pages, or a refusal
     source: http.Request
     client: Client
     finished: Callable[[Exchange], None]
     response: Response | None = None
-    chunk: Chunk = b""
-    cut: str = ""
-    gone: bool = False
-    sent: int = 0
+    chunk: Chunk = b""  # what `pypi_cache_chunk` has read
+    cut: str = ""  # why the body ends early
+    gone: bool = False  # the client has disconnected
+    sent: int = 0  # bytes of body
     started: float = field(default_factory=time.time)
-    _closed: bool = False
+    closed: bool = False
 
     def leave(self) -> None:
-        """The client has left: nothing more is read for it."""
+        """End the exchange because its client has disconnected; a read that waits for upstream bytes ends too."""
         self.gone = True
         self.cut = self.cut or "the client left"
         self.close()
 
     def close(self) -> None:
-        """Let go of the body, and have the exchange accounted for; a second call does nothing."""
-        if self._closed:
+        """Release the body and report the exchange as finished; a second call does nothing."""
+        if self.closed:
             return
-        self._closed = True
+        self.closed = True
         if self.response is not None and not isinstance(self.response.body, bytes):
             self.response.body.close()
         self.finished(self)
 
-    @property
-    def closed(self) -> bool:
-        """Whether it is over."""
-        return self._closed
-
     def flow_request(self) -> http.Request:
-        """The request as a flow shows it: with its full destination."""
+        """Return a copy of the request with its full destination, to be shown as a flow."""
         shown = self.source.copy()
         url = self.request.url
         shown.scheme, shown.host, shown.port = url.scheme, url.host, url.port
@@ -61,11 +60,35 @@ class Exchange:
 
 @dataclass(eq=False, slots=True)
 class TunnelPlan:
-    """A CONNECT to a host that is no package host: filled in by the addon."""
+    """A CONNECT to a host that is no package host. `Tunnels.plan` fills in one of: `servers`, `parent`, `refusal` or `error`."""
 
     address: tuple[str, int]
     client: Client
-    addresses: list[tuple[str, int]] = field(default_factory=list)
-    parent: ServerSpec | None = None
-    refusal: str = ""
-    error: str = ""
+    servers: list[Server] = field(default_factory=list)  # to be tried in this order
+    parent: ServerSpec | None = None  # the parent proxy that connects instead
+    refusal: str = ""  # answered with 403
+    error: str = ""  # answered with 502
+
+
+def rendered(exchange: Exchange, response: Response, via: str) -> http.Response:
+    """Return a response as mitmproxy sends it, with `Cache-Status` (RFC 9211) and `Via` (RFC 9110 §7.6.3)."""
+    headers = response.headers
+    headers["Cache-Status"] = str(response.cache)
+    headers["Via"] = via
+    if not response.body and response.status not in {204, 304}:
+        headers.setdefault("Content-Length", "0")
+    if "Transfer-Encoding" in headers:
+        headers.pop("Content-Length", None)
+        if exchange.source.http_version == "HTTP/1.0":  # RFC 9112 §6.1: it knows no transfer coding
+            del headers["Transfer-Encoding"]
+            headers["Connection"] = "close"  # the end of the connection marks the end of the body
+    return http.Response(
+        b"HTTP/1.1",
+        response.status,
+        status_codes.RESPONSES.get(response.status, "").encode(),
+        http.Headers([(k.encode("latin-1", "replace"), v.encode("latin-1", "replace")) for k, v in headers.items()]),
+        None,
+        None,
+        exchange.started,
+        time.time(),
+    )

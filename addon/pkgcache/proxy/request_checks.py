@@ -1,24 +1,58 @@
-"""proxy/request_checks.py."""
+"""Where a request is meant to go, and what is wrong with it: the checks that need nothing but the request and its connection.
+
+The target of the CONNECT, or of an absolute-form request, decides which host is meant, because mitmproxy connects there and the
+cache keys are made of it. A `Host` that names another host is refused (421), so that no agent can fill an index's page from a
+different host.
+"""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from mitmproxy import http
+from mitmproxy.connection import Client
+from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import HTTPMode
 
 from pkgcache.engine.responses.messages import Response
 from pkgcache.rules.routing.routes import Address
-from pkgcache.rules.routing.urls import parse_authority
+from pkgcache.rules.routing.urls import DEFAULT_PORTS, parse_authority
 
-MAX_HOST = 260  # RFC 1035 §2.3.4: 255 octets, and a port
+MAX_HOST = 260
+"""Longest Host header that is parsed: 255 octets of name (RFC 1035 §2.3.4), and a port."""
 
-
+# Narrower than RFC 3986's reg-name: the value is written into /env.sh, which a shell evaluates.
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9.])?)(?::[0-9]{1,5})?")
 
 
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Scheme and address that a request is meant for; `at_proxy`: it is for the proxy's own pages and indexes."""
+
+    scheme: str
+    address: Address
+    at_proxy: bool
+
+
+def destination(
+    context: Context, mode: HTTPMode, request: http.Request, public_address: Address | None
+) -> Destination | None:
+    """Return where a request is meant to go; None where mitmproxy knows no address (a misconfigured transparent mode)."""
+    client = context.client
+    scheme = "https" if client.tls_established else "http"
+    if mode is HTTPMode.transparent:  # within a CONNECT; also mitmproxy's reverse and transparent proxy modes
+        server = context.server.address
+        return Destination(scheme, canonical_address((server[0], server[1])), at_proxy=False) if server else None
+    if not request.host:  # origin-form on a connection without CONNECT: always for the proxy, whatever Host says
+        own = public_address or _named_by(request, scheme) or (client.sockname[0], client.sockname[1])
+        return Destination(scheme, own, at_proxy=True)
+    address = canonical_address((request.host, request.port))
+    return Destination(request.scheme, address, is_proxy_address(address, client, public_address))
+
+
 def canonical_address(address: tuple[str, int]) -> Address:
-    """A (host, port) as hosts are known by: lower-cased and without a trailing dot.
+    """Return a (host, port) in the spelling of the routing tables: lower case, without a trailing dot.
 
     >>> canonical_address(("Files.Example.", 443))
     ('files.example', 443)
@@ -26,42 +60,55 @@ def canonical_address(address: tuple[str, int]) -> Address:
     return address[0].lower().rstrip("."), address[1]
 
 
-def _public_address(public_url: str) -> Address | None:
+def is_proxy_address(address: Address, client: Client, public_address: Address | None) -> bool:
+    """Whether an address is the proxy itself: `pypi_cache_public_url`, or the end of the client's own connection."""
+    if address == public_address:
+        return True
+    host, port = client.sockname[0], client.sockname[1]
+    return address[1] == port and (address[0] == host or (address[0] == "localhost" and host in {"127.0.0.1", "::1"}))
+
+
+def public_address(public_url: str) -> Address | None:
+    """Return the address in `pypi_cache_public_url`, or None where the option is empty.
+
+    >>> public_address("http://proxy.example:8080")
+    ('proxy.example', 8080)
+    """
     if not public_url:
         return None
     scheme, _, authority = public_url.partition("://")
-    return parse_authority(authority, 443 if scheme == "https" else 80)
+    return parse_authority(authority, DEFAULT_PORTS[scheme])
+
+
+def why_refused(mode: HTTPMode, request: http.Request, target: Destination, *, ends: bool) -> Response | None:
+    """Return the refusal of a malformed request for a package host or for the proxy itself; None if nothing is wrong with it.
+
+    `ends`: the head is the whole request, as it is for every GET that a package client sends.
+    """
+    if request.method not in {"GET", "HEAD"}:
+        refusal = Response.text(405, f"{request.method}: this address answers GET and HEAD only")
+        refusal.headers["Allow"] = "GET, HEAD"  # RFC 9110 §15.5.6
+        return refusal
+    if not ends:
+        return Response.text(400, f"a {request.method} request must not have a body")
+    if mode is not HTTPMode.transparent or not request.host_header:
+        return None
+    # RFC 9110 §7.2 and §7.4: reject a Host that disagrees with the connection's target.
+    named = _named_by(request, target.scheme)
+    if named is None:
+        return Response.text(400, f"the Host header names no host: {request.host_header!r}")
+    if named != target.address:
+        host, port = target.address
+        return Response.text(421, f"the Host header is {request.host_header!r}, but the connection is to {host}:{port}")
+    return None
 
 
 def _named_by(request: http.Request, scheme: str) -> Address | None:
-    """The address that the Host header names, if it is a host's name or address by its syntax."""
+    """Return the address in the Host header, or None where the header is missing or malformed."""
     host = request.host_header or ""
     if len(host) > MAX_HOST or not _HOST.fullmatch(host):
         return None
     try:
-        return parse_authority(host, 443 if scheme == "https" else 80)
+        return parse_authority(host, DEFAULT_PORTS[scheme])
     except ValueError:
         return None
-
-
-def why_refused(
-    mode: HTTPMode, request: http.Request, address: Address, scheme: str, *, own: bool, ends: bool
-) -> Response | None:
-    """What is wrong with a request for a package host or the proxy itself; None if nothing is."""
-    if request.method not in {"GET", "HEAD"}:
-        refusal = Response.text(405, f"{request.method}: this address answers GET and HEAD")
-        refusal.headers["Allow"] = "GET, HEAD"  # RFC 9110 §15.5.6
-        return refusal
-    if not ends:
-        return Response.text(400, f"a {request.method} with a body makes no sense here")
-    if own or mode is not HTTPMode.transparent or not request.host_header:
-        return None
-    # RFC 9110 §7.2, §7.4: the CONNECT's target is the key, and Host must not say otherwise.
-    named = _named_by(request, scheme)
-    if named is None:
-        return Response.text(400, f"the Host header is no host: {request.host_header!r}")
-    if named != address:
-        return Response.text(
-            421, f"the Host header says {request.host_header!r}, and the connection is to {address[0]}:{address[1]}"
-        )
-    return None

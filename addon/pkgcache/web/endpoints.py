@@ -17,7 +17,7 @@ from multidict import CIMultiDict
 from pkgcache import __version__
 from pkgcache.engine.responses.messages import Request, Response
 from pkgcache.engine.service import Service
-from pkgcache.units import redact, shown_duration
+from pkgcache.units import shown_duration
 from pkgcache.web.onboarding import _agent_lines, _hostname, _index_line, _listening, _outward
 
 
@@ -67,7 +67,7 @@ class ProxyPages:
             f"  store   {kept}",
             f"  CA      {self._ca}",
             *(f"  index   {_index_line(index)}" for index in indexes),
-            *([f"  parent  {redact(service.client.parent)}"] if service.client.parent else []),
+            *([f"  parent  {service.client.parent}"] if service.client.parent else []),
             *(f"  {name:7} {value}" for name, value in rules.items() if value),
             "Paste on an agent"
             + ("" if settings.public_url else " (--set pypi_cache_public_url=… if it knows this proxy by another name)")

@@ -21,7 +21,7 @@ from pkgcache.cli.checks.local import CA_NAME
 from pkgcache.cli.proxy_client import Agents, ProxyClient, ProxyError, shown_url, without_credentials
 from pkgcache.engine.upstream.client import UpstreamClient
 from pkgcache.engine.upstream.errors import Failure, UpstreamError
-from pkgcache.engine.upstream.parent_proxy import parent_proxy
+from pkgcache.engine.upstream.parent_proxy import parent_of_environment
 from pkgcache.rules.routing.indexes import Index, Upstream
 from pkgcache.rules.simple.representations import Representation
 from pkgcache.units import redact
@@ -179,12 +179,12 @@ def _check_pip(indexes: Sequence[Index], client: ProxyClient) -> Iterator[Findin
 
 def check_parent() -> Iterator[Finding]:
     """The parent proxy that a proxy started in this environment would take."""
-    parent, trouble = parent_proxy(())
+    parent, trouble = parent_of_environment(())
     if trouble:
         todo = "let HTTPS_PROXY of the proxy's environment name an http:// proxy, or unset it"
         yield problem("parent", trouble, todo)
     elif parent:
-        yield well("parent", f"{redact(parent)}, for a proxy that is started in this environment")
+        yield well("parent", f"{parent}, for a proxy that is started in this environment")
 
 
 def check_upstreams(indexes: Sequence[Index]) -> Iterator[Finding]:
@@ -195,7 +195,9 @@ def check_upstreams(indexes: Sequence[Index]) -> Iterator[Finding]:
 
 async def _ask_all(upstreams: Sequence[tuple[Index, Upstream]]) -> list[Finding]:
     named = {(up.simple.host, up.simple.port) for _, up in upstreams}
-    client = UpstreamClient(operators=named.__contains__, via="1.1 pypi-cache-doctor", parent=parent_proxy(())[0])
+    client = UpstreamClient(
+        operators=named.__contains__, via="1.1 pypi-cache-doctor", parent=parent_of_environment(())[0]
+    )
     client.open()
     try:
         return list(await asyncio.gather(*(_ask(client, index, upstream) for index, upstream in upstreams)))

@@ -15,7 +15,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
 
 import aiohttp
 import yarl
@@ -23,7 +22,7 @@ from multidict import CIMultiDictProxy
 
 from pkgcache.engine.upstream.errors import Failure, UpstreamError
 from pkgcache.engine.upstream.guard import RefusedAddressError, _GuardedResolver
-from pkgcache.engine.upstream.parent_proxy import _no_proxy
+from pkgcache.engine.upstream.parent_proxy import ParentProxy
 from pkgcache.engine.upstream.trust import upstream_ssl_context
 from pkgcache.rules.policy.circuit_breaker import Breaker
 from pkgcache.rules.routing.urls import Url, parse_url, resolve_reference
@@ -88,7 +87,9 @@ class UpstreamResponse:
 class UpstreamClient:
     """The session. `operators(host, port)` says whether the operator's words name a host; `own` is the Via name of this proxy."""
 
-    def __init__(self, *, operators: Callable[[tuple[str, int]], bool], via: str, parent: str | None = None) -> None:
+    def __init__(
+        self, *, operators: Callable[[tuple[str, int]], bool], via: str, parent: ParentProxy | None = None
+    ) -> None:
         self._operators = operators
         self._via = via
         self.parent = parent
@@ -214,9 +215,8 @@ class UpstreamClient:
             raise RefusedAddressError(f"{url.host} is a private address, and no index of the operator's is there")
 
     def _proxy_for(self, url: Url) -> str | None:
-        if self.parent is None or proxy_bypass_environment(url.authority, _no_proxy()):
-            return None
-        return self.parent
+        parent = self.parent
+        return parent.url if parent is not None and parent.applies_to(url.authority) else None
 
 
 def _redirected(url: Url, location: str) -> Url:

@@ -7,11 +7,10 @@ Nothing here knows a host name: the defaults are asked of pip by engine/defaults
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
-from pkgcache.rules.routing.urls import Url, parse_url
+from pkgcache.rules.routing.urls import Url, basic_credentials, parse_url
 from pkgcache.settings import IndexSetting, SettingError
 from pkgcache.units import redact
 
@@ -98,6 +97,4 @@ def _split_credentials(text: str, name: str) -> tuple[Url, str]:
             raise ValueError("an index URL has no query and no fragment")
     except ValueError as error:
         raise SettingError(f"pypi_cache_index={name}={redact(text)}: {error}") from None
-    user = parts.netloc.rpartition("@")[0]
-    authorization = "Basic " + base64.b64encode(unquote(user).encode()).decode() if user else ""
-    return url.with_path(url.path.rstrip("/") + "/"), authorization
+    return url.with_path(url.path.rstrip("/") + "/"), basic_credentials(parts.netloc.rpartition("@")[0])
