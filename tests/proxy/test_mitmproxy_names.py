@@ -143,9 +143,7 @@ def test_a_blocking_hook() -> None:
         thing: int
 
     hook = SomeNewHook(7)
-    assert (hook.name, hook.args(), hook.blocking) == ("some_new", [7], True), (
-        "connect.FastPathHook and its subclasses"
-    )
+    assert (hook.name, hook.args(), hook.blocking) == ("some_new", [7], True), "connect.FastPathHook and its subclasses"
 
 
 def a_context() -> context.Context:

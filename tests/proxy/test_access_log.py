@@ -1,0 +1,102 @@
+"""The access log: one JSON object for each exchange that is over."""
+
+import json
+from pathlib import Path
+
+import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from pkgcache.engine.responses.messages import Request, Response
+from pkgcache.proxy.access_log import CLIENT_LEFT, AccessLog
+from pkgcache.proxy.exchange import Exchange
+from pkgcache.rules.routing.urls import parse_url
+from tests.proxy.connections import make_client, make_request
+
+AGENT = 'pip/26.0 {"ci":true}'
+
+
+def make_exchange(*, at_proxy: bool = False) -> Exchange:
+    request = Request(
+        method="GET",
+        url=parse_url("https://index.test/simple/six/?x=1"),
+        headers=CIMultiDictProxy(CIMultiDict({"User-Agent": AGENT})),
+        at_proxy_address=at_proxy,
+        client="192.0.2.1",
+    )
+    exchange = Exchange(
+        request=request, route=None, source=make_request(), client=make_client(), finished=lambda _: None, started=1.5
+    )
+    exchange.response = Response.text(200, "ok")
+    exchange.sent = 3
+    return exchange
+
+
+def written(path: Path, *exchanges: Exchange) -> list[dict[str, object]]:
+    log = AccessLog(str(path))
+    for exchange in exchanges:
+        log.write(exchange)
+    log.close()
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_line(tmp_path: Path) -> None:
+    (entry,) = written(tmp_path / "log", make_exchange())
+    assert entry.pop("seconds", 0) != 0
+    assert entry == {
+        "time": "1970-01-01T00:00:01.500+00:00",
+        "client": "192.0.2.1",
+        "method": "GET",
+        "url": "https://index.test/simple/six/?x=1",
+        "status": 200,
+        "bytes": 3,
+        "cache": "pypi-cache",
+        "upstream": "",
+        "agent": "pip/26.0",
+    }
+
+
+def test_the_proxys_own_paths_have_no_host(tmp_path: Path) -> None:
+    """The host would be the agent's spelling of the proxy."""
+    (entry,) = written(tmp_path / "log", make_exchange(at_proxy=True))
+    assert entry["url"] == "/simple/six/?x=1"
+
+
+def test_a_client_that_left_before_its_answer(tmp_path: Path) -> None:
+    exchange = make_exchange()
+    exchange.response = None
+    exchange.leave()
+    (entry,) = written(tmp_path / "log", exchange)
+    assert (entry["status"], entry["cut"], entry["cache"]) == (CLIENT_LEFT, "the client left", "")
+
+
+def test_lines_are_added(tmp_path: Path) -> None:
+    """A restart, or logrotate's copytruncate, loses nothing."""
+    written(tmp_path / "log", make_exchange())
+    assert len(written(tmp_path / "log", make_exchange(), make_exchange())) == 3
+
+
+def test_a_line_is_there_at_once(tmp_path: Path) -> None:
+    log = AccessLog(str(tmp_path / "log"))
+    log.write(make_exchange())
+    assert (tmp_path / "log").read_text().endswith("}\n")
+    log.close()
+
+
+def test_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    log = AccessLog("-")
+    log.write(make_exchange())
+    log.close()
+    log.write(make_exchange())  # standard output is not the log's to close
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_nowhere(capsys: pytest.CaptureFixture[str]) -> None:
+    log = AccessLog("")
+    log.write(make_exchange())
+    log.close()
+    assert capsys.readouterr().out == ""
+
+
+def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(OSError):
+        AccessLog(str(tmp_path / "no" / "such" / "folder"))

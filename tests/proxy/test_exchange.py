@@ -1,0 +1,104 @@
+"""An exchange's end, and a response as mitmproxy sends it."""
+
+import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from pkgcache.engine.responses.messages import Chunk, Request, Response
+from pkgcache.proxy.exchange import Exchange, rendered
+from pkgcache.rules.routing.urls import parse_url
+from tests.proxy.connections import make_client, make_request
+
+VIA = "1.1 pypi-cache-test"
+
+
+class OneBody:
+    """A streamed body that notes how often it is closed."""
+
+    exhausted = False
+    closed = 0
+
+    def read_now(self) -> Chunk:
+        return b""
+
+    async def read(self) -> Chunk:
+        return b"x"
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def make_exchange(finished: list[Exchange] | None = None, *, http_version: str = "HTTP/1.1") -> Exchange:
+    source = make_request(host="index.test")
+    source.http_version = http_version
+    asked = Request(
+        method="GET", url=parse_url("https://index.test/simple/six/"), headers=CIMultiDictProxy(CIMultiDict())
+    )
+    seen: list[Exchange] = [] if finished is None else finished
+    return Exchange(request=asked, route=None, source=source, client=make_client(), finished=seen.append)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "version", "expected"),
+    [
+        (200, {"Content-Length": "2"}, b"ok", "HTTP/1.1", {"Content-Length": "2"}),
+        (200, {"Content-Length": "9"}, b"", "HTTP/1.1", {"Content-Length": "9"}),  # HEAD
+        (404, {}, b"", "HTTP/1.1", {"Content-Length": "0"}),
+        (304, {}, b"", "HTTP/1.1", {}),  # RFC 9110 §8.6: 0 would be the length of the 200
+        (204, {}, b"", "HTTP/1.1", {}),
+        (
+            200,
+            {"Transfer-Encoding": "chunked", "Content-Length": "2"},
+            b"ok",
+            "HTTP/1.1",
+            {"Transfer-Encoding": "chunked"},
+        ),
+        (200, {"Transfer-Encoding": "chunked"}, b"ok", "HTTP/1.0", {"Connection": "close"}),
+    ],
+)
+def test_the_length_of_a_body(
+    status: int, headers: dict[str, str], body: bytes, version: str, expected: dict[str, str]
+) -> None:
+    response = Response(status=status, headers=CIMultiDict(headers), body=body)
+    sent = rendered(make_exchange(http_version=version), response, VIA)
+    framing = {"Content-Length", "Transfer-Encoding", "Connection"}
+    assert {name: value for name, value in sent.headers.items() if name in framing} == expected
+
+
+def test_what_every_response_carries() -> None:
+    response = Response.text(504, "offline", detail="offline")
+    sent = rendered(make_exchange(), response, VIA)
+    assert (sent.status_code, sent.reason) == (504, "Gateway Time-out")
+    assert sent.headers["Via"] == VIA
+    assert sent.headers["Cache-Status"] == str(response.cache)
+    assert sent.raw_content is None, "the stream sends the body"
+
+
+def test_a_header_that_is_no_latin_1() -> None:
+    response = Response(status=200, headers=CIMultiDict({"X-Name": "snow☃"}), body=b"ok")
+    assert rendered(make_exchange(), response, VIA).headers.fields[0] == (b"X-Name", b"snow?")
+
+
+def test_an_exchange_ends_once() -> None:
+    finished: list[Exchange] = []
+    body = OneBody()
+    exchange = make_exchange(finished)
+    exchange.response = Response(status=200, headers=CIMultiDict(), body=body)
+    exchange.leave()
+    exchange.close()
+    assert finished == [exchange]
+    assert body.closed == 1
+    assert (exchange.closed, exchange.gone, exchange.cut) == (True, True, "the client left")
+
+
+def test_the_first_reason_for_a_cut_stays() -> None:
+    exchange = make_exchange()
+    exchange.cut = "the digest is wrong"
+    exchange.leave()
+    assert exchange.cut == "the digest is wrong"
+
+
+def test_the_request_as_a_flow_shows_it() -> None:
+    exchange = make_exchange()
+    shown = exchange.flow_request()
+    assert (shown.scheme, shown.host, shown.port) == ("https", "index.test", 443)
+    assert exchange.source.host == ""

@@ -1,0 +1,147 @@
+"""Where a request is meant to go, and the requests that are refused before anything is looked up."""
+
+import pytest
+from mitmproxy.proxy.layers.http import HTTPMode
+
+from pkgcache.proxy.request_checks import (
+    MAX_HOST,
+    Destination,
+    canonical_address,
+    destination,
+    is_proxy_address,
+    public_address,
+    why_refused,
+)
+from tests.proxy.connections import make_client, make_context, make_request
+
+PUBLIC = ("proxy.example", 8080)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("index.test", "index.test"),
+        ("Index.TEST", "index.test"),
+        ("index.test.", "index.test"),
+        ("::1", "::1"),
+    ],
+)
+def test_canonical_address(host: str, expected: str) -> None:
+    assert canonical_address((host, 443)) == (expected, 443)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("", None),
+        ("http://proxy.example:8080", PUBLIC),
+        ("http://proxy.example", ("proxy.example", 80)),
+        ("https://proxy.example", ("proxy.example", 443)),
+        ("http://[2001:db8::1]:3128", ("2001:db8::1", 3128)),
+    ],
+)
+def test_public_address(url: str, expected: tuple[str, int] | None) -> None:
+    assert public_address(url) == expected
+
+
+@pytest.mark.parametrize(
+    ("address", "sockname", "expected"),
+    [
+        (("192.0.2.9", 8080), ("192.0.2.9", 8080), True),
+        (("192.0.2.9", 80), ("192.0.2.9", 8080), False),
+        (("192.0.2.8", 8080), ("192.0.2.9", 8080), False),
+        (("localhost", 8080), ("127.0.0.1", 8080), True),
+        (("localhost", 8080), ("::1", 8080), True),
+        (("localhost", 8081), ("127.0.0.1", 8080), False),
+        (("localhost", 8080), ("192.0.2.9", 8080), False),  # the client's own localhost
+        (PUBLIC, ("192.0.2.9", 1), True),
+        (("proxy.example", 80), ("192.0.2.9", 8080), False),
+        (("::1", 8080), ("::1", 8080, 0, 0), True),  # an IPv6 socket's name has four parts
+    ],
+)
+def test_is_proxy_address(address: tuple[str, int], sockname: tuple[str, int], *, expected: bool) -> None:
+    assert is_proxy_address(address, make_client(sockname), PUBLIC) is expected
+
+
+def test_destination_within_a_connect() -> None:
+    """The target of the CONNECT counts; Host is compared with it later."""
+    context = make_context(make_client(tls=True), ("Index.Test.", 443))
+    request = make_request(path="/simple/", host="other.test")
+    assert destination(context, HTTPMode.transparent, request, PUBLIC) == Destination(
+        "https", ("index.test", 443), at_proxy=False
+    )
+
+
+def test_no_destination() -> None:
+    assert destination(make_context(), HTTPMode.transparent, make_request(), None) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://Index.test/simple/", Destination("http", ("index.test", 80), at_proxy=False)),
+        ("https://index.test:8443/", Destination("https", ("index.test", 8443), at_proxy=False)),
+        ("http://192.0.2.9:8080/healthz", Destination("http", ("192.0.2.9", 8080), at_proxy=True)),
+        ("http://proxy.example:8080/", Destination("http", PUBLIC, at_proxy=True)),
+    ],
+)
+def test_destination_of_absolute_form(url: str, expected: Destination) -> None:
+    assert destination(make_context(), HTTPMode.regular, make_request(url=url), PUBLIC) == expected
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("agents-name.test:81", ("agents-name.test", 81)),
+        ("agents-name.test", ("agents-name.test", 80)),
+        ("[2001:db8::1]:8080", ("2001:db8::1", 8080)),
+        (None, ("192.0.2.9", 8080)),
+        ("", ("192.0.2.9", 8080)),
+        ("a;rm -rf /", ("192.0.2.9", 8080)),  # the address is written into /env.sh
+        ("$(id).test", ("192.0.2.9", 8080)),
+        ("host.test:99999", ("192.0.2.9", 8080)),
+        ("x" * (MAX_HOST + 1), ("192.0.2.9", 8080)),
+    ],
+)
+def test_destination_of_origin_form(host: str | None, expected: tuple[str, int]) -> None:
+    """It is always for the proxy, by the name in Host where that is one, else by the socket's address."""
+    found = destination(make_context(), HTTPMode.regular, make_request(host=host), None)
+    assert found == Destination("http", expected, at_proxy=True)
+
+
+def test_the_public_url_wins_over_host() -> None:
+    found = destination(make_context(), HTTPMode.regular, make_request(host="other.test"), PUBLIC)
+    assert found == Destination("http", PUBLIC, at_proxy=True)
+
+
+INDEX = Destination("https", ("index.test", 443), at_proxy=False)
+
+
+@pytest.mark.parametrize(
+    ("method", "ends", "host", "status"),
+    [
+        ("GET", True, "index.test", None),
+        ("HEAD", True, "index.test", None),
+        ("GET", True, "INDEX.test.:443", None),
+        ("GET", True, None, None),  # HTTP/1.0
+        ("POST", True, "index.test", 405),
+        ("GET", False, "index.test", 400),
+        ("GET", True, "two words", 400),
+        ("GET", True, "index.test:0", 400),
+        ("GET", True, "other.test", 421),
+        ("GET", True, "index.test:8443", 421),
+    ],
+)
+def test_refusals_within_a_connect(method: str, host: str | None, status: int | None, *, ends: bool) -> None:
+    refusal = why_refused(HTTPMode.transparent, make_request(method, host=host), INDEX, ends=ends)
+    assert (refusal.status if refusal else None) == status
+    if status == 405:
+        assert refusal is not None
+        assert refusal.headers["Allow"] == "GET, HEAD"
+
+
+def test_host_does_not_matter_in_absolute_form() -> None:
+    """RFC 9112 §3.2.2: a proxy ignores Host there."""
+    request = make_request(url="http://index.test/", host="other.test")
+    target = Destination("http", ("index.test", 80), at_proxy=False)
+    assert why_refused(HTTPMode.regular, request, target, ends=True) is None
