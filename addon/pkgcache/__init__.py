@@ -1,29 +1,27 @@
-"""The house of pypi-cache.
+"""pypi-cache, folder by folder. One request passes through them in this order:
 
-One request walks through it in this order:
+    proxy/      the only importer of mitmproxy. fast_path.py takes a GET or HEAD for a package host out of mitmproxy's HTTP layer;
+                connect.py handles CONNECT; intake.py decides which requests are ours; addon.py holds the hooks
+    web/        the proxy's own pages: /healthz, /metrics, /bundle.pem, … and what to paste on an agent
+    engine/     I/O and concurrency. service.py is the one way in: `Service.answer(Request, Route) -> Response`
+        files/      release files: from the store, from a download, or a range of one
+        pages/      index pages, the JSON API beside them, and the list of all projects
+        fills/      one download of a file, read by any number of clients while it grows
+        responses/  Request, Response and the bodies that stream; what is answered when nothing can be served
+        caching.py  RFC 9111 acted on: serve, revalidate, or serve stale
+        store/      entries on disk: database.py is the only importer of diskcache
+        runtime/    tasks, single flight, metrics, health
+        upstream/   requests to mirrors: the only importer of aiohttp
+    rules/      every decision, pure: no I/O, no clock, no logging
+        policy/     the operator's rules, and ours on downloads and addresses
+        simple/     the simple repository API (PEP 503, 691, 700, 714): pages read, their links rewritten
+        http/       RFC 9110, 9111, 9211 and 5861: freshness, validation, ranges, content negotiation
+        routing/    what a URL means: paths, file names, digests, indexes
+    cli/        the command `pypi-cache`, which works on a store with or without a running proxy
+    settings.py the one table of options; units.py: sizes, times, redaction
 
-    proxy/lane.py         mitmproxy's parser hands over a GET or HEAD for a package host; desk.py says whether it is ours
-    rules/routes.py       what the URL means: a project page, a release file, or nothing of ours (then it is an ordinary flow)
-    engine/service.py     `Service.answer(Request) -> Response`, after the operator's rules (rules/admission.py)
-    engine/pages.py       index pages: stored, fresh, stale (rules/freshness.py); pagefetch.py fetches them, views.py puts their links
-                          right (rules/derive.py: links.py, pages.py, convert.py), large ones in pageprocess.py; filtered.py leaves
-                          files out (rules/filters.py); documents.py: the older JSON API; root.py: the list of all projects
-    engine/files.py       release files: which one is meant (identity.py), from the store, ranges (replies.py, rules/ranges.py);
-                          straight.py: for one client alone; parts.py: what is kept of that; wheelmeta.py: metadata
-                          out of wheels
-    engine/fill.py        one fetch of a file, owned by a task: download.py brings it, growth.py is what readers.py follow,
-                          growing.py is the file that grows, for all processes
-    engine/upstream.py    the only importer of aiohttp; rules/indexes.py says what an index is, rules/breaker.py when one rests
-    engine/store.py       entries for the event loop, behind threads (access.py), looked after (housekeeping.py); entries.py: on disk;
-                          bounds.py: what goes for want of room; database.py: the only importer of diskcache; upkeep.py: after a
-                          kill; soundness.py: bit rot
-
-Beside the way: engine/credentials.py (spaces), hosts.py (learned file hosts), health.py, metrics.py, tasks.py; proxy/tunnel.py
-(other hosts), trust.py (certificates), accesslog.py, addon.py (hooks); web/pages.py (the proxy's own pages); cli/ (the command
-`pypi-cache`); settings.py (the one table of options).
-
-Who may import whom: `proxy -> engine -> rules -> settings`; `web` and `cli` stand beside `proxy`. `rules` is pure (no I/O, no
-clock), `engine` knows nothing of mitmproxy, `proxy` is the only place that does. tests/test_imports.py holds this.
+Imports go one way: `proxy -> web -> engine -> rules -> settings -> units`, and `cli` stands beside `proxy`. Inside engine, rules,
+cli and proxy the folders and files have floors of their own. tests/test_imports.py holds all of it.
 """
 
 __version__ = "0.1.0"
