@@ -1,4 +1,6 @@
-"""pypi-cache, folder by folder. One request passes through them in this order:
+"""A caching forward proxy for Python packages; this is the map of its code.
+
+One request passes through the folders in this order:
 
     proxy/      the only importer of mitmproxy. fast_path.py takes a GET or HEAD for a package host out of mitmproxy's HTTP layer;
                 connect.py handles CONNECT; intake.py decides which requests are ours; addon.py holds the hooks
