@@ -197,13 +197,13 @@ name = "two"
 version = "2.0"
 marker = "'more' in extras or 'dev' in dependency_groups"
 requires-python = ">=3.12"
-sdist = {{ name = "two-2.0.tar.gz", url = "https://files.example/x", hashes = {{}} }}
+sdist = {{ name = "two-2.0.tar.gz", url = "https://files.example/x", hashes = {{ sha256 = "{"a" * 64}" }} }}
 
 [[packages]]
 name = "win"
 version = "1.0"
 marker = "sys_platform == 'win32'"
-wheels = [{{ path = "win-1.0-py3-none-any.whl", hashes = {{}} }}]
+wheels = [{{ path = "win-1.0-py3-none-any.whl", hashes = {{ sha256 = "{"a" * 64}" }} }}]
 
 [[packages]]
 name = "local"
@@ -354,10 +354,14 @@ def test_which_kind(name: str, text: str, kind: str) -> None:
         ("poetry.lock", "[[package]]\nname = 'x'\nversion = '1'\nfiles = [{}]", "package x: a file without a name and a URL"),
         ("poetry.lock", "[[package]]\nname = 'x'\nversion = '1'\nmarkers = 3", "package x: markers = 3; expected a text"),
         ("pdm.lock", "[[package]]\nname = 'x'\nversion = '1'\nmarker = 'linux'", "package x: "),
-        ("pylock.toml", "packages = []", "its lock-version is ''; expected 1.0 (PEP 751)"),
-        ("pylock.toml", 'lock-version = "2.0"', "its lock-version is '2.0'"),
-        ("pylock.toml", 'lock-version = "1.0"\nextras = "x"', "extras = 'x'; expected a list of texts"),
-        ("pylock.toml", 'lock-version = "1.0"\n[[packages]]\nname = "x"\nwheels = [{url = "http://[x"}]', "'http://[x' is no URL"),
+        ("pylock.toml", "packages = []", "Missing required value in 'lock-version'; expected a lock of version 1.0 (PEP 751)"),
+        ("pylock.toml", PYLOCK.replace('"1.0"', '"2.0"', 1), "line 2: pylock version 2.0 is not supported"),
+        ("pylock.toml", PYLOCK.replace('["more"]', '"x"'), "line 4: Unexpected type str (expected Sequence) in 'extras'"),
+        ("pylock.toml", PYLOCK.replace("'main' in", "main in"), "line 9: Expected a marker variable or quoted string"),
+        ("pylock.toml", PYLOCK.replace(WHEEL, "http://[x"), "line 9: Invalid IPv6 URL in 'packages[0]'"),
+        ("pylock.toml", PYLOCK.replace('"one"', '"One"'), "line 9: Name 'One' is not normalized"),
+        ("pylock.toml", PYLOCK.replace('created-by = "somebody"', ""), "Missing required value in 'created-by'"),
+        ("pylock.toml", PYLOCK.replace("sha256 =", "sha256x = 3, sha256 ="), "strings in 'packages[0].wheels[0].hashes'"),
         ("Pipfile.lock", '{"default": []}', "default = []; expected a table"),
         ("Pipfile.lock", '{"default": {"x": {"version": "==1", "hashes": [1]}}}', "hashes = [1]; expected a list of texts"),
     ],

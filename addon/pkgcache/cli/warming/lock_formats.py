@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from packaging.pylock import Pylock, PylockValidationError
 from packaging.utils import canonicalize_name
 
 from pkgcache.cli.warming.environments import Environment
@@ -117,7 +119,7 @@ def _walk(nodes: Sequence[_Node], environment: Environment) -> list[Package]:
 
 
 def _wheels_and_sdist(table: Table) -> tuple[LockedFile, ...]:
-    """uv's and PEP 751's files; those that are known by a path alone lie on somebody's disk."""
+    """uv's files, without those that have only a path: they are on the disk of whoever made the lock."""
     sdist = table_of(table, "sdist")
     found = [*tables(table, "wheels"), *([sdist] if sdist else [])]
     whose = f"package {table['name']}: "
@@ -182,33 +184,52 @@ def _read_pdm(data: Table) -> Lock:
 
 
 def _read_pylock(data: Table) -> Lock:
-    version = text_of(data, "lock-version")
-    if version.partition(".")[0] != "1":
-        raise WrongLock(f"its lock-version is {version!r}; expected 1.0 (PEP 751)", "lock-version")
+    """Read and validate with `packaging.pylock`; select with `Lock.of`, since `Pylock.select` is made for one installation.
+
+    It refuses a lock in which two entries of one package apply, which is what all extras and groups at once may lead to, and a whole
+    lock whose `requires-python` does not fit, where `warm` skips the package.
+    """
+    try:
+        pylock = Pylock.from_dict(data)
+    except PylockValidationError as error:
+        what = f"{str(error.message).partition('\n')[0]} in {error.context!r}" if error.context else error.message
+        where = _place(data, error.context or "lock-version")
+        raise WrongLock(f"{what}; expected a lock of version 1.0 (PEP 751)", where) from None
     packages, skipped = [], []
-    for table in tables(data, "packages"):
-        name = name_of(table)
-        if other := [key for key in ("vcs", "directory", "archive") if key in table]:
-            skipped.append(f"{name} ({other[0]})")
+    for each in pylock.packages:
+        if each.is_direct:
+            skipped.append(f"{each.name} ({'vcs' if each.vcs else 'directory' if each.directory else 'archive'})")
             continue
         packages.append(
             Package(
-                name=name,
-                version=text_of(table, "version"),
-                index=text_of(table, "index"),
-                files=_wheels_and_sdist(table),
-                marker=marker_of(table, "marker"),
-                requires_python=pythons_of(table, "requires-python"),
+                name=each.name,
+                version=str(each.version or ""),
+                index=each.index or "",
+                files=tuple(
+                    LockedFile(filename=file.filename, url=file.url, hashes=tuple(map(":".join, file.hashes.items())))
+                    for file in (*(each.wheels or ()), *([each.sdist] if each.sdist else ()))
+                    if file.url  # else it lies on somebody's disk, under `path`
+                ),
+                marker=str(each.marker or ""),
+                requires_python=str(each.requires_python or ""),
             )
         )
     return Lock(
         kind="pylock",
         packages=tuple(packages),
         skipped=tuple(skipped),
-        extras=texts_of(data, "extras"),
-        # "default-groups … MUST NOT be listed in dependency-groups" where it is synthetic, and markers name it
-        groups=(*texts_of(data, "dependency-groups"), *texts_of(data, "default-groups")),
+        extras=tuple(pylock.extras or ()),
+        # PEP 751: a synthetic default group "MUST NOT be listed in dependency-groups", and markers name it all the same.
+        groups=(*(pylock.dependency_groups or ()), *(pylock.default_groups or ())),
     )
+
+
+def _place(data: Table, context: str) -> str:
+    """A text of the lock near a fault, whose `context` is such as `packages[3].wheels[0]`: the package's name, or the key."""
+    if match := re.match(r"packages\[(\d+)\]", context):
+        package = data["packages"][int(match[1])]
+        return str(package.get("name", "")) if isinstance(package, dict) else ""
+    return re.split(r"[.\[]", context)[0]
 
 
 # pipenv

@@ -130,24 +130,18 @@ def version_of(table: Table) -> str:
 
 
 def files_of(table: Table, name: str) -> tuple[LockedFile, ...]:
-    """A package's files. poetry's and pdm's have `file` and `hash`, uv's `url` and `hash`, PEP 751's `name`, `url` and `hashes`."""
+    """A package's files. poetry's and pdm's have `file` and `hash`, uv's `url` and `hash`."""
     return tuple(file_of(each, _whose(table)) for each in tables(table, name))
 
 
 def file_of(table: Table, whose: str) -> LockedFile:
     """One file; `whose` begins what is said of a wrong one."""
     url = text_of(table, "url")
-    names = (text_of(table, "file"), text_of(table, "filename"), text_of(table, "name"), _last_part(url))
-    filename = next(filter(None, names), "")
+    filename = text_of(table, "file") or text_of(table, "filename") or _last_part(url)
     if not filename:
         raise WrongLock(f"{whose}a file without a name and a URL", "")
-    hashes = table_of(table, "hashes")
-    given = text_of(table, "hash")
-    return LockedFile(
-        filename=filename,
-        url=url,
-        hashes=(given,) if given else tuple(f"{name}:{value}" for name, value in hashes.items()),
-    )
+    digest = text_of(table, "hash")
+    return LockedFile(filename=filename, url=url, hashes=(digest,) if digest else ())
 
 
 def _last_part(url: str) -> str:
