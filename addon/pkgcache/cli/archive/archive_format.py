@@ -1,13 +1,14 @@
-"""The archive that crosses an air gap: a plain tar of cards and values, whole or seen not to be. Knows nothing of stores.
+"""The archive's format: a plain tar of entry headers and values, which is either whole or visibly not. Knows nothing of stores.
 
-    pypi-cache-export.json          what it is: format, version, time, globs, which store
-    00000001.json                   a card: key, notes, size and digest of the value that follows
+    pypi-cache-export.json          description of the archive: format, version, time, globs, which store
+    00000001.json                   an entry's header: key, notes, size and digest of the value that follows
     00000001/six-1.0-py3-none-any.whl
     …
-    manifest.json                   how many entries and bytes, and a digest of all cards: without it the archive is cut short
+    manifest.json                   number of entries and bytes, and a digest of all headers; missing if the archive is cut short
 
-Each value stands behind its card, so that one pass writes or reads an archive of any size. Every header is one block (names of at most
-100 bytes), and names in the archive are for people who open it with tar: nothing is ever written by them.
+Each value follows its header, so one pass writes or reads an archive of any size, and the reader knows what to expect of a value before
+it comes. Each member's tar header is one block (names of at most 100 bytes). The names are for people who open the archive with tar;
+`import` writes nothing by them, so none can lead out of a folder.
 """
 
 from __future__ import annotations
@@ -25,24 +26,30 @@ from typing import IO, Any
 from pkgcache.rules.routing.digests import Digest
 
 FORMAT = 1
-HEADER, MANIFEST = "pypi-cache-export.json", "manifest.json"
+DESCRIPTION, MANIFEST = "pypi-cache-export.json", "manifest.json"
 CHUNK = 1 << 20
-MOST_JSON = 16 << 20
+MAX_JSON = 16 << 20
+"""Bytes of a header: the notes of a learned-hosts entry are the largest, and stay below 1 MiB."""
+
 _NAME_LENGTH = 80
 _BLOCK = tarfile.BLOCKSIZE
 
 
 class ArchiveError(Exception):
-    """The archive is no archive, or is damaged or cut short: one line."""
+    """This is no archive, or it is damaged or cut short. The message is one line."""
 
 
-class ValueWrongError(Exception):
-    """A value has other bytes than its card says: one line."""
+class WrongValueError(Exception):
+    """A value differs from what its header says. The message is one line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryHeader:
-    """One entry without its value. `digest` is `algorithm:hex` of the value's bytes, `row` its number in the store that it is from."""
+    """What an archive says of an entry, ahead of its value.
+
+    `size` is in bytes, `digest` is `algorithm:hex` of the value, `stored_at` is in seconds since the epoch. `row` is the entry's row
+    number in the store that it was exported from.
+    """
 
     key: str
     notes: dict[str, Any]
@@ -54,147 +61,150 @@ class EntryHeader:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """A card and its value's bytes, to be read before the next item is; `start` and `end` are the item's bounds in the archive."""
+    """A header with its value, which must be read before the next item is asked for. `start`, `end`: where in the archive, in bytes."""
 
-    card: EntryHeader
+    header: EntryHeader
     value: Iterator[bytes]
     start: int
     end: int
 
 
 class Tally:
-    """What the manifest says: kept the same way by who writes and who reads."""
+    """What the manifest says of the entries. Writer and reader keep it in the same way, so they can be compared."""
 
     def __init__(self) -> None:
         self.entries = 0
         self.bytes = 0
-        self._cards = hashlib.sha256()
+        self._headers = hashlib.sha256()
 
-    def add(self, card: bytes, size: int) -> None:
-        """One entry more."""
+    def add(self, header: bytes, size: int) -> None:
+        """Count an entry: its header as written, and its value's size in bytes."""
         self.entries += 1
         self.bytes += size
-        self._cards.update(card)
+        self._headers.update(header)
 
     def manifest(self) -> dict[str, Any]:
-        """As it stands in the archive."""
-        return {"entries": self.entries, "bytes": self.bytes, "cards": f"sha256:{self._cards.hexdigest()}"}
+        """The manifest's content; `cards` is what format 1 calls the headers."""
+        return {"entries": self.entries, "bytes": self.bytes, "cards": f"sha256:{self._headers.hexdigest()}"}
 
 
 class ArchiveWriter:
-    """Writes to a file from where it stands. Methods raise OSError. `tally`: of what is there, or was already (`whole_part`)."""
+    """Writes an archive to a file, from its current position. Methods raise OSError.
+
+    To continue an unfinished archive, pass the tally of what it holds already (`whole_part` gives it).
+    """
 
     def __init__(self, file: IO[bytes], tally: Tally | None = None) -> None:
         self._file = file
         self.tally = tally or Tally()
 
-    def begin(self, **what: Any) -> None:
-        """The header."""
-        self._json(HEADER, _dumped({"format": FORMAT, **what}))
+    def begin(self, **description: Any) -> None:
+        """Write the archive's description."""
+        self._write_json(DESCRIPTION, _dumped({"format": FORMAT, **description}))
 
-    def add(self, card: EntryHeader, name: str, value: Iterable[bytes]) -> None:
-        """One entry. Raises ValueWrongError where the value is not what the card says; the archive is then as it was before."""
+    def add(self, header: EntryHeader, name: str, value: Iterable[bytes]) -> None:
+        """Write one entry. Raises WrongValueError if the value differs from its header; the archive is then as it was before."""
         start = self._file.tell()
         number = self.tally.entries + 1
-        dumped = _dumped(asdict(card))
+        dumped = _dumped(asdict(header))
         try:
-            self._json(f"{number:08}.json", dumped)
-            self._head(f"{number:08}/{_plain_name(name)}", card.size)
-            for chunk in checked(card, value):
-                self._put(chunk)
-            self._pad(card.size)
-        except BaseException:
+            self._write_json(f"{number:08}.json", dumped)
+            self._write_head(f"{number:08}/{_harmless_name(name)}", header.size)
+            for chunk in checked(header, value):
+                self._write(chunk)
+            self._pad(header.size)
+        except BaseException:  # Ctrl-C too: an entry is in the archive whole or not at all
             self._file.seek(start)
             self._file.truncate()
             raise
-        self.tally.add(dumped, card.size)
+        self.tally.add(dumped, header.size)
 
     def finish(self) -> None:
-        """The manifest, and tar's end."""
-        self._json(MANIFEST, _dumped(self.tally.manifest()))
-        self._put(bytes(2 * _BLOCK))
+        """Write the manifest, and tar's end mark."""
+        self._write_json(MANIFEST, _dumped(self.tally.manifest()))
+        self._write(bytes(2 * _BLOCK))
         self._file.flush()
 
-    def _json(self, name: str, dumped: bytes) -> None:
-        self._head(name, len(dumped))
-        self._put(dumped)
+    def _write_json(self, name: str, dumped: bytes) -> None:
+        self._write_head(name, len(dumped))
+        self._write(dumped)
         self._pad(len(dumped))
 
-    def _head(self, name: str, size: int) -> None:
+    def _write_head(self, name: str, size: int) -> None:
         info = tarfile.TarInfo(name)
         info.size = size
-        self._put(info.tobuf(tarfile.GNU_FORMAT))  # sizes of 8 GiB and more in its one block
+        self._write(info.tobuf(tarfile.GNU_FORMAT))  # GNU: sizes of 8 GiB and more still fit into the one block
 
     def _pad(self, size: int) -> None:
-        self._put(bytes(-size % _BLOCK))
+        self._write(bytes(-size % _BLOCK))
 
-    def _put(self, data: bytes) -> None:
-        """All of it, though an unbuffered file may take less at a time."""
+    def _write(self, data: bytes) -> None:
         left = memoryview(data)
         while left:
-            left = left[self._file.write(left) :]
+            left = left[self._file.write(left) :]  # an unbuffered file may take less than it is given
 
 
 class ArchiveReader:
-    """Reads from a file's start; the header is read at once. Raises ArchiveError, here and later."""
+    """Reads an archive from its file's start. The constructor reads the description. Everything here raises ArchiveError."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._position = 0
         self.tally = Tally()
         try:
-            name, size = self._head()
+            name, size = self._read_head()
         except ArchiveError:
             name, size = "", 0
-        if name != HEADER:
-            raise ArchiveError("it is no archive of pypi-cache's: expected what `pypi-cache export` writes")
-        self.header = self._json(size)
+        if name != DESCRIPTION:
+            raise ArchiveError("it is not an archive of pypi-cache; expected what `pypi-cache export` writes")
+        self.description = self._read_json(size)
         self.first = self._position
-        if self.header.get("format") != FORMAT:
-            raise ArchiveError(f"its format is {self.header.get('format')!r}, and this version reads {FORMAT}")
+        if self.description.get("format") != FORMAT:
+            raise ArchiveError(f"its format is {self.description.get('format')!r}, and this version reads {FORMAT}")
 
     def items(self) -> Iterator[Item]:
-        """All entries, in order. Raises ArchiveError at the end, too: where the manifest is missing, or does not fit."""
+        """Give all entries, in order. Raises ArchiveError at the end if the manifest is missing or differs from the entries."""
         while True:
             start = self._position
-            name, size = self._head()
-            found = self._json(size) if name.endswith(".json") else {}
+            name, size = self._read_head()
+            found = self._read_json(size) if name.endswith(".json") else {}
             if name == MANIFEST:
                 if found != self.tally.manifest():
-                    raise ArchiveError("its manifest does not fit its entries: some are missing, or were changed")
+                    raise ArchiveError("its manifest does not match its entries: some are missing or were changed")
                 return
-            card = _card(found, name)
-            if (value := self._head())[1] != card.size:
-                raise ArchiveError(f"{value[0]} has {value[1]} bytes, and its card says {card.size}")
-            end = self._position + card.size + -card.size % _BLOCK
-            yield Item(card=card, value=self._value(card.size), start=start, end=end)
-            for _ in self._value(end - self._position - -card.size % _BLOCK):
-                pass  # what nobody has read
-            self._read(-card.size % _BLOCK)
-            self.tally.add(_dumped(found), card.size)
+            header = _entry_header(found, name)
+            value_name, value_size = self._read_head()
+            if value_size != header.size:
+                raise ArchiveError(f"{value_name} has {value_size} bytes, and its header says {header.size}")
+            value_end = self._position + header.size
+            padding = -header.size % _BLOCK
+            yield Item(header=header, value=self._read_value(value_end), start=start, end=value_end + padding)
+            for _ in self._read_value(value_end):
+                pass  # skip what the caller has left unread
+            self._read(padding)
+            self.tally.add(_dumped(found), header.size)
 
-    def _value(self, size: int) -> Iterator[bytes]:
-        end = self._position + size
+    def _read_value(self, end: int) -> Iterator[bytes]:
         while self._position < end:
             yield self._read(min(CHUNK, end - self._position))
 
-    def _head(self) -> tuple[str, int]:
+    def _read_head(self) -> tuple[str, int]:
         try:
             info = tarfile.TarInfo.frombuf(self._read(_BLOCK), "ascii", "strict")
         except (tarfile.HeaderError, UnicodeDecodeError) as error:
-            raise ArchiveError(f"at byte {self._position - _BLOCK:,}: no header of a member ({error})") from None
+            raise ArchiveError(f"at byte {self._position - _BLOCK:,}: not a tar header ({error})") from None
         return info.name, info.size
 
-    def _json(self, size: int) -> dict[str, Any]:
-        if size > MOST_JSON:
-            raise ArchiveError(f"at byte {self._position:,}: a card of {size:,} bytes")
+    def _read_json(self, size: int) -> dict[str, Any]:
+        if size > MAX_JSON:
+            raise ArchiveError(f"at byte {self._position:,}: a header of {size:,} bytes")
         try:
             found = json.loads(self._read(size))
         except ValueError as error:
-            raise ArchiveError(f"at byte {self._position - size:,}: no JSON ({error})") from None
+            raise ArchiveError(f"at byte {self._position - size:,}: not JSON ({error})") from None
         self._read(-size % _BLOCK)
         if not isinstance(found, dict):
-            raise ArchiveError(f"at byte {self._position:,}: a card that is no object")
+            raise ArchiveError(f"at byte {self._position:,}: a header that is not a JSON object")
         return found
 
     def _read(self, size: int) -> bytes:
@@ -207,43 +217,44 @@ class ArchiveReader:
         return data
 
 
-def checked(card: EntryHeader, value: Iterable[bytes]) -> Iterator[bytes]:
-    """The value's bytes as they come; at their end ValueWrongError unless length and digest are the card's."""
-    digest = Digest.parse(card.digest)
+def checked(header: EntryHeader, value: Iterable[bytes]) -> Iterator[bytes]:
+    """Pass a value's chunks on, and raise WrongValueError after the last one unless length and digest are the header's."""
+    digest = Digest.parse(header.digest)
     hasher, size = digest.hasher(), 0
     for chunk in value:
         hasher.update(chunk)
         size += len(chunk)
         yield chunk
-    if size != card.size:
-        raise ValueWrongError(f"it has {size} bytes and should have {card.size}")
+    if size != header.size:
+        raise WrongValueError(f"it has {size} bytes and should have {header.size}")
     if hasher.hexdigest() != digest.value:
-        raise ValueWrongError(f"its {digest.algorithm} is {hasher.hexdigest()}, and should be {digest.value}")
+        raise WrongValueError(f"its {digest.algorithm} is {hasher.hexdigest()}, and should be {digest.value}")
 
 
 def whole_part(file: IO[bytes], progress: Callable[[int], object]) -> tuple[dict[str, Any], Tally, int]:
-    """How much of an unfinished archive is whole, each value read and held against its digest: header, tally, the last row's number.
+    """Cut an unfinished archive behind its last whole entry: its description, its tally, and the last entry's row number.
 
-    The file is cut behind the last whole entry, and stands there. Raises ArchiveError where not even its header is whole.
+    Every value is read and checked against its digest; `progress` gets the number of bytes read. The file is left at its new end.
+    Raises ArchiveError if not even the description is whole.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     reader = ArchiveReader(file)
     tally, end, row = Tally(), reader.first, 0
-    with contextlib.suppress(ArchiveError, ValueWrongError):
+    with contextlib.suppress(ArchiveError, WrongValueError):
         for item in reader.items():
-            for chunk in checked(item.card, item.value):
+            for chunk in checked(item.header, item.value):
                 progress(len(chunk))
             if item.end > size:
-                break  # all but what fills its last block
-            tally.add(_dumped(asdict(item.card)), item.card.size)
-            end, row = item.end, item.card.row
+                break  # the value is whole, but the padding of its last block is not
+            tally.add(_dumped(asdict(item.header)), item.header.size)
+            end, row = item.end, item.header.row
     file.seek(end)
     file.truncate()
-    return reader.header, tally, row
+    return reader.description, tally, row
 
 
-def _card(found: dict[str, Any], name: str) -> EntryHeader:
+def _entry_header(found: dict[str, Any], name: str) -> EntryHeader:
     types: dict[str, Any] = {
         "key": str,
         "notes": dict,
@@ -253,7 +264,7 @@ def _card(found: dict[str, Any], name: str) -> EntryHeader:
         "row": int,
     }
     if found.keys() != types.keys() or not all(isinstance(found[field], kind) for field, kind in types.items()):
-        raise ArchiveError(f"{name} is no card: expected {', '.join(types)}")
+        raise ArchiveError(f"{name} is not an entry's header; expected {', '.join(types)}")
     try:
         Digest.parse(found["digest"])
     except ValueError as error:
@@ -267,6 +278,6 @@ def _dumped(value: dict[str, Any]) -> bytes:
     return json.dumps(value, ensure_ascii=True, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _plain_name(name: str) -> str:
-    """A name for people: it cannot lead out of a folder, whoever unpacks it."""
+def _harmless_name(name: str) -> str:
+    """A member's name for people, which cannot lead out of the folder that somebody unpacks the archive in."""
     return re.sub(r"[^A-Za-z0-9._+-]", "_", name)[-_NAME_LENGTH:].lstrip(".") or "value"

@@ -1,1 +1,1 @@
-"""cli/commands."""
+"""The commands, one module each. None calls another."""

@@ -1,7 +1,7 @@
-"""`pypi-cache import`: an archive's entries into the store, each once its digest is right.
+"""`pypi-cache import`: take an archive's entries into the store, each after its digest has been checked.
 
-What is there with the same content, or was fetched later, stays. The times at which pages were fetched are kept, since they say how fresh
-these are; when an entry was last asked for begins anew, or `pypi_cache_inactive` would count the journey.
+A stored entry stays if it has the same content or was fetched later. Imported pages keep the time at which they were fetched, since their
+freshness depends on it. Last-access times start anew: otherwise `pypi_cache_inactive` would count the days the archive was travelling.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 
-from pkgcache.cli.archive.archive_format import ArchiveError, ArchiveReader, EntryHeader, Item, ValueWrongError, checked
-from pkgcache.cli.archive.checks import hosts_of, is_newer, page_objection, why_refused
+from pkgcache.cli.archive.archive_format import ArchiveError, ArchiveReader, EntryHeader, Item, WrongValueError, checked
+from pkgcache.cli.archive.checks import is_newer, why_body_refused, why_refused
 from pkgcache.cli.exits import FOUND, InterruptedByUser, UnusableError
 from pkgcache.cli.opening import opened
 from pkgcache.cli.output import AS_JSON, counted, print_json, print_line, printable, say, shown_size
@@ -25,25 +26,26 @@ from pkgcache.cli.store_location import StoreLocation, with_store_options
 from pkgcache.engine.pages.learned_hosts import MOST_PER_INDEX
 from pkgcache.engine.store.database import SMALL_BYTES
 from pkgcache.engine.store.entries import Entries, file_stem
-from pkgcache.engine.store.keys import parse_key
+from pkgcache.engine.store.keys import HOSTS_KEY, parse_key
+from pkgcache.engine.store.notes import HostNotes
 
-MOST_IN_MEMORY = 256 << 20
-"""Of a page: it is held against two digests."""
+MAX_IN_MEMORY = 256 << 20
+"""Bytes of a stored page: two digests are checked, the value's and its unpacked body's, so it is read whole."""
 
 
 @dataclass(slots=True)
-class Done:
-    """What an import did."""
+class Imported:
+    """What an import did; `present`: entries that the store had already; `refused`: a line each."""
 
     entries: int = 0
     size: int = 0
-    there: int = 0
-    wrong: list[str] = field(default_factory=list)
+    present: int = 0
+    refused: list[str] = field(default_factory=list)
     hosts: int = 0
 
 
 class RefusedError(Exception):
-    """An entry does not come in: one line."""
+    """An entry is not taken. The message is one line."""
 
 
 @click.command("import", short_help="Take an archive's entries into the store.")
@@ -51,143 +53,152 @@ class RefusedError(Exception):
 @click.argument("globs", metavar="[GLOB]...", nargs=-1)
 @AS_JSON
 @with_store_options
-def import_archive(place: StoreLocation, file: Path, globs: tuple[str, ...], *, as_json: bool) -> None:
-    """Take the entries of an archive of `pypi-cache export` into the store, or those of the projects that a GLOB means.
+def import_archive(location: StoreLocation, file: Path, globs: tuple[str, ...], *, as_json: bool) -> None:
+    """Take the entries of an archive from `pypi-cache export` into the store, or only the projects that match a GLOB.
 
-    Each is held against its digest, a file also against the digest that is its key, before it is seen by anybody. What is there
-    already stays. A proxy without network then serves it with --set pypi_cache_offline=true.
+    Each entry is checked against its digest, and a file also against the digest in its key, before any client can see it. Index pages
+    are only as trustworthy as the archive's source. What the store has already stays. A proxy without network then serves it with
+    --set pypi_cache_offline=true.
 
-    Exit codes: 0 all of it is in the store · 1 something was refused, and what, or the archive is damaged · 130 interrupted: run it again.
+    Exit codes: 0 everything is in the store · 1 an entry was refused, or the archive is damaged · 130 interrupted: run it again.
     """
     chosen = read_globs(globs)
-    done = Done()
-    with opened(place, make=True) as entries, _reading(file) as (reader, size), bar("importing", size) as progress:
-        _look_at_limits(entries, place, size)
-        at = 0
+    imported = Imported()
+    with opened(location, make=True) as entries, _reading(file) as (reader, size), bar("importing", size) as progress:
+        _check_limits(entries, location, size)
+        position = 0
         try:
             for item in reader.items():
-                progress.advance(item.end - at)
-                at = item.end
-                if chosen.match(parse_key(item.card.key)):
-                    _take(entries, place, item, done)
+                progress.advance(item.end - position)
+                position = item.end
+                if chosen.match(parse_key(item.header.key)):
+                    _take(entries, location, item, imported)
         except ArchiveError as error:
-            done.wrong.append(f"{file}: {error}; what came before it is in the store")
+            imported.refused.append(f"{file}: {error}; the entries before that are in the store")
         except KeyboardInterrupt:
-            told = f"{counted(done.entries + done.there, 'entry', 'entries')} are in the store"
-            raise InterruptedByUser(f"{told}; run it again to go on") from None
-    _report(file, done, as_json=as_json)
+            done = f"{counted(imported.entries + imported.present, 'entry', 'entries')} are in the store"
+            raise InterruptedByUser(f"{done}; run it again to continue") from None
+    _report(file, imported, as_json=as_json)
 
 
-class _reading:  # noqa: N801  a context manager
-    """The open archive with its size. Raises UnusableError for what is none."""
-
-    def __init__(self, file: Path) -> None:
-        self._path = file
-
-    def __enter__(self) -> tuple[ArchiveReader, int]:
+@contextmanager
+def _reading(path: Path) -> Iterator[tuple[ArchiveReader, int]]:
+    """Open the archive: a reader, and the size in bytes. Raises UnusableError if it is no archive."""
+    try:
+        file = path.open("rb", buffering=1 << 20)
+    except OSError as error:
+        raise UnusableError(f"{path} cannot be read: {error.strerror}") from None
+    with file:
         try:
-            self._file = self._path.open("rb", buffering=1 << 20)
-            size = os.fstat(self._file.fileno()).st_size
-            return ArchiveReader(self._file), size
+            reader = ArchiveReader(file)
         except OSError as error:
-            raise UnusableError(f"{self._path} cannot be read: {error.strerror}") from None
+            raise UnusableError(f"{path} cannot be read: {error.strerror}") from None
         except ArchiveError as error:
-            self._file.close()
-            raise UnusableError(f"{self._path}: {error}") from None
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+            raise UnusableError(f"{path}: {error}") from None
+        yield reader, os.fstat(file.fileno()).st_size
 
 
-def _look_at_limits(entries: Entries, place: StoreLocation, size: int) -> None:
-    """Refuse what the store can never hold; say where something must go for it."""
-    limit = place.settings.max_size
+def _check_limits(entries: Entries, location: StoreLocation, size: int) -> None:
+    """Refuse an archive that the store can never hold; warn if other entries will be evicted for it."""
+    limit = location.settings.max_size
     if size > limit:
         raise UnusableError(
-            f"the archive has {shown_size(size)}, and the store may have {shown_size(limit)}: expected --set pypi_cache_max_size=… of more"
+            f"the archive has {shown_size(size)}, and the store may hold {shown_size(limit)}; "
+            "expected a larger --set pypi_cache_max_size=…"
         )
     if size + entries.figures()["bytes"] > limit:
-        say(f"the store may have {shown_size(limit)}: what nobody asked for longest goes for what comes in")
+        say(f"the store may hold {shown_size(limit)}: the least recently used entries will be evicted for this archive")
 
 
-def _take(entries: Entries, place: StoreLocation, item: Item, done: Done) -> None:
-    card = item.card
-    named = parse_key(card.key)
+def _take(entries: Entries, location: StoreLocation, item: Item, imported: Imported) -> None:
+    header = item.header
+    parsed = parse_key(header.key)
     try:
-        if said := why_refused(card):
-            raise RefusedError(said)
-        if card.key == "hosts":
-            done.hosts += _learn(entries, place, card)
+        if reason := why_refused(header):
+            raise RefusedError(reason)
+        if header.key == HOSTS_KEY:
+            imported.hosts += _learn(entries, location, header)
             return
-        there = entries.notes(card.key)
-        if there is not None and not is_newer(card, there):
-            done.there += 1
+        stored = entries.notes(header.key)
+        if stored is not None and not is_newer(header, stored):
+            imported.present += 1
             return
-        if not entries.make_disk_room(card.size):
-            raise RefusedError(f"the disk has no room for its {shown_size(card.size)}")
-        _store(entries, item, kind=named.kind)
-    except (RefusedError, ValueWrongError) as error:
-        done.wrong.append(printable(f"{named}: {error}")[:500])
+        if not entries.make_disk_room(header.size):
+            raise RefusedError(f"the disk has no room for its {shown_size(header.size)}")
+        _store(entries, item, kind=parsed.kind)
+    except (RefusedError, WrongValueError) as error:
+        imported.refused.append(printable(f"{parsed}: {error}")[:500])
         return
-    done.entries += 1
-    done.size += card.size
+    imported.entries += 1
+    imported.size += header.size
 
 
 def _store(entries: Entries, item: Item, *, kind: str) -> None:
-    """Bytes that are right become an entry. Raises ValueWrongError, RefusedError."""
-    card = item.card
-    if kind == "page" or card.size < SMALL_BYTES:
-        if card.size > MOST_IN_MEMORY:
-            raise RefusedError(f"a page of {shown_size(card.size)}")
-        value = b"".join(checked(card, item.value))
-        if kind == "page" and (said := page_objection(card, value)):
-            raise RefusedError(said)
-        kept = entries.put(card.key, value, card.notes)
+    """Check a value and store it. Raises WrongValueError, RefusedError."""
+    header = item.header
+    if kind == "page" or header.size < SMALL_BYTES:
+        if header.size > MAX_IN_MEMORY:
+            raise RefusedError(f"a page of {shown_size(header.size)}")
+        value = b"".join(checked(header, item.value))
+        if kind == "page" and (reason := why_body_refused(header, value)):
+            raise RefusedError(reason)
+        is_stored = entries.put(header.key, value, header.notes)
     else:
-        kept = _adopt(entries, card, checked(card, item.value))
-    if not kept:
+        is_stored = _adopt(entries, header, checked(header, item.value))
+    if not is_stored:
         raise RefusedError("it is larger than pypi_cache_max_size")
 
 
-def _adopt(entries: Entries, card: EntryHeader, value: Iterator[bytes]) -> bool:
-    """By way of the `growing` folder, under a lock that says that somebody owns it. Raises ValueWrongError."""
-    path = entries.growing / f"{file_stem(card.key)}.{os.getpid()}.part"
+def _adopt(entries: Entries, header: EntryHeader, value: Iterator[bytes]) -> bool:
+    """Store a large value by way of the `growing` folder. The lock tells a proxy that starts now that the part file is in use.
+
+    Raises WrongValueError.
+    """
+    path = entries.growing / f"{file_stem(header.key)}.{os.getpid()}.part"
     with path.open("wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         try:
             for chunk in value:
                 file.write(chunk)
             file.flush()
-            return entries.adopt(card.key, path, card.size, card.notes)
+            return entries.adopt(header.key, path, header.size, header.notes)
         finally:
             path.unlink(missing_ok=True)
 
 
-def _learn(entries: Entries, place: StoreLocation, card: EntryHeader) -> int:
-    """The file hosts that the other proxy has learned, for indexes that this one has, and no more than it would learn itself: how many."""
-    indexes = {"pypi", *(index.name for index in place.settings.index)}
-    known = hosts_of(entries.notes("hosts") or {}) or []
-    new: list[tuple[str, int, str, float]] = []
-    for row in hosts_of(card.notes) or []:
-        fellows = [each for each in (*known, *new) if each[2] == row[2]]
-        if row[2] in indexes and row[:2] not in {each[:2] for each in (*known, *new)} and len(fellows) < MOST_PER_INDEX:
-            new.append(row)
-    if new:
-        entries.put("hosts", b"-", {"hosts": [list(row) for row in (*known, *new)]})
-    return len(new)
+def _learn(entries: Entries, location: StoreLocation, header: EntryHeader) -> int:
+    """Add the file hosts that the other proxy has learned: how many are new.
+
+    Only for indexes that are configured here, and no more an index than the proxy would learn itself.
+    """
+    indexes = {"pypi", *(index.name for index in location.settings.index)}
+    try:
+        known = HostNotes.from_json(entries.notes(HOSTS_KEY) or {}).hosts
+    except ValueError:
+        known = ()
+    merged = list(known)
+    for row in HostNotes.from_json(header.notes).hosts:
+        host, port, index, _ = row
+        is_known = any((host, port) == each[:2] for each in merged)
+        if index in indexes and not is_known and sum(each[2] == index for each in merged) < MOST_PER_INDEX:
+            merged.append(row)
+    if len(merged) > len(known):
+        entries.put(HOSTS_KEY, b"-", HostNotes(hosts=tuple(merged)).to_json())
+    return len(merged) - len(known)
 
 
-def _report(file: Path, done: Done, *, as_json: bool) -> None:
+def _report(file: Path, imported: Imported, *, as_json: bool) -> None:
     if as_json:
-        counts = {"entries": done.entries, "bytes": done.size, "there_already": done.there, "hosts": done.hosts}
-        print_json({"file": str(file), **counts, "refused": done.wrong})
+        counts = {"entries": imported.entries, "bytes": imported.size, "there_already": imported.present}
+        print_json({"file": str(file), **counts, "hosts": imported.hosts, "refused": imported.refused})
     else:
-        for line in done.wrong:
+        for line in imported.refused:
             say(f"refused: {line}")
-        if done.hosts:
-            say(f"{counted(done.hosts, 'file host')} learned: a proxy that runs knows of them after its next start")
+        if imported.hosts:
+            say(f"{counted(imported.hosts, 'file host')} learned; a running proxy knows of them after its next start")
         print_line(
-            f"{counted(done.entries, 'entry', 'entries')} came in, {shown_size(done.size)}; {done.there:,} were there"
+            f"{counted(imported.entries, 'entry', 'entries')} imported, {shown_size(imported.size)}; "
+            f"{imported.present:,} already present"
         )
-    if done.wrong:
+    if imported.refused:
         raise click.exceptions.Exit(FOUND)
