@@ -296,3 +296,26 @@ def test_only_texts_are_keys(tmp_path: Path) -> None:
                     await store.put(key, b"v", {})  # type: ignore[arg-type]
 
     told(story)
+
+
+@pytest.mark.parametrize("size", [5, 3 * MB])
+def test_new_notes_keep_the_values_size(tmp_path: Path, size: int) -> None:
+    """The size that reads are checked by stands among the notes; who replaces them need not know it."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            if size > MB:
+                await adopt(store, "k", bytes(size))
+            else:
+                await store.put("k", bytes(size), {"version": 1})
+            await store.flush_pending()
+            await store.note("k", {"version": 2})
+            await store.flush_pending()
+        async with opened(tmp_path) as store:
+            entry = await store.get("k")
+            assert entry is not None
+            assert (entry.size, entry.notes["version"]) == (size, 2)
+            if entry.file is not None:
+                entry.file.close()
+
+    told(story)

@@ -278,7 +278,11 @@ class Entries(Bounds):
     def note(self, key: str, notes: Notes, *, patience: float = WRITE_PATIENCE) -> None:
         """Replace an entry's notes and leave its value alone."""
         with self.database.transaction(patience):
-            self.database.sql("UPDATE Cache SET tag = ? WHERE key = ? AND raw = 1", (json.dumps(notes), key))
+            # The value's size stands among the notes, and stays as it is: the caller knows nothing of it.
+            update = (
+                "UPDATE Cache SET tag = json_set(?, '$.size', json_extract(tag, '$.size')) WHERE key = ? AND raw = 1"
+            )
+            self.database.sql(update, (json.dumps(notes), key))
 
     def drop(self, key: str, *, mark: object = None, patience: float = WRITE_PATIENCE) -> bool:
         """Forget an entry (`mark`: only that very value): whether there was one."""
