@@ -1,6 +1,7 @@
 """`warm` and the air gap, end to end: real mitmdump, pip and uv; afterwards the upstream is dead, and installs succeed."""
 
 import json
+import re
 import signal
 import sys
 from pathlib import Path
@@ -203,14 +204,14 @@ def test_what_cannot_be_fetched(command: Command, shop: Upstream, where: list[st
     assert "nothing-of-that-name" in ran.err
 
 
-def test_interrupted(command: Command, shop: Upstream, where: list[str]) -> None:
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted(by: signal.Signals, command: Command, shop: Upstream, where: list[str]) -> None:
     """One line, and the proxy of its own ends with it; the next run goes on."""
     shop.add(make_wheel("slow", "1.0", payload_size=3_000_000))
     shop.script(Behaviour("slow-1.0-py3-none-any.whl", pace=300_000, times=1))
     begun = lambda _: shop.bytes_sent(path_contains="slow-1.0-py3-none-any.whl") > 200_000  # noqa: E731
-    ran = command.interrupted(begun, "warm", *where, "slow", "tree").ended(130)
-    assert "interrupted: " in ran.err
-    assert "run it again to go on" in ran.err
+    ran = command.interrupted(begun, "warm", *where, "slow", "tree", by=by).ended(130)
+    assert re.fullmatch(r"interrupted: \d+ files? fetched, .*; run it again to continue\n", ran.err)
     assert command("warm", *where, "slow", "tree", "--json").ended(0).json["failures"] == []
 
 

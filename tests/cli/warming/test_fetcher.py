@@ -1,18 +1,24 @@
-"""What `warm` reads in an index page, and which files of a package it fetches."""
+"""What `warm` reads in an index page, which files of a package it fetches, and what becomes of each request."""
 
 import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 import pytest
 
+from pkgcache.cli.progress_bar import bar
+from pkgcache.cli.proxy_client import ProxyClient
 from pkgcache.cli.warming.environments import environments
-from pkgcache.cli.warming.fetcher import FetchItem, Listed, chosen_files, page_wanted, read_page
+from pkgcache.cli.warming.fetcher import FetchItem, Listed, Outcome, Warmer, chosen_files, page_wanted, read_page
 from pkgcache.cli.warming.lock_model import LockedFile, Package
 from pkgcache.rules.routing.urls import parse_url
 from pkgcache.rules.simple.conversion import html_to_json
 from pkgcache.rules.simple.html_page import read_html
 from pkgcache.rules.simple.json_page import read_json
 from pkgcache.rules.simple.representations import Representation
+from tests.cli.peers import Peer, http
 
 WHEEL = "one-1.0-py3-none-any.whl"
 URL = "https://index.example/simple/one/"
@@ -169,3 +175,105 @@ def test_a_pages_address(index: str) -> None:
     found = page_wanted("one", index, Representation.JSON)
     assert (found.url, found.authorization) == ("https://i.example/simple/one/", "Basic dTpw")
     assert found.accept == "application/vnd.pypi.simple.v1+json"
+
+
+# Fetching
+
+
+@pytest.fixture
+def peer() -> Iterator[Callable[..., Peer]]:
+    peers: list[Peer] = []
+
+    def make(*answers: bytes) -> Peer:
+        peers.append(Peer(*answers))
+        return peers[-1]
+
+    yield make
+    for each in peers:
+        each.close()
+
+
+def fetched(peer: Peer, *items: FetchItem) -> Outcome:
+    warmer = Warmer(ProxyClient(peer.url), jobs=1)
+    with bar("files", None) as progress:
+        warmer.files(items, progress)
+    return warmer.outcome
+
+
+FILE = FetchItem(url="http://files.example/x.whl", hashes=("md5:unknown", f"sha256:{sha256(b'body').hexdigest()}"))
+
+
+def test_a_file_is_asked_for_once(peer: Callable[..., Peer]) -> None:
+    """Though two packages may name it; credentials for its host go along."""
+    one = peer(http(b"body"))
+    item = replace(FILE, authorization="Basic dTpw")
+    outcome = fetched(one, item, item)
+    assert (outcome.files, outcome.size, outcome.failures) == (1, 4, [])
+    assert len(one.asked) == 1
+    assert "Authorization: Basic dTpw" in one.asked[0]
+
+
+def test_a_file_on_its_way(peer: Callable[..., Peer]) -> None:
+    """503 with Retry-After: ask again, after as long as it says."""
+    busy = http(b"wait", status="503 Service Unavailable", more="Retry-After: 0\r\n")
+    outcome = fetched(peer(busy, busy, http(b"body")), FILE)
+    assert (outcome.files, outcome.size, outcome.failures) == (1, 4, [])
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (http(b"\nwhy not\nmore", status="504 Gateway Timeout"), "http://files.example/x.whl: 504 why not"),
+        (http(b"gone", status="404 Not Found"), "http://files.example/x.whl: 404 gone"),
+        (http(b"busy", status="503 Service Unavailable", more=""), "http://files.example/x.whl: 503 busy"),
+        (http(b"bodY"), f"but the lock says {sha256(b'body').hexdigest()}"),
+        (http(b"body", length=9), "http://files.example/x.whl: broke off"),
+        (http(b"body", more=""), "http://files.example/x.whl: the proxy does not cache this host"),
+        (http(b"body", more="Cache-Status: other; hit\r\n"), "the proxy does not cache this host"),
+    ],
+)
+def test_a_failure_is_one_line(answer: bytes, reason: str, peer: Callable[..., Peer]) -> None:
+    """And the next file is fetched all the same."""
+    other = replace(FILE, url="http://files.example/y.whl")
+    outcome = fetched(peer(answer, http(b"body")), FILE, other)
+    (line,) = outcome.failures
+    assert reason in line
+    assert "\n" not in line
+    assert (outcome.files, outcome.size) == (1, 4)
+
+
+def test_an_odd_url_is_a_failure_too(peer: Callable[..., Peer]) -> None:
+    outcome = fetched(peer(http(b"body")), replace(FILE, url="ftp://files.example/x.whl"), FILE)
+    assert (outcome.files, len(outcome.failures)) == (1, 1)
+
+
+@pytest.mark.parametrize(("status", "failures"), [("404 Not Found", 0), ("410 Gone", 0), ("502 Bad Gateway", 1)])
+def test_what_may_be_missing(status: str, failures: int, peer: Callable[..., Peer]) -> None:
+    outcome = fetched(peer(http(b"no", status=status)), replace(FILE, optional=True))
+    assert (outcome.files, len(outcome.failures)) == (0, failures)
+
+
+def test_pages(peer: Callable[..., Peer]) -> None:
+    """In every representation, each asked for by its own Accept; one that does not exist is no failure."""
+    place = ("one", "http://index.example/simple")
+    missing = http(b"", status="404 Not Found")
+    one = peer(http(page(entry())), *[http(b"<html>")] * (len(Representation) - 1), *[missing] * len(Representation))
+    warmer = Warmer(ProxyClient(one.url), jobs=1)
+    kinds = [kind.content_type.partition(";")[0] for kind in Representation]
+    assert next(iter(Representation)) is Representation.JSON, "the scripted answers have this order"
+    with bar("pages", None) as progress:
+        listed = warmer.pages([place, ("none", place[1]), place], progress)
+    assert list(listed) == [place]
+    assert list(listed[place]) == [WHEEL]
+    assert (warmer.outcome.pages, warmer.outcome.failures) == (len(kinds), [])
+    assert [line for each in one.asked for line in each.splitlines() if line.startswith("Accept: ")] == [
+        f"Accept: {kind}" for kind in kinds * 2
+    ]
+
+
+def test_a_page_that_is_none(peer: Callable[..., Peer]) -> None:
+    warmer = Warmer(ProxyClient(peer(*[http(b"<html>")] * len(Representation)).url), jobs=1)
+    with bar("pages", None) as progress:
+        assert warmer.pages([("one", "http://index.example/simple")], progress) == {}
+    (line,) = warmer.outcome.failures
+    assert line.startswith("http://index.example/simple/one/: not an index page (")

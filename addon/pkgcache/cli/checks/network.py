@@ -18,7 +18,7 @@ from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined
 
 from pkgcache.cli.checks.findings import Finding, note, problem, well
 from pkgcache.cli.checks.local import CA_NAME
-from pkgcache.cli.proxy_client import Agents, ProxyClient, ProxyError, shown_url, without_credentials
+from pkgcache.cli.proxy_client import EnvironmentProxy, ProxyClient, ProxyError, shown_url, without_credentials
 from pkgcache.engine.upstream.client import UpstreamClient
 from pkgcache.engine.upstream.errors import Failure, UpstreamError
 from pkgcache.engine.upstream.parent_proxy import parent_of_environment
@@ -68,7 +68,7 @@ def check_proxy(url: str, *, asked_for: bool) -> Iterator[Finding]:
 
 
 def check_client(
-    confdir: Path, indexes: Sequence[Index], agents: Agents | None, proxy: str | None, *, only_client: bool
+    confdir: Path, indexes: Sequence[Index], agents: EnvironmentProxy | None, proxy: str | None, *, only_client: bool
 ) -> Iterator[Finding]:
     """Whether this environment's pip and uv come to the proxy (`agents`), and trust it; `proxy` is the one that was named."""
     if agents is None:
@@ -76,16 +76,16 @@ def check_client(
         todo = f'settings=$(curl -fsS {shown_url(proxy or "http://proxy.example:8080")}/env.sh) && eval "$settings"'
         yield note("client", said, todo) if only_client else well("client", said)
         return
-    shown = f"HTTPS_PROXY={shown_url(agents.named)}"
+    shown = f"HTTPS_PROXY={shown_url(agents.url)}"
     if agents.client is None:
         if only_client or proxy:
-            yield problem("client", f"{shown}: {agents.said}", "let HTTPS_PROXY name the proxy: http://HOST:PORT")
+            yield problem("client", f"{shown}: {agents.error}", "let HTTPS_PROXY name the proxy: http://HOST:PORT")
         else:
             todo = "it is the proxy's parent, if the proxy has this environment"
-            yield note("client", f"{shown}: {agents.said}", todo)
+            yield note("client", f"{shown}: {agents.error}", todo)
         return
     yield well("client", f"{shown} is a pypi-cache")
-    yield from _check_spellings(agents.named)
+    yield from _check_spellings(agents.url)
     yield from _check_no_proxy(indexes)
     yield from _check_trust(confdir, agents.client)
     yield from _check_pip(indexes, agents.client)

@@ -12,7 +12,7 @@ from pkgcache.cli.checks.local import check_ca, check_disk, check_limits, check_
 from pkgcache.cli.checks.network import check_client, check_parent, check_proxy, check_upstreams
 from pkgcache.cli.exits import FOUND
 from pkgcache.cli.output import AS_JSON, counted, print_json, print_line
-from pkgcache.cli.proxy_client import agents_proxy
+from pkgcache.cli.proxy_client import proxy_of_environment
 from pkgcache.cli.store_location import StoreLocation, with_store_options
 from pkgcache.engine.pip_defaults import pip_defaults
 from pkgcache.rules.routing.indexes import build_indexes
@@ -73,9 +73,9 @@ def _findings(place: StoreLocation, proxy: str | None, *, only_client: bool, no_
         yield from check_store(place)
         yield from check_disk(place)
         yield from check_limits()
-    agents = agents_proxy(os.environ)
+    agents = proxy_of_environment(os.environ)
     near = (
-        agents.named
+        agents.url
         if agents is not None and agents.client
         else f"http://127.0.0.1:{place.config.get('listen_port') or 8080}"
     )

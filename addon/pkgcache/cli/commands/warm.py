@@ -115,7 +115,7 @@ def warm(
             warmer.outcome.stored = _figures(client, SETTLE_SECONDS)[0] - before
         except KeyboardInterrupt:
             done = f"{counted(warmer.outcome.files, 'file')} fetched, {shown_size(warmer.outcome.size)}"
-            raise InterruptedByUser(f"{done}; run it again to go on") from None
+            raise InterruptedByUser(f"{done}; run it again to continue") from None
     if warmer.outcome.size > limit:
         held = f"{shown_size(warmer.outcome.size)} of files, and the store may have {shown_size(limit)}"
         warmer.outcome.failed(f"{held}: not all of it is kept; expected pypi_cache_max_size=… of more")
@@ -187,7 +187,7 @@ def _proxy(place: StoreLocation, url: str | None) -> Iterator[ProxyClient]:
 def _figures(client: ProxyClient, seconds: float) -> tuple[int, int]:
     """Bytes of release files that the proxy has stored since its start, once nothing is under way, and its limit. Raises UnusableError."""
     try:
-        found = client.settled(seconds)
+        found = client.stats_when_idle(seconds)
         return int(found["pypi_cache_stored_bytes_total"]), int(found["store"]["max_bytes"])
     except ProxyError as error:
         raise UnusableError(str(error)) from None

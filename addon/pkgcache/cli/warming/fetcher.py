@@ -1,33 +1,40 @@
-"""Fetching through a proxy what an agent would: each page in every representation, each file, and its core metadata (PEP 658).
+"""Fetching what agents would, through a proxy: each page in every representation, each file, and its core metadata (PEP 658).
 
-Files come by the URLs that clients use (a lock's, or those of the index page), so that they are stored where clients will ask.
+Files are fetched by the URLs that clients use (those of a lock, or of the index page), so that they are stored where clients will look.
 """
 
 from __future__ import annotations
 
-import threading
+import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urljoin
 
 from pkgcache.cli.progress_bar import Bar
-from pkgcache.cli.proxy_client import ProxyAnswer, ProxyClient, ProxyError, without_credentials
+from pkgcache.cli.proxy_client import ProxyClient, ProxyError, first_line, without_credentials
 from pkgcache.cli.warming.environments import Environment
 from pkgcache.cli.warming.lock_model import LockedFile, Package
+from pkgcache.engine.upstream.client import UpstreamClient, UpstreamResponse
+from pkgcache.engine.upstream.errors import UpstreamError
 from pkgcache.rules.routing.digests import Digest
 from pkgcache.rules.routing.filenames import is_distribution
+from pkgcache.rules.routing.urls import parse_url
 from pkgcache.rules.simple.json_page import read_json
 from pkgcache.rules.simple.representations import Representation
 
-PATIENCE = 600.0
-"""So long a file is asked for again while the proxy says that it is on its way."""
+RETRY_SECONDS = 600.0
+"""How long to ask for a file again and again while the proxy answers 503 because it is still downloading it."""
+
+MAX_RETRY_AFTER = 30
+MAX_PAGE = 1 << 28
+MAX_MESSAGE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """A file as an index page in JSON has it (PEP 691, 700, 714)."""
+    """A file as an index page lists it; `size` is 0 if the page does not give it."""
 
     url: str
     hashes: tuple[str, ...]
@@ -37,7 +44,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchItem:
-    """One thing to fetch: a file, or with `accept` a page or a document. `optional`: it is no failure where it is not there."""
+    """Something to fetch: a file, or a page or document if `accept` is given. An `optional` one may be missing without being a failure."""
 
     url: str
     accept: str = ""
@@ -49,7 +56,7 @@ class FetchItem:
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of it; `size` is that of all files in bytes, `stored` of those that were not in the store before."""
+    """What was fetched. `size` counts the bytes of all files, `stored` of those that the store did not have before."""
 
     pages: int = 0
     files: int = 0
@@ -58,124 +65,123 @@ class Outcome:
     failures: list[str] = field(default_factory=list)
 
     def failed(self, line: str) -> None:
-        """One line, once."""
+        """Note a failure, unless it is noted already."""
         if line not in self.failures:
             self.failures.append(line)
 
 
 class Warmer:
-    """Fetches through one proxy, several things at once."""
+    """Fetches through one proxy, `jobs` things at a time."""
 
-    def __init__(self, client: ProxyClient, jobs: int) -> None:
-        self._client = client
+    def __init__(self, proxy: ProxyClient, jobs: int) -> None:
+        self._proxy = proxy
         self._jobs = jobs
-        self._stopped = threading.Event()
         self.outcome = Outcome()
 
-    # Pages
-
     def pages(self, places: Iterable[tuple[str, str]], progress: Bar) -> dict[tuple[str, str], dict[str, Listed]]:
-        """Fetch the pages of (project, index URL): by place what each lists, by file name; a page that is not there is left out."""
-        wanted = {
-            (place, kind): page_wanted(*place, kind) for place in dict.fromkeys(places) for kind in Representation
-        }
+        """Fetch the pages of each (project, index URL): what each lists, by file name. Pages that do not exist are left out."""
+        items = {(place, kind): page_wanted(*place, kind) for place in dict.fromkeys(places) for kind in Representation}
         bodies: dict[tuple[tuple[str, str], Representation], bytes] = {}
-        progress.expect(len(wanted))
+        progress.expect(len(items))
 
-        def fetch(key: tuple[tuple[str, str], Representation]) -> None:
-            parts: list[bytes] = []
-            answer = self._ask(wanted[key], parts.append)
-            if answer.status == 200:
-                bodies[key] = b"".join(parts)
-            elif answer.status != 404:
-                raise ProxyError(f"{wanted[key].url}: {answer.status} {answer.text}")
+        async def fetch(client: UpstreamClient, key: tuple[tuple[str, str], Representation]) -> None:
+            async with _response(client, items[key]) as response:
+                if response.status == 200:
+                    bodies[key] = await response.body(MAX_PAGE)
+                elif response.status != 404:
+                    raise await _refusal(items[key], response)
             progress.advance()
 
-        self._each(list(wanted), fetch)
+        asyncio.run(self._each(list(items), fetch))
         self.outcome.pages += len(bodies)
         listed = {}
         for (place, kind), body in bodies.items():
             if kind is Representation.JSON:
                 try:
-                    listed[place] = read_page(body, wanted[place, kind].url)
+                    listed[place] = read_page(body, items[place, kind].url)
                 except ValueError as error:
-                    self.outcome.failed(f"{wanted[place, kind].url}: no index page ({error})")
+                    self.outcome.failed(f"{items[place, kind].url}: not an index page ({error})")
         return listed
 
-    # Files
+    def files(self, items: Sequence[FetchItem], progress: Bar) -> None:
+        """Fetch files, and check them against their hashes as an installer would."""
+        unique = list({each.url: each for each in items}.values())
+        progress.expect(sum(each.size for each in unique))
 
-    def files(self, wanted: Sequence[FetchItem], progress: Bar) -> None:
-        """Fetch files, and hold them against their hashes as an installer would."""
-        unique = {each.url: each for each in wanted}
-        progress.expect(sum(each.size for each in unique.values()))
+        async def fetch(client: UpstreamClient, item: FetchItem) -> None:
+            async with _response(client, item) as response:
+                if item.optional and response.status in {404, 406, 410}:
+                    return
+                if response.status != 200:
+                    raise await _refusal(item, response)
+                size = await _read_file(item, response, progress)
+            self.outcome.files += 1
+            self.outcome.size += size
 
-        def fetch(url: str) -> None:
-            self._file(unique[url], progress)
+        asyncio.run(self._each(unique, fetch))
 
-        self._each(list(unique), fetch)
+    async def _each[T](self, items: Sequence[T], fetch: Callable[[UpstreamClient, T], Awaitable[None]]) -> None:
+        """Fetch each of these, and note failures. Ctrl-C cancels all that are under way."""
+        slots = asyncio.Semaphore(self._jobs)
 
-    def _file(self, wanted: FetchItem, progress: Bar) -> None:
-        digests = [digest for each in wanted.hashes if (digest := _digest(each))]
-        hashers = [digest.hasher() for digest in digests]
-        size = 0
-
-        def take(chunk: bytes) -> None:
-            nonlocal size
-            if self._stopped.is_set():
-                raise ProxyError("interrupted")
-            size += len(chunk)
-            for hasher in hashers:
-                hasher.update(chunk)
-            if not wanted.size:
-                progress.expect_more(len(chunk))
-            progress.advance(len(chunk))
-
-        answer = self._ask(wanted, take)
-        if answer.status != 200:
-            if wanted.optional and answer.status in {404, 406, 410}:
-                return
-            raise ProxyError(f"{wanted.url}: {answer.status} {answer.text}")
-        for digest, hasher in zip(digests, hashers, strict=True):
-            if hasher.hexdigest() != digest.value:
-                raise ProxyError(
-                    f"{wanted.url}: its {digest.algorithm} is {hasher.hexdigest()}, and the lock says {digest.value}"
-                )
-        self.outcome.files += 1
-        self.outcome.size += size
-
-    # Both
-
-    def _ask(self, wanted: FetchItem, take: Callable[[bytes], object]) -> ProxyAnswer:
-        """One GET; asked again while the proxy says so. Raises ProxyError."""
-        headers = {"User-Agent": "pypi-cache warm", "Accept-Encoding": "identity", "Accept": wanted.accept or "*/*"}
-        if wanted.authorization:
-            headers["Authorization"] = wanted.authorization
-        until = time.monotonic() + PATIENCE
-        while True:
-            if self._stopped.is_set():
-                raise ProxyError("interrupted")
-            answer = self._client.get(wanted.url, headers, take)
-            pause = answer.headers.get("retry-after", "")
-            if answer.status != 503 or not pause.isdecimal() or time.monotonic() > until:
-                return answer
-            self._stopped.wait(min(int(pause), 30))
-
-    def _each[K](self, keys: Sequence[K], fetch: Callable[[K], None]) -> None:
-        """Each of these, several at once; failures are collected. What runs is broken off where the user does not want it any more."""
-        with ThreadPoolExecutor(self._jobs, thread_name_prefix="warm") as pool:
-            futures = [pool.submit(fetch, key) for key in keys]
-            try:
-                for future in as_completed(futures):
-                    if (error := future.exception()) is None:
-                        continue
-                    if not isinstance(error, ProxyError):
-                        raise error
+        async def one(client: UpstreamClient, item: T) -> None:
+            async with slots:
+                try:
+                    await fetch(client, item)
+                except (ProxyError, UpstreamError) as error:
                     self.outcome.failed(str(error))
-            except BaseException:
-                self._stopped.set()
-                pool.shutdown(wait=False, cancel_futures=True)
-                self._client.abort()
-                raise
+
+        async with self._proxy.session() as client, asyncio.TaskGroup() as group:
+            for item in items:
+                group.create_task(one(client, item))
+
+
+@asynccontextmanager
+async def _response(client: UpstreamClient, item: FetchItem) -> AsyncIterator[UpstreamResponse]:
+    """Ask for an item, and again while the proxy is still downloading it. Raises UpstreamError, ProxyError."""
+    try:
+        url = parse_url(item.url)
+    except ValueError as error:
+        raise ProxyError(f"{item.url}: {error}") from None
+    headers = {"User-Agent": "pypi-cache warm", "Accept-Encoding": "identity", "Accept": item.accept or "*/*"}
+    until = time.monotonic() + RETRY_SECONDS
+    while True:
+        async with client.request("GET", url, headers, item.authorization) as response:
+            retry_after = response.headers.get("Retry-After", "")
+            if response.status != 503 or not retry_after.isdecimal() or time.monotonic() > until:
+                if response.status == 200 and "pypi-cache" not in response.headers.get("Cache-Status", ""):
+                    # A tunnel gives the file as well, but none of it would be in the store.
+                    raise ProxyError(
+                        f"{item.url}: the proxy does not cache this host; pypi_cache_index must name its index"
+                    )
+                yield response
+                return
+        await asyncio.sleep(min(int(retry_after), MAX_RETRY_AFTER))
+
+
+async def _refusal(item: FetchItem, response: UpstreamResponse) -> ProxyError:
+    """The failure that a status means; the first line of the body says why."""
+    text = (await response.body(MAX_MESSAGE)).decode(errors="replace")
+    return ProxyError(f"{item.url}: {response.status} {first_line(text)}")
+
+
+async def _read_file(item: FetchItem, response: UpstreamResponse, progress: Bar) -> int:
+    """Read a file to its end: its size in bytes. Raises UpstreamError, and ProxyError if a hash differs."""
+    hashers = [(digest, digest.hasher()) for each in item.hashes if (digest := _digest(each))]
+    size = 0
+    while chunk := await response.chunk():
+        size += len(chunk)
+        for _, hasher in hashers:
+            hasher.update(chunk)
+        if not item.size:
+            progress.expect_more(len(chunk))
+        progress.advance(len(chunk))
+    for digest, hasher in hashers:
+        if hasher.hexdigest() != digest.value:
+            raise ProxyError(
+                f"{item.url}: its {digest.algorithm} is {hasher.hexdigest()}, but the lock says {digest.value}"
+            )
+    return size
 
 
 def page_wanted(project: str, index: str, kind: Representation) -> FetchItem:

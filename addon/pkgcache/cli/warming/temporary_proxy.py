@@ -22,7 +22,7 @@ from typing import Any
 import pkgcache
 from pkgcache.cli.exits import UnusableError
 from pkgcache.cli.output import say
-from pkgcache.cli.proxy_client import ProxyClient, ProxyError, agents_proxy, shown_url
+from pkgcache.cli.proxy_client import ProxyClient, ProxyError, proxy_of_environment, shown_url
 from pkgcache.cli.store_location import StoreLocation
 from pkgcache.settings import OPTIONS, PREFIX
 
@@ -87,7 +87,7 @@ def own_proxy(place: StoreLocation) -> Iterator[ProxyClient]:
             client = _wait(process, log)
             yield client
             with contextlib.suppress(ProxyError):
-                client.settled(SETTLE_SECONDS)
+                client.stats_when_idle(SETTLE_SECONDS)
         finally:
             process.send_signal(signal.SIGINT)
             try:
@@ -144,10 +144,10 @@ def _environment() -> dict[str, str]:
     Where it is an agent's, of a pypi-cache on this machine, that one is no parent: with one store each would wait for the other's download.
     """
     environment = dict(os.environ)
-    agents = agents_proxy(environment)
+    agents = proxy_of_environment(environment)
     if agents is not None and agents.is_here:
         say(
-            f"HTTPS_PROXY is this machine's pypi-cache: upstreams are asked directly; --proxy {shown_url(agents.named)} goes through it"
+            f"HTTPS_PROXY is this machine's pypi-cache: upstreams are asked directly; --proxy {shown_url(agents.url)} goes through it"
         )
         environment = {name: value for name, value in environment.items() if name.lower() not in _PROXIES}
     package = str(Path(pkgcache.__file__).parents[1])

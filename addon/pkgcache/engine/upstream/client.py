@@ -51,11 +51,12 @@ class UpstreamResponse:
     _content: aiohttp.StreamReader
     asked: Url
     _failed: Callable[[], None]
+    _read_seconds: float
 
     async def chunk(self) -> bytes:
         """The next bytes of the body as they came, empty at its end. Raises UpstreamError."""
         try:
-            async with asyncio.timeout(READ_SECONDS):
+            async with asyncio.timeout(self._read_seconds):
                 return await self._content.readany()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             self._failed()
@@ -85,14 +86,26 @@ class UpstreamResponse:
 
 
 class UpstreamClient:
-    """The session. `operators(host, port)` says whether the operator's words name a host; `own` is the Via name of this proxy."""
+    """The session.
+
+    `operators` says whether the operator's settings name a (host, port), which may then have a private address; `via` goes into `Via`.
+    `trust` replaces the system's roots. `read_seconds` is how long to wait for an answer to begin, and for each piece of its body.
+    """
 
     def __init__(
-        self, *, operators: Callable[[tuple[str, int]], bool], via: str, parent: ParentProxy | None = None
+        self,
+        *,
+        operators: Callable[[tuple[str, int]], bool],
+        via: str,
+        parent: ParentProxy | None = None,
+        trust: ssl.SSLContext | None = None,
+        read_seconds: float = READ_SECONDS,
     ) -> None:
         self._operators = operators
         self._via = via
         self.parent = parent
+        self._trust = trust
+        self._read_seconds = read_seconds
         self._session: aiohttp.ClientSession | None = None
         self._breakers: dict[str, Breaker] = {}
 
@@ -100,7 +113,7 @@ class UpstreamClient:
         """Make the session; needs a running event loop."""
         connector = aiohttp.TCPConnector(
             limit=POOL,
-            ssl=upstream_ssl_context(),
+            ssl=self._trust or upstream_ssl_context(),
             resolver=_GuardedResolver(self._operators),
             keepalive_timeout=30,
             ttl_dns_cache=60,
@@ -137,7 +150,7 @@ class UpstreamClient:
 
         `alone`: there is no other upstream to turn to, so the answer may take long to begin.
         """
-        patience = LONE_SECONDS if sole_source else (READ_SECONDS,)
+        patience = LONE_SECONDS if sole_source else (self._read_seconds,)
         asked = url
         self._record(asked.origin, lambda breaker, now: breaker.half_open(now))
         for _ in range(MAX_REDIRECTS + 1):
@@ -153,7 +166,13 @@ class UpstreamClient:
                 else:
                     self._breakers.pop(asked.origin, None)
                 yield UpstreamResponse(
-                    url, response.status, response.headers, response.content, asked, lambda: self._failed(asked.origin)
+                    url,
+                    response.status,
+                    response.headers,
+                    response.content,
+                    asked,
+                    lambda: self._failed(asked.origin),
+                    self._read_seconds,
                 )
                 return
         raise UpstreamError(Failure.REDIRECTS, asked, f"more than {MAX_REDIRECTS} redirects, the last to {url}")
