@@ -7,8 +7,9 @@ import logging
 import secrets
 import time
 
+from pkgcache.engine.caching import Collaborators
 from pkgcache.engine.credentials import CredentialSpaces
-from pkgcache.engine.files.release_files import Files
+from pkgcache.engine.files.release_files import ReleaseFiles
 from pkgcache.engine.pages.fetcher import PageFetcher
 from pkgcache.engine.pages.filtering import VariantFilter
 from pkgcache.engine.pages.json_api import FileSources
@@ -95,7 +96,15 @@ class Service:
             self.store, self.hosts, self.tasks, opens=self.router.is_package_host, memory=settings.memory * 3 // 4
         )
         fetcher = PageFetcher(self.store, self.client, self.variants, self.metrics, offline=settings.offline)
-        self.files = Files(settings, policy, self.store, self.client, self.variants, self.metrics, self.tasks)
+        shared = Collaborators(
+            store=self.store,
+            client=self.client,
+            metrics=self.metrics,
+            tasks=self.tasks,
+            policy=policy,
+            settings=settings,
+        )
+        self.files = ReleaseFiles(shared, self.variants)
         self.pages = Pages(
             policy,
             settings.negative_ttl,

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from multidict import CIMultiDict
 
 from pkgcache.engine.fills.fill import Fill
 from pkgcache.engine.fills.fill_request import FillRequest
 from pkgcache.engine.store.entries import Entry
+from pkgcache.engine.store.notes import FileNotes
 from pkgcache.engine.upstream.client import UpstreamClient
 from pkgcache.rules.routing.urls import parse_url
 from tests.support.wheels import make_wheel
@@ -28,12 +30,21 @@ class NobodyToAsk(UpstreamClient):
         raise AssertionError("it was fetched again")
 
 
-def entry_of(content: bytes, path: Path, *, in_memory: bool) -> Entry:
+def entry_of(content: bytes, path: Path, *, in_memory: bool) -> tuple[Entry, FileNotes]:
     path.write_bytes(content)
-    notes = {"attempt": "a1", "upstream_headers": [], "url": str(URL), "size": len(content)}
+    notes = FileNotes(
+        name="six.whl",
+        url=str(URL),
+        digest="sha256:" + "0" * 64,
+        attempt="a1",
+        headers=CIMultiDict(),
+        upstream_headers=CIMultiDict(),
+        request_time=0.0,
+        response_time=0.0,
+    )
     if in_memory:
-        return Entry(notes=notes, value=content, file=None, size=len(content))
-    return Entry(notes=notes, value=b"", file=path.open("rb"), size=len(content))
+        return Entry(notes=notes.to_json(), value=content, file=None, size=len(content)), notes
+    return Entry(notes=notes.to_json(), value=b"", file=path.open("rb"), size=len(content)), notes
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
@@ -41,7 +52,7 @@ def test_what_another_process_has_committed_meanwhile(tmp_path: Path, in_memory:
     """A small file comes out of the store as bytes, and was fetched once more: the look inside the flight saw open files alone."""
     content = make_wheel("six").content
 
-    async def found() -> Entry | None:
+    async def found() -> tuple[Entry, FileNotes]:
         return entry_of(content, tmp_path / "stored", in_memory=in_memory)
 
     async def commit(_: Fill) -> bool:

@@ -1,6 +1,6 @@
 """A state machine over fills: clients join, read and leave, upstreams give, break off and lie, processes stop, die and start again.
 
-`Files` and `Store` are the real ones, two of each on one folder: two processes. The upstreams are played by the machine: bytes come
+`ReleaseFiles` and `Store` are the real ones, two of each on one folder: two processes. The upstreams are played by the machine: bytes come
 when it gives them. Whatever happens, no reader completes with wrong bytes and no two downloads run at once; at the end, with
 upstreams that behave, everybody is served or cut, the stored file is the true one, and nothing is left in `growing`.
 """
@@ -26,7 +26,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from pkgcache.engine.files.release_files import Files
+from pkgcache.engine.caching import Collaborators
+from pkgcache.engine.files.release_files import ReleaseFiles
 from pkgcache.engine.fills import download as download_module
 from pkgcache.engine.fills import fill as fill_module
 from pkgcache.engine.responses.messages import CutShortError, Request, Response
@@ -168,7 +169,7 @@ class PatientTasks(Tasks):
 
 
 class Process:
-    """Files and Store of one process."""
+    """The files and the store of one process."""
 
     def __init__(self, folder: Path, mirrors: Mirrors, finish_abandoned: str) -> None:
         chosen = make_settings({"pypi_cache_dir": str(folder), "pypi_cache_finish_abandoned": finish_abandoned})
@@ -177,17 +178,25 @@ class Process:
         self.tasks = PatientTasks()
         views: Any = NoPages()
         client: Any = mirrors
-        self.files = Files(chosen, Policy(), self.store, client, views, Metrics(), self.tasks)
+        shared = Collaborators(
+            store=self.store,
+            client=client,
+            metrics=Metrics(),
+            tasks=self.tasks,
+            policy=Policy(),
+            settings=chosen,
+        )
+        self.files = ReleaseFiles(shared, views)
 
     async def die(self) -> None:
         """As by SIGKILL: locks go, and nothing is tidied."""
-        fills = list(self.files.fills.values())
+        fills = list(self.files.fills.fills.values())
         for each in fills:
             each._stopped = True
         await self.tasks.close()
-        for each in [*fills, *self.files._over]:
+        for each in [*fills, *self.files.fills._lingering]:
             each.file.close()
-        self.files._pool.shutdown()
+        self.files.fills._pool.shutdown()
         await self.store.close()
 
     async def stop(self) -> None:

@@ -1,5 +1,138 @@
-"""engine/files/fill_registry.py."""
+"""The fills under way: at most one per file, however many clients ask for it, and what is stored once it is complete.
+
+Not a `SingleFlight`: readers join a fill while it grows instead of waiting for its result, and it outlives its end by LINGER_SECONDS.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from pkgcache.engine.caching import Collaborators
+from pkgcache.engine.files.identity import FileIdentity
+from pkgcache.engine.fills.fill import Fill
+from pkgcache.engine.store.entries import Entry, file_stem
+from pkgcache.engine.store.keys import StoreKey
+from pkgcache.engine.store.notes import FileNotes
+from pkgcache.engine.store.rehash import Rehasher
+from pkgcache.engine.upstream.wheel_metadata import metadata_of_wheel
+from pkgcache.rules.http.storability import storable_headers
+from pkgcache.rules.routing.digests import Digest
+
 LINGER_SECONDS = 1.0
+"""A complete fill still serves requests this long.
+
+One that looked for the file in the store just before the commit finds the fill, instead of neither.
+"""
+
+WRITING_THREADS = 8
+
+
+class FillRegistry:
+    """Starts fills, finds them again, and stores what they bring. `close` after their tasks have ended."""
+
+    def __init__(self, shared: Collaborators, rehasher: Rehasher) -> None:
+        self._shared = shared
+        self._rehasher = rehasher
+        self._pool = ThreadPoolExecutor(WRITING_THREADS, thread_name_prefix="fill")
+        self.fills: dict[StoreKey, Fill] = {}
+        self._lingering: list[Fill] = []
+
+    def close(self) -> None:
+        """Remove what stopped fills have left, and end the threads."""
+        for fill in self._lingering:
+            fill.clean_up()
+        self._lingering.clear()
+        self._pool.shutdown(wait=True)
+
+    def __len__(self) -> int:
+        return len(self.fills)
+
+    def of(self, file: FileIdentity) -> Fill | None:
+        """The fill of a file, unless it has failed or is being stopped."""
+        fill = self.fills.get(file.key)
+        return None if fill is None or fill.failing else fill
+
+    def start(self, file: FileIdentity) -> Fill:
+        """Start the download of a file in the background; it takes the place of a failed one."""
+        shared, route = self._shared, file.route
+        request = file.fill_request
+        if file.digest and route.suffix == ".metadata" and route.filename.endswith(".whl"):
+            request = replace(request, otherwise=lambda: metadata_of_wheel(shared.client, file.wheels))
+        fill = Fill(
+            request,
+            shared.store.growing / f"{file_stem(file.key)}.part",
+            shared.client,
+            self._pool,
+            report=shared.metrics.upstream_failed,
+            reserve=shared.store.reserve,
+            disk_failed=shared.store.fails_to_grow,
+            finish_abandoned=shared.settings.finish_abandoned,
+        )
+        self.fills[file.key] = fill
+        started = time.time()
+
+        async def work() -> None:
+            try:
+                await fill.run(lambda: self._find(file, started), lambda done: self._commit(file, done, started))
+            finally:
+                shared.store.release(fill.file.path)
+                self._forget(file.key, fill)
+
+        fill.task = shared.tasks.start(work(), f"fill {route.filename}")
+        return fill
+
+    def _forget(self, key: StoreKey, fill: Fill) -> None:
+        """Forget a failed fill at once, so that the next request starts afresh, and a complete one after LINGER_SECONDS."""
+        if fill.error is not None:
+            self._remove(key, fill)
+        self._lingering.append(fill)
+        self._shared.tasks.later(LINGER_SECONDS, lambda: self._let_go(key, fill))
+
+    def _let_go(self, key: StoreKey, fill: Fill) -> None:
+        self._remove(key, fill)
+        if fill in self._lingering:  # else the service has been closed meanwhile
+            self._lingering.remove(fill)
+            fill.clean_up()
+
+    def _remove(self, key: StoreKey, fill: Fill) -> None:
+        if self.fills.get(key) is fill:  # another may have taken its place
+            del self.fills[key]
+
+    async def _find(self, file: FileIdentity, since: float) -> tuple[Entry, FileNotes] | None:
+        """The entry that another process has committed meanwhile.
+
+        Without a digest one from before `since` is what this fill is to replace, as is one whose notes cannot be read.
+        """
+        entry = await self._shared.store.find(file.key)
+        if entry is None:
+            return None
+        with contextlib.suppress(ValueError):
+            notes = FileNotes.from_json(entry.notes)
+            if file.digest is not None or notes.response_time >= since:
+                return entry, notes
+        if entry.file is not None:
+            entry.file.close()
+        return None
+
+    async def _commit(self, file: FileIdentity, fill: Fill, started: float) -> bool:
+        """Store a complete file; whether the store has taken it."""
+        head = fill.head
+        assert head is not None
+        notes = FileNotes(
+            name=file.shown_name,
+            url=str(file.route.identity),
+            digest=str(file.digest or Digest("sha256", fill.computed)),
+            attempt=fill.attempt,
+            headers=file.headers(head),
+            upstream_headers=storable_headers(head.headers),
+            request_time=started,
+            response_time=time.time(),
+        )
+        stored = await self._shared.store.adopt(file.key, fill.file.path, fill.written, notes.to_json())
+        if stored:
+            self._rehasher.trust(file.key, fill.file.fileno())
+            self._shared.metrics.stored(fill.written)
+        return stored

@@ -1,7 +1,7 @@
-"""Which release file is meant: its key, its digest as far as a path or a page tells, and the headers that go with it.
+"""Which release file a URL means: its key in the store, its digest where one is known, and the headers that it is served with.
 
-A file's key is (credential space, digest, filename): the digest is that of the PyPI-layout path, else the strongest of its index's page;
-where there is none its URL takes the place. Core metadata (PEP 658/714) is known by the digest in `core-metadata`.
+A file's key is its credential space, digest and name. The digest is the one in a PyPI-layout path, or the strongest on the index's page;
+without any, the URL takes its place. Core metadata (PEP 658, PEP 714) has the digest in the page's `core-metadata`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from pkgcache.rules.routing.digests import Digest, strongest
 from pkgcache.rules.routing.routes import ReleaseFile
 from pkgcache.rules.routing.urls import Url
 
-IMMUTABLE = "max-age=365000000, immutable, public"
+IMMUTABLE_SECONDS = 365_000_000
+"""As PyPI sends it with its files: more than eleven years."""
+
+IMMUTABLE = f"max-age={IMMUTABLE_SECONDS}, immutable, public"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,29 +40,33 @@ class FileIdentity:
 
     @property
     def fill_request(self) -> FillRequest:
-        """What a fill has to bring."""
+        """The request to download it."""
         return FillRequest(digest=self.digest, size=self.size, sources=self.route.sources)
 
     @property
     def wheels(self) -> list[tuple[Url, str]]:
-        """Where the wheel is whose metadata this is."""
+        """For core metadata: the URLs of its wheel, each with its `Authorization`."""
         return [(url.with_path(url.path.removesuffix(".metadata")), auth) for url, auth in self.route.sources]
+
+    def attempt_tag(self, attempt: str) -> str:
+        """The entity tag of bytes that are not verified yet: another for each attempt to download them."""
+        return f'"{self.digest or self.route.filename}.{attempt}"'
 
     @property
     def transient_tag(self) -> str:
-        """An entity tag of bytes that are not verified: that of an attempt that is never committed."""
-        return f'"{self.digest or self.route.filename}.{secrets.token_hex(4)}"'
+        """A tag of bytes that are passed through: no other answer ever has it, so a client cannot add to them (If-Range)."""
+        return self.attempt_tag(secrets.token_hex(4))
 
     def headers(self, head: FileHead) -> CIMultiDict[str]:
-        """The headers of its answer but for its length and range."""
-        kept = (
-            ("Content-Type", "Last-Modified")
-            if self.digest
-            else ("Content-Type", "Last-Modified", "Cache-Control", "Expires")
-        )
-        headers = CIMultiDict({name: head.headers[name] for name in kept if name in head.headers})
+        """The headers of an answer with this file, but for its length, range and entity tag. `head` is what the upstream said."""
+        passed = ["Content-Type", "Last-Modified"]
+        if not self.digest:
+            passed += ["Cache-Control", "Expires"]
+        headers = CIMultiDict({name: head.headers[name] for name in passed if name in head.headers})
         headers.setdefault("Content-Type", "application/octet-stream")
-        if headers["Content-Type"].startswith("multipart/"):
+        if headers["Content-Type"].startswith(
+            "multipart/"
+        ):  # the type of an answer with several ranges, not of the file
             headers["Content-Type"] = "application/octet-stream"
         if self.digest:
             headers["Cache-Control"] = IMMUTABLE
@@ -67,28 +74,37 @@ class FileIdentity:
 
 
 class FileResolver:
-    """Knows files by their paths, and by what the pages say that are stored."""
+    """Finds out which file a route means, from its path and from stored pages. Nothing is fetched for it."""
 
-    def __init__(self, views: PageVariants) -> None:
-        self._views = views
+    def __init__(self, variants: PageVariants) -> None:
+        self._variants = variants
+        self._latest: FileIdentity | None = None
 
     def from_memory(self, route: ReleaseFile) -> FileIdentity | None:
-        """As `of`, where that takes no look at a page, or the page's links are in memory."""
+        """The file, if its path has its digest or the page's links are in memory; None where a page must be read first.
+
+        It is kept for the `resolve` of the same request, which comes next where the file itself is not in memory.
+        """
+        digest: Digest | None = None
         if route.release is not None and not route.suffix:
-            return identified(route, route.release.digest, None)
-        if route.suffix == ".metadata" and (link := self._views.link_in_memory(route)):
-            return (
-                None if isinstance(link.core_metadata, bool) else identified(route, strongest(link.core_metadata), None)
-            )
-        return None
+            digest = route.release.digest
+        elif route.suffix == ".metadata" and (link := self._variants.link_in_memory(route)):
+            digest = None if isinstance(link.core_metadata, bool) else strongest(link.core_metadata)
+        if digest is None:
+            return None
+        self._latest = identified(route, digest, None)
+        return self._latest
 
     async def resolve(self, route: ReleaseFile) -> FileIdentity:
-        """The file that a route means. Nothing is fetched for it."""
+        """The file, from a stored page where the path does not tell its digest."""
+        latest, self._latest = self._latest, None
+        if latest is not None and latest.route is route:
+            return latest
         digest: Digest | None = None
         size: int | None = None
         if route.release is not None and not route.suffix:
             digest = route.release.digest
-        elif link := await self._views.link_of(route):
+        elif link := await self._variants.link_of(route):
             if not route.suffix:
                 digest, size = strongest(link.hashes), link.size
             elif route.suffix == ".metadata" and not isinstance(link.core_metadata, bool):
@@ -96,15 +112,15 @@ class FileResolver:
         return identified(route, digest, size)
 
     async def size(self, file: FileIdentity) -> int | None:
-        """How large a file is, as far as a page tells."""
+        """The file's length in bytes, if it is known or a stored page tells it."""
         if file.size is None and not file.route.suffix:
-            link = await self._views.link_of(file.route)
+            link = await self._variants.link_of(file.route)
             return link.size if link else None
         return file.size
 
 
 def identified(route: ReleaseFile, digest: Digest | None, size: int | None) -> FileIdentity:
-    """A file by its route, with the key that these make."""
+    """The file with the key that its route and digest make."""
     return FileIdentity(
         route=route,
         key=file_key(route.space, str(digest or route.identity), route.filename + route.suffix),

@@ -1,7 +1,7 @@
-"""A release file straight from the upstreams to one client: HEAD, ranges, and whole files that the disk does not take.
+"""A release file from the upstreams to one client alone: HEAD, ranges, and whole files that the disk cannot take.
 
-What is passed through is not verified, so its entity tag is that of an attempt that is never committed. Short ranges are kept as what
-they are (engine/parts.py); nothing else is.
+What is passed through is not verified, so its entity tag is one that no stored file ever has. Short ranges are kept as such
+(`range_cache`); nothing else is.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from multidict import CIMultiDict
 
 from pkgcache.engine.files.identity import FileIdentity
-from pkgcache.engine.files.range_cache import PART_BYTES, RangeCache
-from pkgcache.engine.fills.fill_request import FileHead, FillRequest, check_answer
+from pkgcache.engine.files.range_cache import RANGE_BYTES, RangeCache
+from pkgcache.engine.fills.fill_request import IDENTITY, FileHead, FillRequest, check_content, check_response
 from pkgcache.engine.fills.uncached import UncachedDownload
 from pkgcache.engine.responses.failures import failed
 from pkgcache.engine.responses.file_response import unsatisfiable
@@ -21,97 +21,97 @@ from pkgcache.engine.upstream.client import UpstreamClient, UpstreamResponse
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
 from pkgcache.rules.http.cache_status import CacheStatus
 from pkgcache.rules.http.ranges import Span, parse_content_range, parse_range, satisfies
+from pkgcache.rules.routing.urls import Url
 
 
 class Passthrough:
     """Answers for one client alone."""
 
-    def __init__(self, client: UpstreamClient, metrics: Metrics, parts: RangeCache) -> None:
+    def __init__(self, client: UpstreamClient, metrics: Metrics, ranges: RangeCache) -> None:
         self._client = client
         self._metrics = metrics
-        self._parts = parts
+        self._ranges = ranges
 
     async def head(self, request: Request, file: FileIdentity) -> Response:
-        """The reply to a HEAD for a file that is not there."""
+        """The answer to a HEAD for a file that is not stored. A fill is not worth it: most clients look and go."""
         errors: list[UpstreamError] = []
         for url, authorization in self._client.healthy_first(file.route.sources):
             try:
-                async with self._client.request("HEAD", url, {"Accept-Encoding": "identity"}, authorization) as answer:
-                    total = check_answer(answer)
-                    head = FileHead(total=total, headers=CIMultiDict(answer.headers), source=answer.url)
-                    headers = file.headers(head)
-                    if total is not None:
-                        headers["Content-Length"] = str(total)
-                    headers["ETag"] = file.transient_tag
-                    headers["Accept-Ranges"] = "bytes"
-                    self._metrics.miss("file")
-                    return Response(
-                        status=200, headers=headers, cache=CacheStatus(fwd="miss", fwd_status=200), upstream=url.origin
-                    )
+                async with self._client.request("HEAD", url, IDENTITY, authorization) as response:
+                    _, total = check_response(response, 0, None)
+                    head = FileHead(total=total, headers=CIMultiDict(response.headers), source=response.url)
             except UpstreamError as error:
-                self._metrics.upstream_failed(error)
-                errors.append(error)
-        return failed(file.shown_name, AllFailedError(errors), request)
-
-    async def part(self, request: Request, file: FileIdentity) -> Response | None:
-        """A range of it; None from an upstream that does no ranges: then the whole file is worth storing."""
-        errors: list[UpstreamError] = []
-        for url, authorization in self._client.healthy_first(file.route.sources):
-            sent = {"Accept": "*/*", "Accept-Encoding": "identity", "Range": request.headers["Range"]}
-            passage = RelayBody(
-                self._client.request("GET", url, sent, authorization, sole_source=len(file.route.sources) == 1)
-            )
-            try:
-                answer = await passage.open()
-                if answer.status == 416:
-                    await passage.aclose()
-                    content_range = answer.headers.get("Content-Range", "bytes */*")
-                    return unsatisfiable(content_range, CacheStatus(fwd="partial", fwd_status=416))
-                check_answer(answer)
-                _check_span(request, answer)
-            except UpstreamError as error:
-                await passage.aclose()
                 self._metrics.upstream_failed(error)
                 errors.append(error)
                 continue
-            if answer.status == 200:
-                await passage.aclose()
-                return None
-            headers = file.headers(FileHead(total=None, headers=CIMultiDict(answer.headers), source=answer.url))
-            kept = self._keep(file, headers.copy(), answer, passage)
-            for name in ("Content-Range", "Content-Length", "Content-Type"):
-                if name in answer.headers:
-                    headers[name] = answer.headers[name]
+            headers = file.headers(head)
+            if total is not None:
+                headers["Content-Length"] = str(total)
             headers["ETag"] = file.transient_tag
             headers["Accept-Ranges"] = "bytes"
-            self._metrics.miss("range")
-            return Response(
-                status=206,
-                headers=headers,
-                body=passage,
-                cache=CacheStatus(fwd="partial", fwd_status=206, stored=kept),
-                upstream=url.origin,
-            )
+            self._metrics.miss("file")
+            cache = CacheStatus(fwd="miss", fwd_status=200)
+            return Response(status=200, headers=headers, cache=cache, upstream=url.origin)
         return failed(file.shown_name, AllFailedError(errors), request)
 
+    async def range(self, request: Request, file: FileIdentity) -> Response | None:
+        """The answer to a range; None from an upstream that ignores ranges: then the whole file comes, and is worth storing."""
+        errors: list[UpstreamError] = []
+        for url, authorization in self._client.healthy_first(file.route.sources):
+            sent = {**IDENTITY, "Range": request.headers["Range"]}
+            relay = RelayBody(
+                self._client.request("GET", url, sent, authorization, sole_source=len(file.route.sources) == 1)
+            )
+            try:
+                response = await relay.open()
+                if response.status != 416:
+                    check_content(response)
+                    _check_span(request, response)
+            except UpstreamError as error:
+                await relay.aclose()
+                self._metrics.upstream_failed(error)
+                errors.append(error)
+                continue
+            if response.status == 206:
+                return self._relayed(file, url, response, relay)
+            await relay.aclose()
+            if response.status == 200:
+                return None
+            content_range = response.headers.get("Content-Range", "bytes */*")
+            return unsatisfiable(content_range, CacheStatus(fwd="partial", fwd_status=416))
+        return failed(file.shown_name, AllFailedError(errors), request)
+
+    def _relayed(self, file: FileIdentity, url: Url, response: UpstreamResponse, relay: RelayBody) -> Response:
+        """A 206 on its way through, which is kept if it is short."""
+        headers = file.headers(FileHead(total=None, headers=CIMultiDict(response.headers), source=response.url))
+        kept = self._keep(file, headers.copy(), response, relay)
+        for name in ("Content-Range", "Content-Length", "Content-Type"):
+            if name in response.headers:
+                headers[name] = response.headers[name]
+        headers["ETag"] = file.transient_tag
+        headers["Accept-Ranges"] = "bytes"
+        self._metrics.miss("range")
+        cache = CacheStatus(fwd="partial", fwd_status=206, stored=kept)
+        return Response(status=206, headers=headers, body=relay, cache=cache, upstream=url.origin)
+
     def _keep(
-        self, file: FileIdentity, headers: CIMultiDict[str], answer: UpstreamResponse, passage: RelayBody
+        self, file: FileIdentity, headers: CIMultiDict[str], response: UpstreamResponse, relay: RelayBody
     ) -> bool:
-        """See to it that a short range is kept once it has come: whether it is one."""
-        found = parse_content_range(answer.headers.get("Content-Range"))
-        if file.digest is None or found is None or found.total is None or found.stop - found.start > PART_BYTES:
+        """Have a range kept once all of it has come; whether it is one that is kept."""
+        found = parse_content_range(response.headers.get("Content-Range"))
+        if file.digest is None or found is None or found.total is None or found.stop - found.start > RANGE_BYTES:
             return False
         span, total = Span(found.start, found.stop), found.total
-        passage.gather(span.length, lambda data: self._parts.keep(file, headers, span, total, data))
+        relay.gather(span.length, lambda data: self._ranges.keep(file, headers, span, total, data))
         return True
 
-    async def whole(self, request: Request, file: FileIdentity, wanted: FillRequest) -> Response:
-        """All of it, verified on the way."""
-        body = UncachedDownload(self._client, wanted, report=self._metrics.upstream_failed)
+    async def whole(self, request: Request, file: FileIdentity, fill_request: FillRequest) -> Response:
+        """The whole file, verified on its way."""
+        body = UncachedDownload(self._client, fill_request, report=self._metrics.upstream_failed)
         try:
             url, upstream_headers = await body.open()
-        except UpstreamError as error:
-            return failed(file.shown_name, AllFailedError([error]), request)
+        except AllFailedError as error:
+            return failed(file.shown_name, error, request)
         headers = file.headers(FileHead(total=body.total, headers=upstream_headers, source=url))
         headers["ETag"] = file.transient_tag
         if body.total is None:
@@ -123,17 +123,17 @@ class Passthrough:
         return Response(status=200, headers=headers, body=body, cache=cache, upstream=url.origin)
 
 
-def _check_span(request: Request, answer: UpstreamResponse) -> None:
-    """That a 206 holds the span that was asked for, and announces its length. Raises UpstreamError."""
+def _check_span(request: Request, response: UpstreamResponse) -> None:
+    """Check that a 206 holds the range that was asked for, and that its length is that of the range. Raises UpstreamError."""
     requested = parse_range(request.headers.get("Range"))
-    if answer.status != 206 or requested is None:
+    if response.status != 206 or requested is None:
         return
-    found = parse_content_range(answer.headers.get("Content-Range"))
+    found = parse_content_range(response.headers.get("Content-Range"))
     if not satisfies(requested, found):
-        got = answer.headers.get("Content-Range", "no Content-Range")
-        raise UpstreamError(Failure.WRONG_SPAN, answer.url, f"asked for {request.headers['Range']!r}, got {got!r}")
-    length = answer.headers.get("Content-Length")
+        got = response.headers.get("Content-Range", "no Content-Range")
+        raise UpstreamError(Failure.WRONG_SPAN, response.url, f"asked for {request.headers['Range']!r}, got {got!r}")
+    length = response.headers.get("Content-Length")
     if found and length and int(length) != found.stop - found.start:
         raise UpstreamError(
-            Failure.WRONG_LENGTH, answer.url, f"{length} bytes are announced for {found.stop - found.start}"
+            Failure.WRONG_LENGTH, response.url, f"{length} bytes are announced for {found.stop - found.start}"
         )

@@ -1,10 +1,12 @@
-"""What clients read of release files that are not there: small ranges, kept for whoever reads them again.
+"""Small ranges of release files that are not stored whole, kept for the next client that reads them.
 
-A resolver reads a wheel's metadata out of its end, often without ever downloading the wheel (uv, pip's fast-deps, poetry). A new agent
-that does the same is answered from here, its HEAD too, and so it is when no upstream is there. A digest is of the whole file, so these
-bytes cannot be verified: they are fresh for as long as a page without a lifetime of its own, stale after that, and never become a file.
+A resolver reads a wheel's metadata out of its end, often without ever downloading the wheel (uv, pip's fast-deps, poetry). The next
+agent that does the same is answered from here, HEAD included, even while no upstream answers.
 
-Leaves out: several ranges at once, a range that two parts make up, and files that no digest is known of.
+A file's digest says nothing about a part of it, so these bytes cannot be verified. They are therefore fresh for only as long as a page
+without a lifetime of its own, and a file is never put together from them.
+
+Left out: requests for several ranges, ranges that span two cached ones, and files without a digest.
 """
 
 from __future__ import annotations
@@ -17,28 +19,25 @@ from typing import NamedTuple
 
 from multidict import CIMultiDict
 
+from pkgcache.engine.caching import Collaborators
 from pkgcache.engine.files.identity import FileIdentity
 from pkgcache.engine.responses.messages import Request, Response
-from pkgcache.engine.runtime.metrics import Metrics
-from pkgcache.engine.runtime.tasks import Tasks
-from pkgcache.engine.store.entries import Notes
 from pkgcache.engine.store.keys import range_key
-from pkgcache.engine.store.store import Store
+from pkgcache.engine.store.notes import RangeNotes
 from pkgcache.rules.http.cache_status import CacheStatus
 from pkgcache.rules.http.dates import format_http_date
-from pkgcache.rules.http.freshness import Policy
 from pkgcache.rules.http.ranges import Partial, Span, parse_range, satisfy
 from pkgcache.rules.http.validation import strong_tag
 
-PART_BYTES = 2 * 1024 * 1024
-"""A longer range is not kept: the directory of a wheel of ten thousand files has about so many."""
+RANGE_BYTES = 2 * 1024 * 1024
+"""The longest range that is kept: about the directory of a wheel with ten thousand members."""
 
 FILE_BYTES = 4 * 1024 * 1024
-"""So much is kept of one file; the oldest parts go."""
+"""The most that is kept of one file; beyond it the oldest ranges are dropped."""
 
 
 class CachedRange(NamedTuple):
-    """A span of a file, and when it came, in seconds since the epoch."""
+    """A span of a file, with its bytes and when they came, in seconds since the epoch."""
 
     span: Span
     came: float
@@ -47,103 +46,121 @@ class CachedRange(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RangeHit:
-    """An answer out of kept parts. `fresh`: no upstream need be asked."""
+    """An answer from cached ranges. One that is not `fresh` is only for when no upstream answers."""
 
-    reply: Response
+    response: Response
     fresh: bool
 
 
 class RangeCache:
-    """Keeps parts, and answers with them. One entry of the store a file."""
+    """Keeps ranges and answers from them. All ranges of a file are one entry of the store."""
 
-    def __init__(self, policy: Policy, store: Store, metrics: Metrics, tasks: Tasks) -> None:
-        self._policy = policy
-        self._store = store
-        self._metrics = metrics
-        self._tasks = tasks
-        self._writing = asyncio.Lock()
+    def __init__(self, shared: Collaborators) -> None:
+        self._policy = shared.policy
+        self._store = shared.store
+        self._metrics = shared.metrics
+        self._tasks = shared.tasks
+        self._adding = asyncio.Lock()
 
     async def answer(self, request: Request, file: FileIdentity) -> RangeHit | None:
-        """What answers a HEAD or a range; None where nothing does, or only what is too old."""
+        """The answer to a HEAD or a range; None if no cached range has all of it, or only one that is too old."""
         if file.digest is None or (request.method == "GET" and "Range" not in request.headers):
             return None
-        found = await self._store.read(range_key(file.key))
+        found = await self._read(file)
         if found is None:
             return None
-        notes, value = found
-        if strong_tag(value) != notes["of"]:
-            await self._store.drop_damaged(range_key(file.key), None, "its bytes are others than were stored")
-            return None
-        parts, total = _read(notes, value), notes["total"]
-        headers = CIMultiDict(notes["headers"])
+        notes, ranges = found
+        headers = notes.headers
         if request.method == "HEAD":
-            came, status, body = max(part.came for part in parts), 200, b""
-            headers["Content-Length"] = str(total)
+            came, status, body = max(each.came for each in ranges), 200, b""
+            headers["Content-Length"] = str(notes.total)
         else:
-            asked = satisfy(None if "If-Range" in request.headers else parse_range(request.headers["Range"]), total)
-            part = next((part for part in parts if isinstance(asked, Partial) and _holds(part.span, asked.span)), None)
-            if part is None or not isinstance(asked, Partial):
+            # A client that resumes has bytes of a download; no tag of ours says that these belong to them (RFC 9110 §13.1.5).
+            requested = None if "If-Range" in request.headers else parse_range(request.headers["Range"])
+            selection = satisfy(requested, notes.total)
+            if not isinstance(selection, Partial):
                 return None
-            start = asked.span.start - part.span.start
-            came, status, body = part.came, 206, part.data[start : start + asked.span.length]
-            headers["Content-Range"] = asked.span.content_range(total)
+            span = selection.span
+            cached = next((each for each in ranges if _contains(each.span, span)), None)
+            if cached is None:
+                return None
+            start = span.start - cached.span.start
+            came, status, body = cached.came, 206, cached.data[start : start + span.length]
+            headers["Content-Range"] = span.content_range(notes.total)
             headers["Content-Length"] = str(len(body))
-        return self._kept(file, Response(status=status, headers=headers, body=body), came)
+        return self._hit(file, Response(status=status, headers=headers, body=body), came)
 
-    def _kept(self, file: FileIdentity, reply: Response, came: float) -> RangeHit | None:
+    def _hit(self, file: FileIdentity, response: Response, came: float) -> RangeHit | None:
+        """The response with its age, or None if it is too old even for when no upstream answers."""
         now = time.time()
         age = max(0, int(now - came))
         lifetime = self._policy.default_lifetime if self._policy.override is None else self._policy.override
         ttl = int(lifetime) - age
         if ttl + self._policy.stale_if_error <= 0 and not self._policy.offline:
             return None
-        reply.headers.update({"Age": str(age), "Date": format_http_date(now)})
-        reply.headers.update({"ETag": file.transient_tag, "Accept-Ranges": "bytes"})
+        response.headers.update({"Age": str(age), "Date": format_http_date(now)})
+        response.headers.update({"ETag": file.transient_tag, "Accept-Ranges": "bytes"})
         if ttl <= 0:
-            reply.headers["Cache-Control"] = "no-store"
+            response.headers["Cache-Control"] = "no-store"
         detail = "" if ttl > 0 else "offline" if self._policy.offline else "stale-if-error"
-        reply.cache = CacheStatus(hit=True, ttl=ttl, detail=detail)
-        return RangeHit(reply=reply, fresh=ttl > 0 or self._policy.offline)
+        response.cache = CacheStatus(hit=True, ttl=ttl, detail=detail)
+        return RangeHit(response=response, fresh=ttl > 0 or self._policy.offline)
 
-    def served(self, kept: RangeHit) -> Response:
-        """The reply, counted."""
-        stale = kept.reply.cache.ttl is not None and kept.reply.cache.ttl <= 0
+    def served(self, hit: RangeHit) -> Response:
+        """The response of a hit that is sent; counted."""
+        stale = hit.response.cache.ttl is not None and hit.response.cache.ttl <= 0
         (self._metrics.stale if stale else self._metrics.hit)("range")
-        return kept.reply
+        return hit.response
 
     def keep(self, file: FileIdentity, headers: Mapping[str, str], span: Span, total: int, data: bytes) -> None:
-        """Keep a part that has come, behind the client's back. `headers` are the file's own."""
-        part = CachedRange(span, time.time(), data)
-        self._tasks.start(self._add(file, dict(headers), part, total), f"part of {file.route.filename}", finishes=True)
+        """Keep a range of a file of `total` bytes, in the background. `headers` are those of the whole file's answer."""
+        added = CachedRange(span, time.time(), data)
+        self._tasks.start(
+            self._add(file, CIMultiDict(headers), added, total), f"range of {file.shown_name}", finishes=True
+        )
 
-    async def _add(self, file: FileIdentity, headers: Mapping[str, str], part: CachedRange, total: int) -> None:
-        async with self._writing:
-            found = await self._store.read(range_key(file.key))
-            others = _read(*found) if found is not None and found[0]["total"] == total else []
-            parts, room = [part], FILE_BYTES - len(part.data)
+    async def _add(self, file: FileIdentity, headers: CIMultiDict[str], added: CachedRange, total: int) -> None:
+        async with self._adding:  # two that read the same entry would each write it back without the other's range
+            found = await self._read(file)
+            others = found[1] if found is not None and found[0].total == total else []
+            ranges, room = [added], FILE_BYTES - len(added.data)
             for other in sorted(others, key=lambda other: other.came, reverse=True):
-                if not _holds(part.span, other.span) and len(other.data) <= room:
-                    parts.append(other)
+                if not _contains(added.span, other.span) and len(other.data) <= room:
+                    ranges.append(other)
                     room -= len(other.data)
-            notes: Notes = {
-                "name": file.route.filename + file.route.suffix,
-                "total": total,
-                "headers": list(headers.items()),
-                "parts": [(each.span.start, each.span.stop, each.came) for each in parts],
-            }
-            value = b"".join(each.data for each in parts)
-            await self._store.put(range_key(file.key), value, {**notes, "of": strong_tag(value)})
+            value = b"".join(each.data for each in ranges)
+            notes = RangeNotes(
+                name=file.shown_name,
+                total=total,
+                headers=headers,
+                parts=tuple((each.span.start, each.span.stop, each.came) for each in ranges),
+                value_tag=strong_tag(value),
+            )
+            await self._store.put(range_key(file.key), value, notes.to_json())
+
+    async def _read(self, file: FileIdentity) -> tuple[RangeNotes, list[CachedRange]] | None:
+        """The cached ranges of a file, newest first. A damaged entry is dropped."""
+        key = range_key(file.key)
+        found = await self._store.read(key)
+        if found is None:
+            return None
+        value = found[1]
+        try:
+            notes = RangeNotes.from_json(found[0])
+            if strong_tag(value) != notes.value_tag:
+                raise ValueError("its bytes are others than were stored")
+            if not notes.parts or sum(stop - start for start, stop, _ in notes.parts) != len(value):
+                raise ValueError("its bytes are not those of its ranges")
+        except ValueError as error:
+            await self._store.drop_damaged(key, None, str(error))
+            return None
+        ranges: list[CachedRange] = []
+        at = 0
+        for start, stop, came in notes.parts:
+            ranges.append(CachedRange(Span(start, stop), came, value[at : at + stop - start]))
+            at += stop - start
+        return notes, ranges
 
 
-def _read(notes: Notes, value: bytes) -> list[CachedRange]:
-    """The parts of an entry, the newest first."""
-    parts: list[CachedRange] = []
-    at = 0
-    for start, stop, came in notes["parts"]:
-        parts.append(CachedRange(Span(start, stop), came, value[at : at + stop - start]))
-        at += stop - start
-    return parts
-
-
-def _holds(one: Span, other: Span) -> bool:
-    return one.start <= other.start and other.stop <= one.stop
+def _contains(outer: Span, inner: Span) -> bool:
+    return outer.start <= inner.start and inner.stop <= outer.stop

@@ -1,320 +1,213 @@
-"""Release files: from the store, from a fill in progress, by starting a fill, or passed through where that is right.
+"""Release files: which answer a request gets, and from where.
 
-Which file is meant is found out in engine/identity.py; one that nothing but its URL identifies is revalidated like a page. What goes
-to one client alone, and is not kept, is in engine/straight.py.
+In this order: a fill under way, the store, METADATA out of a stored wheel, a range read before, and only then an upstream. A GET for
+the whole file, or most of it, starts a fill; HEAD and small ranges are passed through for their client alone.
+
+A file with a digest never changes. One that only its URL identifies is revalidated like a page (RFC 9111), by `CachedAnswers`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
-import logging
 import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from zipfile import BadZipFile
 
 from multidict import CIMultiDict
 
-from pkgcache.engine.files.fill_registry import LINGER_SECONDS
-from pkgcache.engine.files.identity import IMMUTABLE, FileIdentity, FileResolver
+from pkgcache.engine.caching import Collaborators, OnlyIfCachedError
+from pkgcache.engine.files.core_metadata import metadata_of_stored_wheel, wheel_of
+from pkgcache.engine.files.fill_registry import FillRegistry
+from pkgcache.engine.files.identity import IMMUTABLE, IMMUTABLE_SECONDS, FileIdentity, FileResolver
 from pkgcache.engine.files.passthrough import Passthrough
-from pkgcache.engine.files.range_cache import RangeCache, RangeHit
+from pkgcache.engine.files.range_cache import RangeCache
+from pkgcache.engine.files.revalidation import ReplacedError, Revalidation
 from pkgcache.engine.fills.fill import Fill
-from pkgcache.engine.fills.fill_request import FillRequest
+from pkgcache.engine.fills.fill_request import FileHead
 from pkgcache.engine.pages.variants import PageVariants
 from pkgcache.engine.responses.bodies import Source, StoredBytes, StoredFile
-from pkgcache.engine.responses.failures import failed, still_fetching
-from pkgcache.engine.responses.file_response import FileRepresentation, file_response, requested_ranges
+from pkgcache.engine.responses.failures import failed, offline, only_stored, still_fetching
+from pkgcache.engine.responses.file_response import FileRepresentation, file_response
 from pkgcache.engine.responses.messages import CLIENT_SECONDS, Request, Response
-from pkgcache.engine.runtime.metrics import Metrics
-from pkgcache.engine.runtime.tasks import Tasks
-from pkgcache.engine.store.entries import Entry, Notes, file_stem
+from pkgcache.engine.store.entries import Entry
+from pkgcache.engine.store.notes import FileNotes
 from pkgcache.engine.store.rehash import Rehasher
-from pkgcache.engine.store.store import Store
-from pkgcache.engine.upstream.client import UpstreamClient
-from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
-from pkgcache.engine.upstream.wheel_metadata import metadata_of_wheel, read_metadata
+from pkgcache.engine.upstream.errors import AllFailedError, Failure
 from pkgcache.rules.http.cache_status import CacheStatus
-from pkgcache.rules.http.freshness import Fresh, MustRevalidate, Policy, StaleUsable, Stored, decide, only_if_cached
-from pkgcache.rules.http.ranges import (
-    satisfy,
-)
-from pkgcache.rules.http.storability import storable_headers
-from pkgcache.rules.http.validation import freshened, validators
+from pkgcache.rules.http.freshness import only_if_cached
 from pkgcache.rules.policy.fills import is_near, starts_fill
 from pkgcache.rules.routing.digests import Digest
 from pkgcache.rules.routing.routes import ReleaseFile
-from pkgcache.settings import Settings
 
-logger = logging.getLogger(__name__)
+REHASH_FIRST = 16 * 1024 * 1024
+"""A stored file of up to this many bytes is re-hashed before it is served, where that is due; a larger one while it is served."""
 
+REHASH_SECONDS = 5.0
+"""A range of a larger file waits at most this long for the re-hash: the last bytes are not held back from it as from a whole file."""
 
-CHECKED_FIRST = 16 * 1024 * 1024
-"""A stored file of at most this size is re-hashed before it is answered with, where that is due; a larger one meanwhile."""
-
-CHECK_SECONDS = 5.0
-"""A range of a larger one waits at most so long for it."""
-
-
-_PASSING = frozenset({Failure.WRONG_DIGEST, Failure.WRONG_LENGTH, Failure.WRONG_SPAN, Failure.BROKEN})
+_WRONG_BYTES = frozenset({Failure.WRONG_DIGEST, Failure.WRONG_LENGTH, Failure.WRONG_SPAN, Failure.BROKEN})
+"""Failures of one attempt, which the next attempt may not have."""
 
 
-class Files:
-    """Answers requests for release files. One fill per key, however many ask."""
+class ReleaseFiles:
+    """Answers requests for release files."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        policy: Policy,
-        store: Store,
-        client: UpstreamClient,
-        views: PageVariants,
-        metrics: Metrics,
-        tasks: Tasks,
-    ) -> None:
-        self._settings = settings
-        self._policy = policy
-        self._store = store
-        self._client = client
-        self._metrics = metrics
-        self._tasks = tasks
-        self._rehasher = Rehasher(store, tasks)
-        self._resolver = FileResolver(views)
-        self._ranges = RangeCache(policy, store, metrics, tasks)
-        self._passthrough = Passthrough(client, metrics, self._ranges)
-        self._pool = ThreadPoolExecutor(8, thread_name_prefix="fill")
-        self.fills: dict[str, Fill] = {}
-        self._over: list[Fill] = []
+    def __init__(self, shared: Collaborators, variants: PageVariants) -> None:
+        self._store = shared.store
+        self._metrics = shared.metrics
+        self._offline = shared.settings.offline
+        self._rehasher = Rehasher(shared.store, shared.tasks)
+        self._resolver = FileResolver(variants)
+        self._ranges = RangeCache(shared)
+        self._passthrough = Passthrough(shared.client, shared.metrics, self._ranges)
+        self.fills = FillRegistry(shared, self._rehasher)
+        self._revalidation = Revalidation(shared, self.fills)
 
     def close(self) -> None:
-        """Let go of the writing threads; the fills' tasks have ended before."""
-        for fill in self._over:
-            fill.clean_up()
-        self._over.clear()
+        """Clean up after the fills and end the threads. The fills' tasks must have ended."""
         self._rehasher.close()
-        self._pool.shutdown(wait=True)
+        self.fills.close()
 
     async def answer(self, request: Request, route: ReleaseFile) -> Response:
-        """The reply to a GET or HEAD for a release file."""
+        """The answer to a GET or HEAD for a release file."""
         file = await self._resolver.resolve(route)
-        size = file.size
-        part: RangeHit | None = None
-        if (fill := self._fill_of(file)) is None:
-            entry = await self._store.get(file.key)
-            if entry is not None and (file.digest is not None or await self._still_good(request, file, entry)):
-                reply = await self._from_store(request, file, entry)
-                if reply is not None:
-                    return reply
-            if entry is not None and entry.file is not None:
-                entry.file.close()
-            if file.digest is not None and (metadata := await self._metadata_of_stored_wheel(file)) is not None:
-                return self._from_wheel(request, file, metadata)
-            part = await self._ranges.answer(request, file)
-            if part is not None and part.fresh:
-                return self._ranges.served(part)
-            if only_if_cached(request.headers):  # RFC 9111 §5.2.1.7
-                return Response.text(504, f"{route.filename} is not in the store, and only-if-cached was asked")
-            if self._settings.offline:
-                return Response.text(
-                    504, f"{route.filename} is not in the store, and the proxy is offline (pypi_cache_offline)."
-                )
-            size = await self._resolver.size(file) if "Range" in request.headers else file.size
-            fill = self._fill_of(file)
+        if (fill := self.fills.of(file)) is not None:
+            return await self._from_fill(request, file, fill, joined=True)
+        response = await self._from_store(request, file) or await self._from_stored_wheel(request, file)
+        if response is not None:
+            return response
+        cached_range = await self._ranges.answer(request, file)
+        if cached_range is not None and cached_range.fresh:
+            return self._ranges.served(cached_range)
+        if only_if_cached(request.headers):
+            return only_stored(file.shown_name)
+        if self._offline:
+            return offline(file.shown_name)
+        size = await self._resolver.size(file) if "Range" in request.headers else file.size
+        fill = self.fills.of(file)  # another request may have started it while this one looked into the store
         if fill is None and (request.method == "HEAD" or not starts_fill(request.headers, size)):
-            reply = await (
-                self._passthrough.head(request, file) if request.method == "HEAD" else self._part(request, file)
+            response = await (
+                self._passthrough.head(request, file) if request.method == "HEAD" else self._range(request, file)
             )
-            return self._ranges.served(part) if part is not None and reply.status >= 500 else reply
-        joined = fill is not None
-        return await self._from_fill(request, file, fill or self._start_fill(file), joined=joined)
+            # A stale range is better than an error.
+            return self._ranges.served(cached_range) if cached_range and response.status >= 500 else response
+        return await self._from_fill(request, file, fill or self.fills.start(file), joined=fill is not None)
 
     # From the store
 
     def try_from_memory(self, request: Request, route: ReleaseFile) -> Response | None:
-        """The reply, if the file is a small one that is in memory, and was seen in the store within the last second."""
+        """The answer from a small file in memory, if the store was seen to have it within the last second."""
         file = self._resolver.from_memory(route)
-        if file is None or file.digest is None or file.key in self.fills:
+        if file is None or file.digest is None or self.fills.of(file) is not None:
             return None
         entry = self._store.from_memory(file.key)
-        return None if entry is None else self._stored_reply(request, file, entry, StoredBytes(entry.value))
-
-    async def _from_store(self, request: Request, file: FileIdentity, entry: Entry) -> Response | None:
-        """The reply out of the store; None where the stored file was found damaged first."""
-        if entry.file is None:
-            return self._stored_reply(request, file, entry, StoredBytes(entry.value))
-        check = self._rehasher.check(file.key, entry)
-        if check is not None and (entry.size <= CHECKED_FIRST or "Range" in request.headers):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CHECK_SECONDS):
-                    await check.wait()
-        if check is not None and check.fault:
-            return None
-        return self._stored_reply(request, file, entry, StoredFile(entry.file, entry.size, check))
-
-    def _stored_reply(self, request: Request, file: FileIdentity, entry: Entry, source: Source) -> Response:
-        notes = entry.notes
-        headers = CIMultiDict(notes["headers"])
-        age = max(0, int(time.time() - notes["response_time"]))
-        headers["Age"] = str(age)
-        ttl = 365_000_000 - age if file.digest else None
-        found = FileRepresentation(
-            total=entry.size,
-            etag=f'"{notes["digest"]}"',
-            other_tags=(f'"{file.digest or file.route.filename}.{notes["attempt"]}"',),
-            headers=headers,
-            cache=CacheStatus(hit=True, ttl=ttl, detail="" if file.digest else notes.get("detail", "")),
-        )
-        self._metrics.hit("file")
-        return file_response(request, found, source)
-
-    async def _metadata_of_stored_wheel(self, file: FileIdentity) -> bytes | None:
-        """A wheel's core metadata, where the store has the wheel and the page's digest says that it is right."""
-        route, digest = file.route, file.digest
-        if route.suffix != ".metadata" or not route.filename.endswith(".whl") or digest is None:
-            return None
-        release = replace(route.release, suffix="") if route.release else None
-        identity = route.identity.with_path(route.identity.path.removesuffix(".metadata"), route.identity.query)
-        wheel = await self._resolver.resolve(replace(route, suffix="", release=release, identity=identity))
-        entry = await self._store.get(wheel.key)
         if entry is None:
             return None
-        with entry.file or io.BytesIO(entry.value) as stored, contextlib.suppress(ValueError, OSError, BadZipFile):
-            metadata = await asyncio.get_running_loop().run_in_executor(self._pool, read_metadata, stored)
-            hasher = digest.hasher()
-            hasher.update(metadata)
-            return metadata if hasher.hexdigest() == digest.value else None
+        with contextlib.suppress(ValueError):
+            notes = FileNotes.from_json(entry.notes)
+            return self._stored_response(request, file, notes, entry.size, StoredBytes(entry.value), None)
         return None
 
-    def _from_wheel(self, request: Request, file: FileIdentity, metadata: bytes) -> Response:
-        self._metrics.hit("file")
+    async def _from_store(self, request: Request, file: FileIdentity) -> Response | None:
+        """The answer from a stored file; None where there is none, it is damaged, or it must be fetched again."""
+        entry = await self._store.get(file.key)
+        if entry is None:
+            return None
+        with contextlib.ExitStack() as closing:
+            if entry.file is not None:
+                closing.callback(entry.file.close)
+            if (notes := await self._notes(file, entry)) is None:
+                return None
+            cache: CacheStatus | None = None
+            if file.digest is None:
+                try:
+                    notes, cache = await self._revalidation.current(request, file, notes)
+                except OnlyIfCachedError:
+                    return only_stored(file.shown_name, stale=True)
+                except ReplacedError as replaced:
+                    return await self._from_fill(request, file, replaced.fill, joined=replaced.joined)
+                except AllFailedError:
+                    return None  # a fill asks once more, and its failure is what the client hears of
+            if (source := await self._rehashed(request, file, entry)) is None:
+                return None
+            closing.pop_all()  # the file is the source's now
+            return self._stored_response(request, file, notes, entry.size, source, cache)
+
+    async def _notes(self, file: FileIdentity, entry: Entry) -> FileNotes | None:
+        """An entry's notes. Where they cannot be read the entry is dropped, to be fetched again."""
+        try:
+            return FileNotes.from_json(entry.notes)
+        except ValueError as error:
+            await self._store.drop_damaged(file.key, entry.mark, f"its notes cannot be read: {error}")
+            return None
+
+    async def _rehashed(self, request: Request, file: FileIdentity, entry: Entry) -> Source | None:
+        """The bytes of a stored file, re-hashed where that is due; None if they are damaged."""
+        if entry.file is None:  # the store has hashed it as it read it into memory
+            return StoredBytes(entry.value)
+        rehash = self._rehasher.check(file.key, entry)
+        if rehash is not None and (entry.size <= REHASH_FIRST or "Range" in request.headers):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(REHASH_SECONDS):
+                    await rehash.wait()
+        if rehash is not None and rehash.fault:
+            return None
+        return StoredFile(entry.file, entry.size, rehash)
+
+    def _stored_response(
+        self,
+        request: Request,
+        file: FileIdentity,
+        notes: FileNotes,
+        size: int,
+        source: Source,
+        cache: CacheStatus | None,
+    ) -> Response:
+        """The answer from `source`. `cache` says how a file without a digest may be served; one with a digest is always a hit."""
+        age = max(0, int(time.time() - notes.response_time))
+        if cache is None:
+            cache = CacheStatus(hit=True, ttl=IMMUTABLE_SECONDS - age)
+            self._metrics.hit("file")
+        headers = notes.headers.copy()
+        headers["Age"] = str(age)
+        representation = FileRepresentation(
+            total=size,
+            etag=f'"{notes.digest}"',
+            other_tags=(file.attempt_tag(notes.attempt),),
+            headers=headers,
+            cache=cache,
+        )
+        return file_response(request, representation, source)
+
+    async def _from_stored_wheel(self, request: Request, file: FileIdentity) -> Response | None:
+        """Core metadata out of a stored wheel, where it has the digest that the page gives it."""
+        wheel, digest = wheel_of(file.route), file.digest
+        if wheel is None or digest is None:
+            return None
+        metadata = await metadata_of_stored_wheel(self._store, (await self._resolver.resolve(wheel)).key)
+        if metadata is None:
+            return None
+        hasher = digest.hasher()
+        hasher.update(metadata)
+        if hasher.hexdigest() != digest.value:
+            return None
         headers = CIMultiDict(
             {
                 "Content-Type": "application/octet-stream",
                 "Content-Length": str(len(metadata)),
-                "ETag": f'"{file.digest}"',
+                "ETag": f'"{digest}"',
                 "Cache-Control": IMMUTABLE,
             }
         )
+        self._metrics.hit("file")
         body = b"" if request.method == "HEAD" else metadata
         return Response(status=200, headers=headers, body=body, cache=CacheStatus(hit=True, detail="from-the-wheel"))
 
-    async def _still_good(self, request: Request, file: FileIdentity, entry: Entry) -> bool:
-        """Whether an entry without a digest may be served (RFC 9111): fresh, found unchanged, or stale with nothing better."""
-        notes = entry.notes
-        stored = Stored(
-            status=200,
-            headers=CIMultiDict(notes["upstream_headers"]),
-            request_time=notes["request_time"],
-            response_time=notes["response_time"],
-        )
-        match decide(stored, request.headers, self._policy, time.time()):
-            case Fresh() | StaleUsable(revalidate=False):
-                return True
-            case StaleUsable():  # so small and so rare that nobody revalidates them in the background
-                return await self._revalidated(file, notes, stored, stale_ok=True)
-            case MustRevalidate(stale_if_error_ok=stale_ok):
-                return await self._revalidated(file, notes, stored, stale_ok=stale_ok)
-
-    async def _revalidated(self, file: FileIdentity, notes: Notes, stored: Stored, *, stale_ok: bool) -> bool:
-        url, authorization = file.route.sources[0]
-        before = time.time()
-        try:
-            async with self._client.request("GET", url, validators(stored.headers), authorization) as answer:
-                if answer.status == 304:
-                    now = freshened(stored, answer.headers, before, time.time())
-                    times = {"request_time": now.request_time, "response_time": now.response_time}
-                    await self._store.note(file.key, {**notes, **times, "upstream_headers": list(now.headers.items())})
-                    return True
-                if answer.status >= 500:
-                    raise answer.refused()
-                return False
-        except UpstreamError as error:
-            self._metrics.upstream_failed(error)
-            notes["detail"] = "stale-if-error"
-            return stale_ok
-
     # From a fill
 
-    def _fill_of(self, file: FileIdentity) -> Fill | None:
-        fill = self.fills.get(file.key)
-        return None if fill is None or fill.failing else fill
-
-    async def _find(self, file: FileIdentity, since: float) -> Entry | None:
-        """What another process has committed meanwhile; without a digest an older entry is the one that is to be replaced."""
-        entry = await self._store.find(file.key)
-        if entry is not None and file.digest is None and entry.notes["response_time"] < since:
-            if entry.file is not None:
-                entry.file.close()
-            return None
-        return entry
-
-    def _start_fill(self, file: FileIdentity) -> Fill:
-        wanted = file.fill_request
-        if file.digest and file.route.suffix == ".metadata" and file.route.filename.endswith(".whl"):
-            wanted = replace(wanted, otherwise=lambda: metadata_of_wheel(self._client, file.wheels))
-        fill = Fill(
-            wanted,
-            self._store.growing / f"{file_stem(file.key)}.part",
-            self._client,
-            self._pool,
-            report=self._metrics.upstream_failed,
-            reserve=self._store.reserve,
-            disk_failed=self._store.fails_to_grow,
-            finish_abandoned=self._settings.finish_abandoned,
-        )
-        self.fills[file.key] = fill
-        started = time.time()
-
-        async def work() -> None:
-            try:
-                await fill.run(lambda: self._find(file, started), lambda done: self._commit(file, done, started))
-            finally:
-                self._store.release(fill.file.path)
-                self._forget(file.key, fill)
-
-        fill.task = self._tasks.start(work(), f"fill {file.route.filename}")
-        return fill
-
-    def _forget(self, key: str, fill: Fill) -> None:
-        """A failed fill at once, so that the next request starts afresh; a good one a little later (a `get` may be under way)."""
-        if fill.error is not None and self.fills.get(key) is fill:
-            del self.fills[key]
-        self._over.append(fill)
-        self._tasks.later(LINGER_SECONDS, lambda: self._let_go(key, fill))
-
-    def _let_go(self, key: str, fill: Fill) -> None:
-        if self.fills.get(key) is fill:
-            del self.fills[key]
-        if fill in self._over:
-            self._over.remove(fill)
-            fill.clean_up()
-
-    async def _commit(self, file: FileIdentity, fill: Fill, started: float) -> bool:
-        head = fill.head
-        assert head is not None
-        digest = file.digest or Digest("sha256", fill.computed)
-        notes = {
-            "name": file.route.filename + file.route.suffix,
-            "url": str(file.route.identity),
-            "digest": str(digest),
-            "attempt": fill.attempt,
-            "headers": list(file.headers(head).items()),
-            "upstream_headers": list(storable_headers(head.headers).items()),
-            "request_time": started,
-            "response_time": time.time(),
-        }
-        kept = await self._store.adopt(file.key, fill.file.path, fill.written, notes)
-        if kept:
-            self._rehasher.trust(file.key, fill.file.fileno())
-            self._metrics.stored(fill.written)
-        return kept
-
     async def _from_fill(
-        self, request: Request, file: FileIdentity, fill: Fill, *, joined: bool, however_far: bool = False
+        self, request: Request, file: FileIdentity, fill: Fill, *, joined: bool, any_range: bool = False
     ) -> Response:
-        """The reply out of a growing file; a range that it has yet to come near to is passed through, unless it must be waited for."""
+        """The answer from a growing file. A range far past its end is passed through, unless `any_range` is to be waited for."""
         fill.attach()
         try:
             async with asyncio.timeout(CLIENT_SECONDS):
@@ -322,66 +215,66 @@ class Files:
         except BaseException as error:
             fill.release()
             if isinstance(error, AllFailedError):
-                if any(each.failure is Failure.DISK for each in error.errors):
-                    return await self._without_disk(request, file, fill.request)
-                if joined and any(each.failure in _PASSING for each in error.errors):
-                    # It came as another's attempt was failing; the next attempt is its own.
-                    fill = self._fill_of(file) or self._start_fill(file)
-                    return await self._from_fill(request, file, fill, joined=False, however_far=however_far)
-                return failed(file.shown_name, error, request)
+                return await self._fill_failed(request, file, fill, error, joined=joined, any_range=any_range)
             if isinstance(error, TimeoutError):
-                return still_fetching(file.route.filename)
+                return still_fetching(file.shown_name)
             raise
-        total = head.total
-        requested = requested_ranges(request, _fill_tags(file, fill), head.headers.get("Last-Modified"))
-        if (
-            not however_far
-            and total is not None
-            and requested is not None
-            and not is_near(satisfy(requested, total), fill.available)
-        ):
+        representation = self._of_fill(file, fill, head, joined=joined)
+        selection = representation.select(request)
+        if not any_range and not is_near(selection, fill.available):
             fill.release()
-            return await self._part(request, file)
-        tags = _fill_tags(file, fill)
-        found = FileRepresentation(
-            total=total,
+            return await self._range(request, file)
+        (self._metrics.hit if fill.committed else self._metrics.collapsed if joined else self._metrics.miss)("file")
+        return file_response(request, representation, fill, selection)
+
+    async def _fill_failed(
+        self, request: Request, file: FileIdentity, fill: Fill, error: AllFailedError, *, joined: bool, any_range: bool
+    ) -> Response:
+        if Failure.DISK in error.failures:
+            return await self._without_disk(request, file, fill)
+        if joined and error.failures & _WRONG_BYTES:
+            # It came while the attempt of another request was failing. It gets an attempt of its own.
+            again = self.fills.of(file) or self.fills.start(file)
+            return await self._from_fill(request, file, again, joined=False, any_range=any_range)
+        return failed(file.shown_name, error, request)
+
+    def _of_fill(self, file: FileIdentity, fill: Fill, head: FileHead, *, joined: bool) -> FileRepresentation:
+        """What a growing file is served as.
+
+        Until it is committed its entity tag names the attempt, so that no client puts bytes of two attempts together (If-Range). The
+        tag stays valid afterwards, beside the one of the digest.
+        """
+        tags: tuple[str, ...] = (file.attempt_tag(fill.attempt),)
+        if fill.committed:
+            tags = (f'"{file.digest or Digest("sha256", fill.computed)}"', *tags)
+            cache = CacheStatus(hit=True)
+        else:
+            cache = CacheStatus(fwd="miss", stored=self._store.takes(head.total) and not joined, collapsed=joined)
+        return FileRepresentation(
+            total=head.total,
             etag=tags[0],
             other_tags=tags[1:],
             headers=file.headers(head),
-            cache=CacheStatus(hit=True)
-            if fill.committed
-            else CacheStatus(fwd="miss", stored=self._store.takes(total) and not joined, collapsed=joined),
+            cache=cache,
             upstream=head.source.origin,
         )
-        (self._metrics.hit if fill.committed else self._metrics.collapsed if joined else self._metrics.miss)("file")
-        return file_response(request, found, fill)
 
     # Without a fill
 
-    async def _part(self, request: Request, file: FileIdentity) -> Response:
-        """A range for this client alone; where no upstream does ranges the whole file, which is then worth storing."""
-        if (reply := await self._passthrough.part(request, file)) is not None:
-            return reply
-        fill = self._fill_of(file)
+    async def _range(self, request: Request, file: FileIdentity) -> Response:
+        """A range for this client alone, or out of a fill where no upstream serves ranges: the whole file comes anyway."""
+        if (response := await self._passthrough.range(request, file)) is not None:
+            return response
+        fill = self.fills.of(file)
         return await self._from_fill(
-            request, file, fill or self._start_fill(file), joined=fill is not None, however_far=True
+            request, file, fill or self.fills.start(file), joined=fill is not None, any_range=True
         )
 
-    async def _without_disk(self, request: Request, file: FileIdentity, wanted: FillRequest) -> Response:
-        """The file, or what is wanted of it, for this client alone: the disk does not take it."""
+    async def _without_disk(self, request: Request, file: FileIdentity, fill: Fill) -> Response:
+        """What was asked for, for this client alone, because the disk cannot take the file."""
         if request.method == "HEAD":
             return await self._passthrough.head(request, file)
-        if (
-            not starts_fill(request.headers, file.size)
-            and (reply := await self._passthrough.part(request, file)) is not None
-        ):
-            return reply
-        return await self._passthrough.whole(request, file, wanted)
-
-
-def _fill_tags(file: FileIdentity, fill: Fill) -> tuple[str, ...]:
-    """Entity tags: until a file is committed they carry the attempt, so that no other attempt's bytes are ever mixed in."""
-    tag = f"{file.digest or file.route.filename}.{fill.attempt}"
-    if not fill.committed:
-        return (f'"{tag}"',)
-    return (f'"{file.digest or Digest("sha256", fill.computed)}"', f'"{tag}"')
+        response: Response | None = None
+        if not starts_fill(request.headers, file.size):
+            response = await self._passthrough.range(request, file)
+        return response or await self._passthrough.whole(request, file, fill.request)

@@ -15,11 +15,10 @@ from pathlib import Path
 
 from multidict import CIMultiDict
 
-from pkgcache.engine.fills.fill_request import IDENTITY, FileHead, check_answer
+from pkgcache.engine.fills.fill_request import IDENTITY, FileHead, check_response
 from pkgcache.engine.fills.progress import FillProgress
 from pkgcache.engine.upstream.client import UpstreamClient, UpstreamResponse
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, NoRoomError, UpstreamError
-from pkgcache.rules.http.ranges import parse_content_range
 from pkgcache.rules.routing.digests import Digest, Hasher
 from pkgcache.rules.routing.urls import Url
 
@@ -243,25 +242,13 @@ class Download:
                 await self._settle()
 
     async def _judge(self, url: Url, answer: UpstreamResponse) -> int:
-        """Whether these are the bytes asked for: how many to skip before the first new one. Raises UpstreamError."""
-        total = check_answer(answer)
-        start = 0
-        if answer.status == 206:
-            span = parse_content_range(answer.headers.get("Content-Range"))
-            if span is None or span.start != self._progress.written:
-                got = answer.headers.get("Content-Range", "no Content-Range")
-                raise UpstreamError(
-                    Failure.WRONG_SPAN, answer.url, f"asked from byte {self._progress.written} on, got {got!r}"
-                )
-            start, total = span.start, span.total
-        elif self._progress.written and self._request.digest is None:
+        """Check a response; how many bytes of its body to skip, because they are written already. Raises UpstreamError."""
+        expected = self._progress.total if self._progress.head is not None else self._request.size
+        first, total = check_response(answer, self._progress.written, expected)
+        if first != self._progress.written and self._request.digest is None:
+            # Not only does it ignore ranges: `If-Range` may have failed, and then these are bytes of another file.
             raise UpstreamError(
                 Failure.WRONG_SPAN, answer.url, "the file has changed, and it has no digest to go on with"
-            )
-        expected = self._progress.total if self._progress.head is not None else self._request.size
-        if expected is not None and total is not None and total != expected:
-            raise UpstreamError(
-                Failure.WRONG_LENGTH, answer.url, f"{total} bytes are announced, and the file has {expected}"
             )
         if self._progress.head is None:
             known = total if total is not None else self._request.size
@@ -272,7 +259,7 @@ class Download:
             await self._progress.publish()
             self._progress.announce_unless_held_back()
         self._validator, self._validator_of = _strong_validator(answer), url
-        return self._progress.written - start
+        return self._progress.written - first
 
     async def _append(self, url: Url, chunk: bytes) -> None:
         """Begin to hash and write a chunk, once the one before is written: the next is read meanwhile."""

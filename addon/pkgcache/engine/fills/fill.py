@@ -15,8 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, override
 
-from multidict import CIMultiDict
-
 from pkgcache.engine.fills.download import Download
 from pkgcache.engine.fills.fill_request import FileHead, FillRequest
 from pkgcache.engine.fills.progress import FillProgress
@@ -24,6 +22,7 @@ from pkgcache.engine.fills.uncached import UncachedDownload
 from pkgcache.engine.responses.messages import CutShortError, DiskFailedError
 from pkgcache.engine.runtime.tasks import shielded
 from pkgcache.engine.store.entries import Entry
+from pkgcache.engine.store.notes import FileNotes
 from pkgcache.engine.upstream.client import UpstreamClient
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, NoRoomError, UpstreamError
 from pkgcache.rules.routing.urls import parse_url
@@ -107,7 +106,7 @@ class Fill(FillProgress):
 
     async def run(
         self,
-        find: Callable[[], Awaitable[Entry | None]],
+        find: Callable[[], Awaitable[tuple[Entry, FileNotes] | None]],
         commit: Callable[[Fill], Coroutine[Any, Any, bool]],
     ) -> None:
         """Bring the file or follow who brings it; the owner verifies and `commit`s it. Never raises but when cancelled.
@@ -120,8 +119,8 @@ class Fill(FillProgress):
             while not self.file.owned:
                 if await self._follow():
                     return
-            if (entry := await find()) is not None:
-                await self._be_stored(entry)
+            if (found := await find()) is not None:
+                await self._be_stored(*found)
                 return
             await self._download.run()
             await self.publish("verified")
@@ -158,16 +157,15 @@ class Fill(FillProgress):
             self.file.remove_state()
         self.end()
 
-    async def _be_stored(self, entry: Entry) -> None:
+    async def _be_stored(self, entry: Entry, notes: FileNotes) -> None:
         """The store has the file after all: an open one, or the bytes of a small one."""
         if entry.file is None:
             await self.in_thread(lambda: self.file.write(entry.value, 0))
         else:
             with entry.file:
                 self.file.become(entry.file.fileno())
-        self.attempt = entry.notes["attempt"]
-        headers = CIMultiDict(entry.notes["upstream_headers"])
-        self.head = FileHead(total=entry.size, headers=headers, source=parse_url(entry.notes["url"]))
+        self.attempt = notes.attempt
+        self.head = FileHead(total=entry.size, headers=notes.upstream_headers, source=parse_url(notes.url))
         self.written = entry.size
         self.committed = True
         self.be_verified()

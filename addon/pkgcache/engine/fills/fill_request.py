@@ -1,4 +1,4 @@
-"""What a download is to bring, what the first good upstream said of it, and why it cannot be had: the words that fills are told in."""
+"""A request to download one file, and the check whether an upstream's response holds its bytes."""
 
 from __future__ import annotations
 
@@ -9,42 +9,66 @@ from multidict import CIMultiDict
 
 from pkgcache.engine.upstream.client import UpstreamResponse
 from pkgcache.engine.upstream.errors import Failure, UpstreamError
+from pkgcache.rules.http.ranges import parse_content_range
 from pkgcache.rules.routing.digests import Digest
 from pkgcache.rules.routing.urls import Url
 
 IDENTITY = {"Accept": "*/*", "Accept-Encoding": "identity"}
-"""What a release file is asked for with: its very bytes."""
+"""Request headers for a release file. A digest is of the file's own bytes, so no content coding may be put on them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FillRequest:
-    """What a fill is to bring: the digest that it must have (None: unknown), its size if a page told, and where it may be had."""
+    """A request to download one file: the digest that it must have, its size in bytes (None: unknown), and its URLs.
+
+    Each of `sources` is a URL with its `Authorization`. `otherwise` gives the file's bytes in another way, for when no source has it and
+    one says 404; it may raise UpstreamError.
+    """
 
     digest: Digest | None
     size: int | None
     sources: Sequence[tuple[Url, str]]
     otherwise: Callable[[], Awaitable[bytes]] | None = None
-    """Another way to its bytes, where no source gives it and one says that it does not have it; may raise UpstreamError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileHead:
-    """What the first good upstream said of the file. `total` is None where it gave no length."""
+    """What the first good response said of the file: its length in bytes (None: not given), its headers, and where it came from."""
 
     total: int | None
     headers: CIMultiDict[str]
     source: Url
 
 
-def check_answer(answer: UpstreamResponse) -> int | None:
-    """That an answer is a file's bytes, as they are: its announced length if it is whole. Raises UpstreamError."""
-    status, headers = answer.status, answer.headers
-    if status not in {200, 206}:
-        raise answer.refused()
-    coding = headers.get("Content-Encoding", "identity").lower()
+def check_content(response: UpstreamResponse) -> None:
+    """Check that a response's body is a file's own bytes, or some of them. Raises UpstreamError."""
+    if response.status not in {200, 206}:
+        raise response.refused()
+    coding = response.headers.get("Content-Encoding", "identity").lower()
     if coding != "identity":
-        raise UpstreamError(Failure.WRONG_ENCODING, answer.url, f"sent as {coding}, which was not asked for")
-    if headers.get("Content-Type", "").lower().startswith("text/html"):
-        raise UpstreamError(Failure.WRONG_TYPE, answer.url, "a web page instead of the file (a captive portal?)")
-    length = headers.get("Content-Length", "")
-    return int(length) if length.isdigit() and status == 200 else None
+        raise UpstreamError(Failure.WRONG_ENCODING, response.url, f"sent as {coding}, which was not asked for")
+    # A captive portal answers 200 with its log-in form, whatever was asked for.
+    if response.headers.get("Content-Type", "").lower().startswith("text/html"):
+        raise UpstreamError(Failure.WRONG_TYPE, response.url, "a web page instead of the file (a captive portal?)")
+
+
+def check_response(response: UpstreamResponse, start: int, size: int | None) -> tuple[int, int | None]:
+    """Check a response to a request for everything from byte `start` on, of a file of `size` bytes (None: unknown).
+
+    Returns the offset of the body's first byte, which is 0 where the upstream ignores ranges, and the file's length as far as the
+    response tells it. Raises UpstreamError.
+    """
+    check_content(response)
+    if response.status == 206:
+        content_range = response.headers.get("Content-Range", "")
+        span = parse_content_range(content_range)
+        if span is None or span.start != start:
+            got = repr(content_range) if content_range else "no Content-Range"
+            raise UpstreamError(Failure.WRONG_SPAN, response.url, f"asked from byte {start} on, got {got}")
+        first, total = span.start, span.total
+    else:
+        length = response.headers.get("Content-Length", "")
+        first, total = 0, int(length) if length.isdigit() else None
+    if size is not None and total is not None and total != size:
+        raise UpstreamError(Failure.WRONG_LENGTH, response.url, f"{total} bytes are announced, and the file has {size}")
+    return first, total

@@ -14,12 +14,11 @@ from typing import override
 
 from multidict import CIMultiDict
 
-from pkgcache.engine.fills.fill_request import IDENTITY, FillRequest
+from pkgcache.engine.fills.fill_request import IDENTITY, FillRequest, check_response
 from pkgcache.engine.responses.messages import CHUNK, Body, Chunk, CutShortError
 from pkgcache.engine.responses.relay import RelayBody
-from pkgcache.engine.upstream.client import UpstreamClient, UpstreamResponse
-from pkgcache.engine.upstream.errors import Failure, UpstreamError
-from pkgcache.rules.http.ranges import parse_content_range
+from pkgcache.engine.upstream.client import UpstreamClient
+from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
 from pkgcache.rules.policy.fills import readable
 from pkgcache.rules.routing.digests import Digest
 from pkgcache.rules.routing.urls import Url
@@ -31,7 +30,7 @@ class UncachedDownload(Body):
     def __init__(
         self,
         client: UpstreamClient,
-        wanted: FillRequest,
+        request: FillRequest,
         *,
         report: Callable[[UpstreamError], None],
         total: int | None = None,
@@ -39,62 +38,42 @@ class UncachedDownload(Body):
         descriptor: int = -1,
     ) -> None:
         self._client = client
-        self._wanted = wanted
+        self._request = request
         self._report = report
-        self.total = total if total is not None else wanted.size
+        self.total = total if total is not None else request.size
         self._before = at
         self._descriptor = os.dup(descriptor) if at else -1
         self._received = at
         self._held = bytearray()
-        self._hasher = (wanted.digest or Digest("sha256", "0" * 64)).hasher()
-        self._left = list(client.healthy_first(wanted.sources))
-        self._passage: RelayBody | None = None
+        self._hasher = (request.digest or Digest("sha256", "0" * 64)).hasher()
+        self._left = list(client.healthy_first(request.sources))
+        self._relay: RelayBody | None = None
         self._verified = False
         self._closed = False
 
     async def open(self) -> tuple[Url, CIMultiDict[str]]:
-        """Find an upstream that has it: which, and the headers of its answer. Raises UpstreamError: what the last one said."""
-        failed: UpstreamError | None = None
+        """Find an upstream that has the file; returns its URL and response headers. Raises AllFailedError."""
+        errors: list[UpstreamError] = []
         while self._left:
             url, authorization = self._left.pop(0)
             headers = dict(IDENTITY)
             if self._received:
                 headers["Range"] = f"bytes={self._received}-"
-            passage = RelayBody(self._client.request("GET", url, headers, authorization, sole_source=not self._left))
+            relay = RelayBody(self._client.request("GET", url, headers, authorization, sole_source=not self._left))
             try:
-                answer = await passage.open()
-                self._judge(answer)
+                response = await relay.open()
+                first, total = check_response(response, self._received, self.total)
+                if first != self._received:
+                    raise UpstreamError(Failure.WRONG_SPAN, response.url, "it does not answer ranges")
             except UpstreamError as error:
-                await passage.aclose()
+                await relay.aclose()
                 self._report(error)
-                failed = error
+                errors.append(error)
                 continue
-            self._passage = passage
-            return answer.url, CIMultiDict(answer.headers)
-        raise failed or UpstreamError(Failure.BROKEN, str(self._wanted.sources[0][0]), "no upstream is left to ask")
-
-    def _judge(self, answer: UpstreamResponse) -> None:
-        """Whether these are the bytes asked for. Raises UpstreamError."""
-        if answer.status not in {200, 206} or (answer.status == 200 and self._received):
-            raise answer.refused()
-        if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise UpstreamError(
-                Failure.WRONG_ENCODING, answer.url, "sent with a content coding, which was not asked for"
-            )
-        total: int | None
-        if answer.status == 206:
-            span = parse_content_range(answer.headers.get("Content-Range"))
-            if span is None or span.start != self._received:
-                raise UpstreamError(Failure.WRONG_SPAN, answer.url, f"asked from byte {self._received} on")
-            total = span.total
-        else:
-            length = answer.headers.get("Content-Length", "")
-            total = int(length) if length.isdigit() else None
-        if self.total is not None and total is not None and total != self.total:
-            raise UpstreamError(
-                Failure.WRONG_LENGTH, answer.url, f"{total} bytes are announced, and the file has {self.total}"
-            )
-        self.total = total if self.total is None else self.total
+            self.total = total if self.total is None else self.total
+            self._relay = relay
+            return response.url, CIMultiDict(response.headers)
+        raise AllFailedError(errors)
 
     @property
     @override
@@ -136,16 +115,16 @@ class UncachedDownload(Body):
         """Some more bytes, from whoever gives them; at their end all is verified. Raises CutShortError."""
         if self._closed:
             raise CutShortError("closed")
-        if self._passage is None:
-            if self._wanted.digest is None and self._received:
+        if self._relay is None:
+            if self._request.digest is None and self._received:
                 raise CutShortError("the file has no digest, so nothing can be gone on with")
             try:
                 await self.open()
-            except UpstreamError as error:
+            except AllFailedError as error:
                 raise CutShortError(str(error)) from error
-        assert self._passage is not None
+        assert self._relay is not None
         try:
-            chunk = await self._passage.read()
+            chunk = await self._relay.read()
         except CutShortError:
             if self._closed:
                 raise
@@ -161,19 +140,19 @@ class UncachedDownload(Body):
             self._verify()
 
     def _verify(self) -> None:
-        digest = self._wanted.digest
+        digest = self._request.digest
         if self.total is not None and self._received != self.total:
             raise CutShortError(f"{self._received} bytes came, and the file has {self.total}")
         if digest is not None and self._hasher.hexdigest() != digest.value:
             found = f"its {digest.algorithm} is {self._hasher.hexdigest()}, and should be {digest.value}"
-            self._report(UpstreamError(Failure.WRONG_DIGEST, self._wanted.sources[0][0], found))
+            self._report(UpstreamError(Failure.WRONG_DIGEST, self._request.sources[0][0], found))
             raise CutShortError(found)
         self._verified = True
 
     def _let_go(self) -> None:
-        passage, self._passage = self._passage, None
-        if passage is not None:
-            passage.close()
+        relay, self._relay = self._relay, None
+        if relay is not None:
+            relay.close()
 
     @override
     def close(self) -> None:

@@ -1,4 +1,7 @@
-"""A file's reply: whatever of it was asked for, by RFC 9110 §13 (conditions) and §14 (ranges), on a finished or a growing file."""
+"""The answer to a GET or HEAD for a file whose bytes can be read: 200, 206, 304 or 416 (RFC 9110 §13 conditions, §14 ranges).
+
+The file may be whole, or still growing; even its length may not be known yet.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from pkgcache.rules.http.dates import format_http_date
 from pkgcache.rules.http.ranges import (
     Multi,
     Partial,
-    RangeRequest,
+    RangeAnswer,
     Span,
     Unsatisfiable,
     Whole,
@@ -30,7 +33,7 @@ from pkgcache.rules.http.validation import not_modified
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileRepresentation:
-    """A file whose bytes can be read: its length (None: not known yet), entity tags that clients may hold, and its headers."""
+    """A file that can be served. `total` is its length in bytes (None: not known yet); clients may hold any of its entity tags."""
 
     total: int | None
     etag: str
@@ -39,71 +42,86 @@ class FileRepresentation:
     cache: CacheStatus
     upstream: str = ""
 
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Every entity tag that stands for these bytes."""
+        return (self.etag, *self.other_tags)
 
-def requested_ranges(request: Request, tags: tuple[str, ...], last_modified: str | None) -> RangeRequest | None:
-    """The ranges that count (RFC 9110 §14.2: for GET, and where If-Range holds for one of the tags or the date)."""
-    if request.method != "GET":
-        return None
-    condition = request.headers.get("If-Range")
-    if not any(if_range_holds(condition, tag, last_modified) for tag in tags):
-        return None
-    return parse_range(request.headers.get("Range"))
+    def select(self, request: Request) -> RangeAnswer:
+        """What of the file a request gets.
+
+        Ranges count only for GET (RFC 9110 §14.2), and only where `If-Range` names these bytes. While the length is not known they are
+        ignored, as §14.2 allows: a suffix range could not be found, nor a `Content-Range` be given.
+        """
+        condition = request.headers.get("If-Range")
+        last_modified = self.headers.get("Last-Modified")
+        if (
+            self.total is None
+            or request.method != "GET"
+            or not any(if_range_holds(condition, tag, last_modified) for tag in self.tags)
+        ):
+            return Whole()
+        return satisfy(parse_range(request.headers.get("Range")), self.total)
 
 
-def file_response(request: Request, found: FileRepresentation, source: Source) -> Response:
-    """The reply with whatever of the file was asked for: 200, 206, 304 or 416. The source is let go of where no body is sent."""
-    found.headers["ETag"] = found.etag
-    found.headers["Accept-Ranges"] = "bytes"
-    found.headers["Date"] = format_http_date(time.time())
-    reply = _response(request, found, source)
-    if request.method == "HEAD" or isinstance(reply.body, bytes):
+def file_response(
+    request: Request, file: FileRepresentation, source: Source, selection: RangeAnswer | None = None
+) -> Response:
+    """The answer with what was asked for of a file. `selection`: what `select` said, where the caller had to know it.
+
+    The source is released where no body of it is sent. `file.headers` become the answer's.
+    """
+    file.headers["ETag"] = file.etag
+    file.headers["Accept-Ranges"] = "bytes"
+    file.headers["Date"] = format_http_date(time.time())
+    response = _response(request, file, source, selection)
+    if request.method == "HEAD" or isinstance(response.body, bytes):
         source.release()
-        reply.body = b"" if request.method == "HEAD" else reply.body
-    return reply
+        response.body = b"" if request.method == "HEAD" else response.body
+    return response
 
 
-def _response(request: Request, found: FileRepresentation, source: Source) -> Response:
-    headers, total = found.headers, found.total
-    tags = (found.etag, *found.other_tags)
-    last_modified = headers.get("Last-Modified")
-    if any(not_modified(request.headers, tag, last_modified) for tag in tags):
-        return _with_body(found, 304, b"")
+def _response(request: Request, file: FileRepresentation, source: Source, selection: RangeAnswer | None) -> Response:
+    headers, total = file.headers, file.total
+    # RFC 9110 §13.2.2: a precondition comes before ranges.
+    if any(not_modified(request.headers, tag, headers.get("Last-Modified")) for tag in file.tags):
+        return _with_body(file, 304, b"")
     if total is None:
         headers["Transfer-Encoding"] = "chunked"
         headers["Accept-Ranges"] = "none"
-        return _with_body(found, 200, source.body(0, None))
-    match satisfy(requested_ranges(request, tags, last_modified), total):
+        return _with_body(file, 200, source.body(0, None))
+    match selection or file.select(request):
         case Whole():
-            return _with_body(found, 200, source.body(0, total), total)
+            return _with_body(file, 200, source.body(0, total), total)
         case Partial(span=span):
             headers["Content-Range"] = span.content_range(total)
-            return _with_body(found, 206, source.body(span.start, span.stop), span.length)
+            return _with_body(file, 206, source.body(span.start, span.stop), span.length)
         case Multi(spans=spans):
-            return _multipart(found, source, spans, total)
+            return _multipart(file, source, spans, total)
         case Unsatisfiable():
-            return unsatisfiable(unsatisfied(total), found.cache)
+            return unsatisfiable(unsatisfied(total), file.cache)
 
 
-def _multipart(found: FileRepresentation, source: Source, spans: tuple[Span, ...], total: int) -> Response:
-    """RFC 9110 §14.6; several ranges are sent as asked for, as nginx does."""
+def _multipart(file: FileRepresentation, source: Source, spans: tuple[Span, ...], total: int) -> Response:
+    """RFC 9110 §14.6. Ranges are sent in the order asked for and are not merged, as nginx does."""
     boundary = secrets.token_hex(10)
-    framed = multipart_parts(spans, total, found.headers["Content-Type"], boundary)
-    found.headers["Content-Type"] = f"multipart/byteranges; boundary={boundary}"
+    framed = multipart_parts(spans, total, file.headers["Content-Type"], boundary)
+    file.headers["Content-Type"] = f"multipart/byteranges; boundary={boundary}"
     shared = source if isinstance(source, StoredBytes) else SharedSource(source, len(spans))
     parts: list[bytes | Body] = []
     for head, span in framed.parts:
         parts += [head, shared.body(span.start, span.stop)]
-    return _with_body(found, 206, ConcatenatedBody([*parts, framed.closing]), framed.content_length)
+    return _with_body(file, 206, ConcatenatedBody([*parts, framed.closing]), framed.content_length)
 
 
-def _with_body(found: FileRepresentation, status: int, body: bytes | Body, length: int | None = None) -> Response:
+def _with_body(file: FileRepresentation, status: int, body: bytes | Body, length: int | None = None) -> Response:
     if length is not None:
-        found.headers["Content-Length"] = str(length)
-    return Response(status=status, headers=found.headers, body=body, cache=found.cache, upstream=found.upstream)
+        file.headers["Content-Length"] = str(length)
+    return Response(status=status, headers=file.headers, body=body, cache=file.cache, upstream=file.upstream)
 
 
 def unsatisfiable(content_range: str, cache: CacheStatus) -> Response:
     """416, with the file's length (RFC 9110 §15.5.17)."""
-    reply = Response.text(416, "none of the requested ranges is in the file", cache=cache)
-    reply.headers["Content-Range"] = content_range
-    return reply
+    response = Response.text(416, "none of the requested ranges is in the file", cache=cache)
+    response.headers["Content-Range"] = content_range
+    return response

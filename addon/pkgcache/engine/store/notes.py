@@ -6,6 +6,7 @@ and fetches it again. The names in JSON are the store's format 1, so a field may
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -16,6 +17,8 @@ from pkgcache.rules.http.freshness import Stored
 from pkgcache.rules.simple.representations import Representation
 
 type Json = Mapping[str, Any]
+
+_LINE_BREAK = re.compile(r"[\r\n\0]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,11 +302,15 @@ def _time(notes: Json, name: str) -> float:
 def _headers(notes: Json, name: str) -> CIMultiDict[str]:
     """Header fields, as pairs (RFC 9110 §5.5: no line breaks in a name or value)."""
     pairs = _field(notes, name, list)
-    for pair in pairs:
+    for pair in pairs:  # at every hit, so without a generator for each text
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise ValueError(f"{name} are no headers")
+        key, value = pair
         if (
-            not isinstance(pair, list | tuple)
-            or len(pair) != 2
-            or not all(isinstance(text, str) and not any(each in text for each in "\r\n\0") for text in pair)
+            not isinstance(key, str)
+            or not isinstance(value, str)
+            or _LINE_BREAK.search(key)
+            or _LINE_BREAK.search(value)
         ):
             raise ValueError(f"{name} are no headers")
     return CIMultiDict(pairs)
