@@ -1,0 +1,182 @@
+"""METADATA out of a wheel: by every method that zipfile writes, and never more than its limit, whatever the wheel says."""
+
+import bz2
+import contextlib
+import io
+import lzma
+import struct
+import subprocess
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pkgcache.engine.upstream import wheel_metadata
+from pkgcache.engine.upstream.wheel_metadata import MAX_DIRECTORY, MAX_METADATA, read_metadata
+
+METADATA: Final = b"Metadata-Version: 2.4\nName: six\nVersion: 1.0\n\n" + b"a long description " * 500
+METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+ERRORS: Final = (zipfile.BadZipFile, ValueError, OSError)
+NAME: Final = "six-1.0.dist-info/METADATA"
+
+
+def wheel(method: int = zipfile.ZIP_DEFLATED, content: bytes = METADATA, names: tuple[str, ...] = (NAME,)) -> bytes:
+    """A wheel with these members, after one file of code."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as archive:
+        archive.writestr("six.py", "x = 1\n")
+        for name in names:
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+def raw_wheel(method: int, compressed: bytes, *, says: int = 1000, flags: int = 0, header_at: int = 0) -> bytes:
+    """A wheel whose one member is METADATA, with these compressed bytes and whatever sizes the directory is to claim."""
+    name = NAME.encode()
+    local = struct.pack("<4sHHHHHIIIHH", b"PK\3\4", 20, flags, method, 0, 0, 0, len(compressed), says, len(name), 0)
+    head = struct.pack(
+        "<4sBBHHHHHIIIHHHHHII",
+        *(b"PK\1\2", 20, 3, 20, flags, method, 0, 0, 0, len(compressed), says, len(name), 0, 0, 0, 0, 0, header_at),
+    )
+    start = len(local) + len(name) + len(compressed)
+    end = struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, 1, 1, len(head) + len(name), start, 0)
+    return local + name + compressed + head + name + end
+
+
+def lzma_member(content: bytes, *, dictionary: int = 1 << 16, properties: int = 0x5D) -> bytes:
+    """A member as APPNOTE.TXT §5.8.8 has it."""
+    filters = [{"id": lzma.FILTER_LZMA1, "dict_size": 1 << 16, "lc": 3, "lp": 0, "pb": 2}]
+    body = lzma.compress(content, lzma.FORMAT_RAW, filters=filters)
+    return struct.pack("<BBHBI", 9, 4, 5, properties, dictionary) + body
+
+
+def deflated(content: bytes) -> bytes:
+    """Raw deflate."""
+    work = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return work.compress(content) + work.flush()
+
+
+BOMB: Final = 25 * MAX_METADATA
+"""Bytes that a bomb unpacks to: more than the memory that the test allows."""
+COMPRESSED: Final[dict[int, Callable[[bytes], bytes]]] = {
+    zipfile.ZIP_STORED: lambda content: content,
+    zipfile.ZIP_DEFLATED: deflated,
+    zipfile.ZIP_BZIP2: bz2.compress,
+    zipfile.ZIP_LZMA: lzma_member,
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_method(method: int) -> None:
+    assert read_metadata(io.BytesIO(wheel(method))) == METADATA
+    assert read_metadata(io.BytesIO(raw_wheel(method, COMPRESSED[method](METADATA)))) == METADATA
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("size", [0, 1, MAX_METADATA - 1])
+def test_sizes_up_to_the_limit(method: int, size: int) -> None:
+    assert read_metadata(io.BytesIO(wheel(method, bytes(size)))) == bytes(size)
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        pytest.param(b"", "not a zip file", id="nothing"),
+        pytest.param(b"PK\5\6" + bytes(18), "0 METADATA", id="an empty archive"),
+        pytest.param(wheel(names=()), "0 METADATA", id="no METADATA"),
+        pytest.param(wheel(names=(NAME, "two-1.0.dist-info/METADATA")), "2 METADATA", id="two of them"),
+        pytest.param(wheel(names=("a/six-1.0.dist-info/METADATA",)), "0 METADATA", id="one level too deep"),
+        pytest.param(raw_wheel(99, METADATA), "method 99", id="a method that nobody knows"),
+        pytest.param(raw_wheel(8, deflated(METADATA), flags=1), "encrypted", id="encrypted"),
+        pytest.param(raw_wheel(8, deflated(METADATA)[:-9]), "cut short", id="deflate cut short"),
+        pytest.param(raw_wheel(12, bz2.compress(METADATA)[:-9]), "cut short", id="bzip2 cut short"),
+        pytest.param(raw_wheel(8, b"\xff" * 100), "damaged", id="no deflate"),
+        pytest.param(raw_wheel(12, b"\xff" * 100), "damaged", id="no bzip2"),
+        pytest.param(raw_wheel(14, b"\xff" * 100), "no LZMA properties", id="no lzma"),
+        pytest.param(raw_wheel(14, b""), "no LZMA properties", id="lzma of nothing"),
+        pytest.param(raw_wheel(14, lzma_member(METADATA, dictionary=0xFFFFFFFF)), "memory", id="a 4 GB dictionary"),
+        pytest.param(raw_wheel(14, lzma_member(METADATA, properties=0xFF)), "memory", id="impossible properties"),
+        pytest.param(raw_wheel(8, deflated(METADATA), header_at=1 << 20), "past the end", id="header past the end"),
+        pytest.param(raw_wheel(8, deflated(METADATA), header_at=5), "no header", id="header somewhere else"),
+        pytest.param(raw_wheel(0, bytes(MAX_METADATA + 1)), "larger", id="stored, too large"),
+        pytest.param(raw_wheel(8, deflated(bytes(MAX_METADATA + 1))), "larger", id="deflate, one byte too much"),
+        pytest.param(raw_wheel(12, bz2.compress(bytes(MAX_METADATA + 1))), "larger", id="bzip2, one byte too much"),
+        pytest.param(raw_wheel(14, lzma_member(bytes(MAX_METADATA + 1))), "larger", id="lzma, one byte too much"),
+    ],
+)
+def test_what_is_refused(data: bytes, why: str) -> None:
+    with pytest.raises(ERRORS, match=why):
+        read_metadata(io.BytesIO(data))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("says", [10, BOMB, 0xFFFFFFFE])
+def test_a_bomb_takes_little_memory_and_time(method: int, says: int, tmp_path: Path) -> None:
+    """1,293 bytes of bzip2 took 3 GB and 5.7 s: the directory said 10 bytes, and zipfile bounds the output of deflate alone."""
+    path = tmp_path / "bomb.whl"
+    path.write_bytes(raw_wheel(method, COMPRESSED[method](bytes(BOMB)), says=says))
+    script = (
+        "import resource, sys; sys.path[:0] = [sys.argv[1]]\n"
+        "from pkgcache.engine.upstream.wheel_metadata import read_metadata\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "try:\n    read_metadata(open(sys.argv[2], 'rb'))\n"
+        "except ValueError:\n    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
+    )
+    root = str(Path(wheel_metadata.__file__).parents[3])
+    ran = subprocess.run([sys.executable, "-c", script, root, str(path)], capture_output=True, check=True, timeout=60)
+    assert int(ran.stdout) * 1024 < BOMB // 2
+
+
+@pytest.mark.parametrize("claimed", [MAX_DIRECTORY + 1, 1 << 30, 0xFFFFFFFE])
+def test_a_directory_that_is_too_large_is_not_read(claimed: int) -> None:
+    end = struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, 0xFFFE, 0xFFFE, claimed, 0, 0)
+    file = _Sparse(claimed, end)
+    with pytest.raises(ERRORS):
+        read_metadata(file)
+    assert file.most <= MAX_DIRECTORY + 1
+
+
+class _Sparse(io.RawIOBase):
+    """A file of zeros with an end; it knows the largest read."""
+
+    def __init__(self, zeros: int, end: bytes) -> None:
+        super().__init__()
+        self.zeros, self.end, self.at, self.most = zeros, end, 0, 0
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self.at = offset + {0: 0, 1: self.at, 2: self.zeros + len(self.end)}[whence]
+        return self.at
+
+    def read(self, size: int = -1, /) -> bytes:
+        size = self.zeros + len(self.end) - self.at if size < 0 else size
+        self.most = max(self.most, size)
+        start = self.at
+        self.at = min(start + size, self.zeros + len(self.end))
+        return (
+            bytes(max(0, min(self.at, self.zeros) - start))
+            + self.end[max(0, start - self.zeros) : max(0, self.at - self.zeros)]
+        )
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(METHODS), st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=6), st.data())
+def test_bytes_turned_at_random(method: int, turns: list[tuple[int, int]], data: st.DataObject) -> None:
+    """No exception but the documented ones, and no more than the limit."""
+    content = bytearray(wheel(method, METADATA[:200]))
+    for at, value in turns:
+        content[at % len(content)] = value
+    cut = data.draw(st.integers(0, len(content)))
+    with contextlib.suppress(ERRORS):
+        assert len(read_metadata(io.BytesIO(bytes(content[:cut] if cut % 3 == 0 else content)))) <= MAX_METADATA
