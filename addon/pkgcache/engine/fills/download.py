@@ -1,7 +1,8 @@
-"""Bringing a file's bytes from its upstreams: each in turn, resumed where it broke off, and verified at the end.
+"""Downloading a file from its upstreams: each in turn, resumed where a connection broke, and verified at the end.
 
-A broken upstream is asked for the rest (`Range`, `If-Range`), then the next one, where a digest makes mixing safe. What turns out wrong
-is thrown away, and whoever may have lied is not asked again.
+An upstream that broke off is asked for the rest (`Range`, `If-Range`), then the next one is. Bytes of two upstreams are put together
+only where a digest can tell whether that went well. If it did not, all of them are thrown away, and those that may have sent the wrong
+ones are not asked again.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,15 +26,23 @@ from pkgcache.rules.routing.urls import Url
 logger = logging.getLogger(__name__)
 
 MAX_RESUMES = 50
+"""One upstream is asked again at most this often: some close each connection after a few MB."""
+
 PAUSES = (0.0, 0.5, 2.0)
-"""Seconds before each round over the upstreams; a second round only for a file that has begun to flow."""
+"""Seconds before each round over the upstreams. After the first only a file that has bytes already gets another round: nobody has
+been told of the others yet, and their clients ask again by themselves."""
 
 REHASH_CHUNK = 1 << 20
+
 _TRANSIENT = frozenset({Failure.UNREACHABLE, Failure.TIMEOUT, Failure.BROKEN, Failure.STATUS})
 
 
 class Download:
-    """The owner's work on a growing file. `grew` hears of each chunk of a file whose length is not known."""
+    """One download into a part file that this process owns.
+
+    `report` is told of each upstream's failure, `reserve` asks for room on the disk, and `grew` is called after each chunk of a file
+    whose length is not known.
+    """
 
     def __init__(
         self,
@@ -46,6 +55,7 @@ class Download:
         grew: Callable[[], None],
     ) -> None:
         self._progress = progress
+        self._part = progress.file
         self._request = progress.request
         self._client = client
         self._pool = pool
@@ -54,37 +64,34 @@ class Download:
         self._grew = grew
         self._hasher: Hasher = self._new_hasher()
         self._writing: tuple[asyncio.Future[None], int] | None = None
-        self._validator = ""
-        self._validator_of: Url | None = None
-        self._givers: set[Url | None] = set()  # whose word and bytes these are; None: a dead owner's
+        self._tags: dict[Url, str] = {}  # each source's strong entity tag, for If-Range
+        self._contributors: set[Url | None] = set()  # who sent the bytes and the length; None: a process that died
 
     async def run(self) -> None:
-        """Bring the file, or what a dead owner left of it to its end. Raises AllFailedError, NoRoomError, OSError."""
-        await self._go_on()
+        """Download the file, or the rest of one that a process began and died. Raises AllFailedError, NoRoomError and OSError."""
+        await self._prepare()
         await self._from_sources()
 
     @property
     def computed(self) -> str:
-        """The digest of what was written, by the algorithm of the wanted digest (sha256 where none was)."""
+        """The digest of the bytes written so far, by the algorithm of the file's digest; SHA-256 where it has none."""
         return self._hasher.hexdigest()
 
     def _new_hasher(self) -> Hasher:
         return (self._request.digest or Digest("sha256", "0" * 64)).hasher()
 
-    # Going on
-
-    async def _go_on(self) -> None:
-        """Begin, or go on with what a dead owner left: only a digest makes that safe."""
-        state = await self._progress.in_thread(self._progress.file.read_published)
-        size = self._progress.file.size
+    async def _prepare(self) -> None:
+        """Start with an empty file, or with the bytes of an owner that died, where a digest can tell whether they are right."""
+        state = await self._progress.in_thread(self._part.read_published)
+        size = self._part.size
         if state is not None:
             self._progress.apply(state)
         if size and (state is None or not state.begun or self._request.digest is None):
-            await self._progress.in_thread(self._progress.file.truncate)
+            await self._progress.in_thread(self._part.truncate)
             size = 0
             self._progress.begin_again(self._progress.generation + 1)
         self._progress.written = size
-        self._givers = {None} if self._progress.head is not None else set()
+        self._contributors = {None} if self._progress.head is not None else set()
         if size:
             await self._progress.in_thread(lambda: self._rehash(size))
         await self._progress.publish()
@@ -92,22 +99,22 @@ class Download:
 
     def _rehash(self, size: int) -> None:
         for offset in range(0, size, REHASH_CHUNK):
-            self._hasher.update(os.pread(self._progress.file.fileno(), min(REHASH_CHUNK, size - offset), offset))
+            self._hasher.update(os.pread(self._part.fileno(), min(REHASH_CHUNK, size - offset), offset))
 
     # From the upstreams
 
     async def _from_sources(self) -> None:
-        """Each source in turn, and again after a pause where that may help; raises AllFailedError when none is left."""
+        """Ask each source in turn, and again after a pause where that may help. Raises AllFailedError."""
         errors: list[UpstreamError] = []
         bad: dict[Url | None, Failure] = {}
         for pause in PAUSES:
             if pause and not self._progress.written:
                 break
             await asyncio.sleep(pause)
-            if await self._round(errors, bad):
+            if await self._try_sources(errors, bad):
                 return
-        lacking = any(error.failure is Failure.NOT_FOUND for error in errors)
-        if self._request.otherwise is None or not lacking or self._progress.written:
+        missing = any(error.failure is Failure.NOT_FOUND for error in errors)
+        if self._request.otherwise is None or not missing or self._progress.written:
             raise AllFailedError(errors)
         try:
             await self._take_whole(await self._request.otherwise())
@@ -116,48 +123,48 @@ class Download:
             raise AllFailedError([*errors, error]) from error
 
     async def _take_whole(self, content: bytes) -> None:
-        """The file's bytes, found another way."""
+        """Take the bytes that were found in another way (`FillRequest.otherwise`)."""
         headers = CIMultiDict({"Content-Type": "application/octet-stream"})
         self._progress.head = FileHead(total=len(content), headers=headers, source=self._request.sources[0][0])
         await self._append(self._request.sources[0][0], content)
-        await self._settle()
+        await self._finish_writing()
         self._check()
 
-    async def _round(self, errors: list[UpstreamError], bad: dict[Url | None, Failure]) -> bool:
-        """One round over the sources that are not `bad`; true when the file is whole and right.
+    async def _try_sources(self, errors: list[UpstreamError], bad: dict[Url | None, Failure]) -> bool:
+        """Ask each source that is not `bad` once; returns whether the file is complete and correct.
 
-        Where the bytes of several turn out wrong together, those that broke off are to blame first: the last is asked for all of it.
-        Who was refused for another length than that of the wrong bytes may be right.
+        Where bytes of several sources do not have the digest, the last one is asked for the whole file first: the others broke off
+        before. A source refused for another length than the wrong bytes had may be right, so it gets another chance.
         """
-        candidates = [source for source in self._client.healthy_first(self._request.sources) if source[0] not in bad]
-        while candidates or await self._doubted(errors, bad):
-            if not candidates:
-                candidates = [
-                    source for source in self._client.healthy_first(self._request.sources) if source[0] not in bad
-                ]
-                continue
+        candidates = self._candidates(bad)
+        while candidates or await self._reconsider(errors, bad):
+            candidates = candidates or self._candidates(bad)
             url, authorization = candidates.pop(0)
             error = await self._from_source(url, authorization)
             if error is None:
                 return True
             errors.append(error)
             if error.failure is Failure.WRONG_DIGEST:
-                for lying in self._givers - {url} or {url}:
-                    bad[lying] = error.failure
+                for suspect in self._contributors - {url} or {url}:
+                    bad[suspect] = error.failure
                 for refused in [each for each, why in bad.items() if why is Failure.WRONG_LENGTH]:
                     del bad[refused]
                 await self._start_over(error)
-                candidates = [
-                    source for source in self._client.healthy_first(self._request.sources) if source[0] not in bad
-                ]
+                candidates = self._candidates(bad)
             elif error.failure not in _TRANSIENT or (error.failure is Failure.STATUS and error.status < 500):
                 bad[url] = error.failure
         return False
 
-    async def _doubted(self, errors: list[UpstreamError], bad: dict[Url | None, Failure]) -> bool:
-        """Where others are left out for another length than that of who began: whether they are to be believed from now on."""
+    def _candidates(self, bad: Mapping[Url | None, Failure]) -> list[tuple[Url, str]]:
+        return [source for source in self._client.healthy_first(self._request.sources) if source[0] not in bad]
+
+    async def _reconsider(self, errors: list[UpstreamError], bad: dict[Url | None, Failure]) -> bool:
+        """When no source is left: start over with those refused for their length, since the first one's length may be the wrong one.
+
+        Returns whether there are any. Without a digest nothing could tell which of them is right.
+        """
         refused = {url for url, why in bad.items() if why is Failure.WRONG_LENGTH}
-        believed = self._givers - refused
+        believed = self._contributors - refused
         if not refused or not believed or self._request.digest is None:
             return False
         bad.update(dict.fromkeys(believed, Failure.WRONG_DIGEST))
@@ -167,18 +174,12 @@ class Download:
         return True
 
     async def _from_source(self, url: Url, authorization: str) -> UpstreamError | None:
-        """All that one source gives, resumed as long as it makes headway; None when the file is whole and right."""
+        """Take what one source sends, and resume while that brings new bytes. None: the file is complete and correct."""
         failed: UpstreamError | None = None
         stuck = 0
         for _ in range(MAX_RESUMES):
-            if (
-                self._progress.written
-                and self._request.digest is None
-                and not (self._validator and self._validator_of == url)
-            ):
-                return failed or UpstreamError(
-                    Failure.BROKEN, url, "the file has no digest, so nothing can be gone on with"
-                )
+            if self._progress.written and self._request.digest is None and url not in self._tags:
+                return failed or UpstreamError(Failure.BROKEN, url, "it has no digest, so it cannot be resumed")
             before = self._progress.written
             try:
                 if self._progress.written == 0 or self._progress.written != self._progress.total:
@@ -189,91 +190,92 @@ class Download:
                 failed = error
                 stuck = stuck + 1 if self._progress.written == before else 0
                 stalled = error.failure is Failure.TIMEOUT and len(self._request.sources) > 1
-                patience = 1 if error.failure is Failure.BROKEN else 0  # a break may swallow what had come before it
-                if error.failure not in _TRANSIENT or stalled or stuck > patience:
+                # A connection that breaks can lose bytes which had come already: one break without new bytes is forgiven.
+                forgiven = 1 if error.failure is Failure.BROKEN else 0
+                if error.failure not in _TRANSIENT or stalled or stuck > forgiven:
                     return error
             else:
                 return None
         return failed
 
     def _check(self) -> None:
+        """Check length and digest of the written file. Raises UpstreamError."""
         total, digest = self._progress.total, self._request.digest
         assert self._progress.head is not None
         source = self._progress.head.source
         if total is not None and self._progress.written != total:
             raise UpstreamError(Failure.BROKEN, source, f"it ended after {self._progress.written} of {total} bytes")
         if digest is not None and self.computed != digest.value:
-            raise UpstreamError(
-                Failure.WRONG_DIGEST,
-                source,
-                f"its {digest.algorithm} is {self.computed}, and should be {digest.value}",
-            )
+            found = f"its {digest.algorithm} is {self.computed}, and should be {digest.value}"
+            raise UpstreamError(Failure.WRONG_DIGEST, source, found)
 
     async def _start_over(self, error: UpstreamError) -> None:
-        """Throw the bytes away. Readers that have some of them are cut; the others wait for the next source's."""
+        """Throw the bytes away, here and in the processes that follow."""
         logger.warning("%s; all of it is thrown away", error)
         self._progress.begin_again(self._progress.generation + 1)
         self._hasher = self._new_hasher()
-        self._validator = ""
-        self._givers = set()
-        await self._progress.in_thread(self._progress.file.truncate)
+        self._tags.clear()
+        self._contributors = set()
+        await self._progress.in_thread(self._part.truncate)
         await self._progress.publish()
 
     async def _pull(self, url: Url, authorization: str) -> None:
-        """Read one source from where the file ends. Raises UpstreamError; what was written before stays."""
+        """Read one source from the end of the file on. Raises UpstreamError; the bytes written before that stay."""
         headers = dict(IDENTITY)
         if self._progress.written:
             headers["Range"] = f"bytes={self._progress.written}-"
-            if self._validator and self._validator_of == url:
-                headers["If-Range"] = self._validator
-        async with self._client.request(
-            "GET", url, headers, authorization, sole_source=len(self._request.sources) == 1
-        ) as answer:
-            skip = await self._judge(url, answer)
+            if url in self._tags:
+                headers["If-Range"] = self._tags[url]
+        sole = len(self._request.sources) == 1
+        async with self._client.request("GET", url, headers, authorization, sole_source=sole) as response:
+            skip = await self._accept(url, response)
             try:
-                while chunk := await answer.chunk():
+                while chunk := await response.chunk():
                     if skip >= len(chunk):
                         skip -= len(chunk)
                     else:
-                        self._givers.add(url)
-                        await self._append(answer.url, chunk[skip:] if skip else chunk)
+                        self._contributors.add(url)
+                        await self._append(response.url, chunk[skip:] if skip else chunk)
                         skip = 0
             finally:
-                await self._settle()
+                await self._finish_writing()
 
-    async def _judge(self, url: Url, answer: UpstreamResponse) -> int:
-        """Check a response; how many bytes of its body to skip, because they are written already. Raises UpstreamError."""
+    async def _accept(self, url: Url, response: UpstreamResponse) -> int:
+        """Check a response, and announce the file if it is the first good one.
+
+        Returns how many bytes of the body to skip: from an upstream that ignores ranges those that are written already. Raises
+        UpstreamError and NoRoomError.
+        """
         expected = self._progress.total if self._progress.head is not None else self._request.size
-        first, total = check_response(answer, self._progress.written, expected)
+        first, total = check_response(response, self._progress.written, expected)
         if first != self._progress.written and self._request.digest is None:
-            # Not only does it ignore ranges: `If-Range` may have failed, and then these are bytes of another file.
-            raise UpstreamError(
-                Failure.WRONG_SPAN, answer.url, "the file has changed, and it has no digest to go on with"
-            )
+            # RFC 9110 §13.1.5: with If-Range, 200 means that the file is another one by now.
+            raise UpstreamError(Failure.WRONG_SPAN, response.url, "the file has changed, and it has no digest")
         if self._progress.head is None:
             known = total if total is not None else self._request.size
-            if known and not await self._reserve(self._progress.file.path, known):
-                raise NoRoomError(f"its {known:,} bytes find no room on the disk beside what is to be left free")
-            self._progress.head = FileHead(total=known, headers=CIMultiDict(answer.headers), source=answer.url)
-            self._givers.add(url)
+            if known and not await self._reserve(self._part.path, known):
+                raise NoRoomError(f"its {known:,} bytes do not fit on the disk beside what is to be left free")
+            self._progress.head = FileHead(total=known, headers=CIMultiDict(response.headers), source=response.url)
+            self._contributors.add(url)
             await self._progress.publish()
             self._progress.announce_unless_held_back()
-        self._validator, self._validator_of = _strong_validator(answer), url
+        # RFC 9110 §13.1.5: If-Range takes a strong entity tag.
+        tag = response.headers.get("ETag", "")
+        if tag.startswith('"'):
+            self._tags[url] = tag
         return self._progress.written - first
 
     async def _append(self, url: Url, chunk: bytes) -> None:
-        """Begin to hash and write a chunk, once the one before is written: the next is read meanwhile."""
-        await self._settle()
+        """Start to hash and write a chunk in a thread, once the chunk before is written. The next one is read meanwhile."""
+        await self._finish_writing()
         if self._progress.total is not None and self._progress.written + len(chunk) > self._progress.total:
-            raise UpstreamError(
-                Failure.WRONG_LENGTH, url, f"more than the {self._progress.total} bytes that were announced"
-            )
+            raise UpstreamError(Failure.WRONG_LENGTH, url, f"more than the {self._progress.total} bytes announced")
         writing = asyncio.get_running_loop().run_in_executor(self._pool, self._write, chunk)
         self._writing = (writing, len(chunk))
         writing.add_done_callback(self._wrote)
 
     def _wrote(self, writing: asyncio.Future[None]) -> None:
-        """Readers may have what is written, once: `_settle` may come before the loop has called this."""
+        """Let readers have a written chunk. The loop calls it, and so does `_finish_writing`: the first call counts."""
         if self._writing is None or self._writing[0] is not writing or writing.cancelled() or writing.exception():
             return
         self._progress.written += self._writing[1]
@@ -282,8 +284,8 @@ class Download:
         if self._progress.total is None:
             self._grew()
 
-    async def _settle(self) -> None:
-        """Wait for the write that is under way. Raises OSError."""
+    async def _finish_writing(self) -> None:
+        """Wait for the write that is under way, if there is one. Raises OSError."""
         if self._writing is None:
             return
         writing = self._writing[0]
@@ -295,10 +297,4 @@ class Download:
 
     def _write(self, chunk: bytes) -> None:
         self._hasher.update(chunk)
-        self._progress.file.write(chunk, self._progress.written)
-
-
-def _strong_validator(answer: UpstreamResponse) -> str:
-    """What `If-Range` may carry (RFC 9110 §13.1.5): a strong entity tag."""
-    tag = answer.headers.get("ETag", "")
-    return tag if tag.startswith('"') else ""
+        self._part.write(chunk, self._progress.written)

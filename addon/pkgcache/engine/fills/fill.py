@@ -1,9 +1,11 @@
-"""One download of one file: owned by a task, never by a client, and followed by any number of readers.
+"""One download of one file that any number of clients read while it grows: its life from the first look to the cleaning up.
 
-The file grows under a temporary name in the store's folder. Readers follow it from any offset, the first byte at once; the last
-HOLD_BACK bytes are kept from all of them until length and digest are right, so a wrong file is never complete at any client and
-never stored (engine/growth.py). Across processes one of them owns the growing file and brings it (engine/download.py), and the others
-follow it; when the owner dies, a follower goes on with what is there (engine/growing.py).
+A task owns the download, not a client, so it goes on when the client that began it leaves. The file grows under a temporary name in
+the store's folder. Readers start at any offset and get the first byte at once; the last HOLD_BACK bytes are held back from all of them
+until length and digest are right, so no client ever has a complete wrong file, and none is stored.
+
+Of several processes one owns the part file and downloads (`download`); the others follow its growth (`part_file`). When the owner dies a
+follower takes over and continues with the bytes that are there.
 """
 
 from __future__ import annotations
@@ -30,10 +32,11 @@ from pkgcache.rules.routing.urls import parse_url
 logger = logging.getLogger(__name__)
 
 FOLLOW_SECONDS = 0.03
+"""How often a process looks at a file that another one downloads: files tell nobody that they have grown."""
 
 
 class Fill(FillProgress):
-    """A download under way. `run` is its task's work; readers come by `attach` and see it through `reach`."""
+    """A download under way. `run` is the work of its `task`."""
 
     def __init__(
         self,
@@ -59,19 +62,19 @@ class Fill(FillProgress):
 
     @property
     def failing(self) -> bool:
-        """It has failed or is being stopped: no use for anyone who comes now."""
+        """Whether it has failed or is being stopped, so that no new reader should join it."""
         return self.error is not None or (self.task is not None and self.task.cancelling() > 0)
 
     @property
     def computed(self) -> str:
-        """The digest of what was written, by the algorithm of the wanted digest (sha256 where none was)."""
+        """The digest of the bytes written so far, by the algorithm of the file's digest; SHA-256 where it has none."""
         return self._download.computed
 
     # Readers
 
     @override
     def release(self) -> None:
-        """When the last reader has left, the fill goes on or stops as `pypi_cache_finish_abandoned` says."""
+        """Also stop the download with its last reader, if the file is larger than `pypi_cache_finish_abandoned`."""
         super().release()
         if not self._ended:
             self._stop_if_abandoned()
@@ -109,10 +112,10 @@ class Fill(FillProgress):
         find: Callable[[], Awaitable[tuple[Entry, FileNotes] | None]],
         commit: Callable[[Fill], Coroutine[Any, Any, bool]],
     ) -> None:
-        """Bring the file or follow who brings it; the owner verifies and `commit`s it. Never raises but when cancelled.
+        """Download and `commit` the file, or follow the process that does. Raises nothing but CancelledError.
 
-        Cancelling does not keep a file from being committed that clients may have all of. `find` looks into the store once more, inside
-        the flight: another process may have committed the file meanwhile.
+        `find` looks into the store once more, after this process has become the owner: another one may have committed the file just
+        before. A cancellation does not stop the commit of a verified file, since clients may have all of it.
         """
         try:
             await self.in_thread(self.file.open)
@@ -140,25 +143,26 @@ class Fill(FillProgress):
             if self.verified:
                 raise
             self.fail(AllFailedError([UpstreamError(Failure.BROKEN, str(self.file.path), "the download was stopped")]))
-            self.file.release()  # a follower may go on; `clean_up` comes later
+            self.file.release()  # so that a follower can take over
             self._stopped = True
-            await asyncio.sleep(3 * FOLLOW_SECONDS)  # at the service's end it would come before any follower has looked
+            # At the service's end `clean_up` follows at once: give followers the time to see that the lock is free.
+            await asyncio.sleep(3 * FOLLOW_SECONDS)
             raise
         finally:
-            if not self.verified and self.error is None:  # an error in our own code: nobody may wait for ever
+            if not self.verified and self.error is None:  # a bug of ours; readers must not wait for ever
                 self.fail(AllFailedError([UpstreamError(Failure.BROKEN, str(self.file.path), "pypi-cache failed")]))
-            self.file.remove()  # the store has renamed it, or nobody may have it
-            self.file.release()  # a follower that missed the last word looks for itself, and does not wait for `clean_up`
+            self.file.remove()  # unless the store has renamed it: it is wrong, or of no more use
+            self.file.release()  # a follower that missed the last state takes over and looks into the store
 
     def clean_up(self) -> None:
-        """Once it is forgotten: remove its word, and what a stopped download left if no follower has gone on with it."""
+        """Remove the published state, and the part file of a stopped download, unless a follower has taken over."""
         if not self._stopped or self.file.claim():
             self.file.remove()
             self.file.remove_state()
         self.end()
 
     async def _be_stored(self, entry: Entry, notes: FileNotes) -> None:
-        """The store has the file after all: an open one, or the bytes of a small one."""
+        """Become the stored file: its open file, or the bytes of a small one."""
         if entry.file is None:
             await self.in_thread(lambda: self.file.write(entry.value, 0))
         else:
@@ -171,7 +175,7 @@ class Fill(FillProgress):
         self.be_verified()
 
     async def _end_in_failure(self, error: AllFailedError) -> None:
-        """Other processes hear of it first: whoever is woken here may begin anew at once, and must find neither word nor file."""
+        """Fail, and tell other processes first: a client that is woken here may start a new fill at once, under the same file name."""
         if self.file.owned:
             await self.publish("failed", error=str(error))
         self.fail(error)
@@ -179,39 +183,43 @@ class Fill(FillProgress):
     # Following another process
 
     async def _follow(self) -> bool:
-        """Look at what the owner has; True when it is over. When the owner is gone this process is the owner, and it is not."""
-        word = await self.in_thread(self.file.read_published)
-        if word is not None:
-            self.apply(word)
-            if word.state == "verified":
+        """Take over what the owner has published and written; returns whether the fill is over.
+
+        If the owner is gone this process becomes the owner. Raises AllFailedError if the owner has failed.
+        """
+        state = await self.in_thread(self.file.read_published)
+        if state is not None:
+            self.apply(state)
+            if state.state == "verified":
                 self.written = self.file.size
                 self.be_verified()
                 return True
-            if word.state == "failed":
-                raise AllFailedError([UpstreamError(Failure.BROKEN, word.source or str(self.file.path), word.error)])
+            if state.state == "failed":
+                raise AllFailedError([UpstreamError(Failure.BROKEN, state.source or str(self.file.path), state.error)])
         size = self.file.size
         if size != self.written:
             self.written = size
             self.wake_readers()
         if self.file.claim():
-            return self._inherit()
-        await asyncio.sleep(FOLLOW_SECONDS)
+            self._take_over()
+        else:
+            await asyncio.sleep(FOLLOW_SECONDS)
         return False
 
-    def _inherit(self) -> bool:
-        """The owner is gone: whether there is nothing to go on with. Its last word is heard first, by another round."""
-        word = self.file.read_published()
-        if word is not None and word.state != "growing":
+    def _take_over(self) -> None:
+        """Continue as the owner, whose lock this process has got."""
+        state = self.file.read_published()
+        if state is not None and state.state != "growing":
+            # It published its end between our last look and its release of the lock: `_follow` takes that over first.
             self.file.release()
-            return False
-        if not self.file.in_place:  # who left it took it away: begin again, those that have some of it are cut
+        elif not self.file.in_place:
+            # It was stopped and has removed the file. Start again; readers that have some of its bytes are cut.
             self.file.close()
             self.file.open()
             self.begin_again(self.generation + 1)
-            return False
-        logger.info(
-            "%s: the process that fetched it is gone; going on with its %d bytes",
-            self.request.sources[0][0],
-            self.written,
-        )
-        return False
+        else:
+            logger.info(
+                "%s: the process that downloaded it is gone; continuing with its %d bytes",
+                self.request.sources[0][0],
+                self.written,
+            )

@@ -1,8 +1,11 @@
-"""A growing file on disk: who owns it, how far it is, and what its owner says of it, across processes.
+"""A growing file on disk: which process owns it, how far it is, and what the owner tells the others.
 
-Beside `<name>.part` lies `<name>.json`, the owner's word: total, headers, attempt, generation, and whether it is done or has failed.
-The owner holds `flock` on the part; whoever gets that lock while the word says "growing" knows that the owner is gone and may go on
-with what is there. A word counts only for the very file (inode) that it was written for.
+Only the owner writes to `<name>.part`. Beside it lies `<name>.json`, the `FillState` that the owner has published. The owner holds
+`flock` on the part file, and the kernel drops that lock when the process dies. So a process that gets the lock while the state says
+"growing" knows that the owner is gone, and may continue with the bytes that are there.
+
+A published state counts only for the file (inode) that it was written for: the owner's file may have moved into the store already,
+and another process may have begun a new one under the same name.
 """
 
 from __future__ import annotations
@@ -20,7 +23,10 @@ type State = Literal["growing", "verified", "failed"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FillState:
-    """What the owner of a growing file says of it. `headers` and `source` are of the first good upstream's answer, if there is one."""
+    """The state of a fill, as its owner publishes it to other processes.
+
+    `begun`: an upstream has answered. `total` (bytes, if known), `source` and `headers` are of that answer. `error` is for people.
+    """
 
     state: State = "growing"
     inode: int = 0
@@ -34,27 +40,28 @@ class FillState:
 
 
 class PartFile:
-    """One `.part`, opened for reading and writing. Methods raise OSError; none is for the event loop but `size` and `fileno`."""
+    """One part file, opened for reading and writing. The methods raise OSError, and all but `size` and `fileno` may block."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._word_path = path.with_suffix(".json")
+        self._state_path = path.with_suffix(".json")
         self._descriptor = -1
         self._inode = 0
         self.owned = False
 
     def open(self) -> bool:
-        """Open or make the file; whether this process owns it now. A file that went away meanwhile is tried again."""
+        """Open the file, or create it; returns whether this process owns it now."""
         while True:
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
             self._inode = os.fstat(self._descriptor).st_ino
             self.claim()
+            # Between opening and locking the owner may have renamed or removed it. Then this is another file: try again.
             if self.in_place:
                 return self.owned
             self.close()
 
     def claim(self) -> bool:
-        """Try to become the owner; false while another one lives, or where the file is no longer in its place."""
+        """Try to become the owner; False while another process owns the file."""
         if not self.owned:
             try:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -64,70 +71,70 @@ class PartFile:
         return True
 
     def release(self) -> None:
-        """Give ownership up, so that a follower may go on."""
+        """Give up ownership, so that another process may continue."""
         if self.owned:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
             self.owned = False
 
     @property
     def in_place(self) -> bool:
-        """Whether the file still has its name: it has lost it to the store, or to its owner's failure."""
+        """Whether the file still has its name. It loses it when it moves into the store, and when its owner fails."""
         try:
             return self.path.stat().st_ino == self._inode
         except FileNotFoundError:
             return False
 
-    def publish(self, word: FillState) -> None:
-        """Write the owner's word, whole or not at all."""
-        fresh = self._word_path.with_suffix(".new")
-        fresh.write_text(json.dumps(asdict(replace(word, inode=self._inode))))
-        fresh.replace(self._word_path)
+    def publish(self, state: FillState) -> None:
+        """Write the state for other processes. It replaces the one before at once, so nobody reads half of it."""
+        fresh = self._state_path.with_suffix(".new")
+        fresh.write_text(json.dumps(asdict(replace(state, inode=self._inode))))
+        fresh.replace(self._state_path)
 
     def read_published(self) -> FillState | None:
-        """The owner's word on this very file, if it has said one."""
+        """The state that the owner has published for this file; None if there is none, or none that can be read."""
         with contextlib.suppress(OSError, ValueError, TypeError):
-            word = FillState(**json.loads(self._word_path.read_text()))
-            return word if word.inode == self._inode else None
+            state = FillState(**json.loads(self._state_path.read_text()))
+            return state if state.inode == self._inode else None
         return None
 
     def remove(self) -> None:
-        """The owner's: take the file's name away, if it is still there."""
+        """Remove the file, if this process owns it and it still has its name. It stays readable while it is open."""
         if self.owned and self.in_place:
             self.path.unlink(missing_ok=True)
 
     def remove_state(self) -> None:
-        """Remove the word, if it is on this file."""
+        """Remove the published state, if it is this file's."""
         if self.read_published() is not None:
-            self._word_path.unlink(missing_ok=True)
+            self._state_path.unlink(missing_ok=True)
 
     @property
     def size(self) -> int:
-        """How far it has grown, in bytes."""
+        """The bytes written so far, by whichever process."""
         return os.fstat(self._descriptor).st_size
 
     def fileno(self) -> int:
-        """The descriptor."""
+        """The file's descriptor; -1 once it is closed."""
         return self._descriptor
 
     def write(self, data: bytes, offset: int) -> None:
-        """All of `data` at `offset`."""
-        view = memoryview(data)
-        while view:
-            count = os.pwrite(self._descriptor, view, offset)
-            offset, view = offset + count, view[count:]
+        """Write all of `data` at `offset`."""
+        rest = memoryview(data)
+        while rest:
+            count = os.pwrite(self._descriptor, rest, offset)
+            offset, rest = offset + count, rest[count:]
 
     def truncate(self) -> None:
-        """Begin anew."""
+        """Throw the bytes away."""
         os.ftruncate(self._descriptor, 0)
 
     def become(self, descriptor: int) -> None:
-        """Be another, whole file from now on: the store has it already, and nothing need grow."""
+        """Turn into another, complete file. Readers keep the number of this file's descriptor, and read that file by it from now on."""
         self.remove()
         os.dup2(descriptor, self._descriptor)
         self.owned = False
 
     def close(self) -> None:
-        """Let go of it; the lock goes with it."""
+        """Close the file; that releases its lock too."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
