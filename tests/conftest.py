@@ -1,5 +1,7 @@
 """Fixtures for all tests, and the guard against dials to the outside."""
 
+import asyncio
+import inspect
 import ipaddress
 import socket
 from collections.abc import Callable, Iterable, Iterator
@@ -34,6 +36,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(TIMEOUT))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test that is a coroutine function, in an event loop of its own."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    fixtures = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    asyncio.run(asyncio.wait_for(pyfuncitem.obj(**fixtures), TIMEOUT))
+    return True
 
 
 class BlockedDial(RuntimeError):  # noqa: N818 - what happened

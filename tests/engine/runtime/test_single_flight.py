@@ -25,35 +25,29 @@ class Work:
         return self.started
 
 
-def test_fifty_callers_share_one_task() -> None:
-    async def story() -> None:
-        flight, work = SingleFlight[str, int](Tasks()), Work()
-        tasks = [flight.join("six", work, "fetch of six") for _ in range(50)]
-        assert "six" in flight
-        assert "flask" not in flight
-        work.go.set()
-        assert await asyncio.gather(*tasks) == [1] * 50
-        assert work.started == 1
-
-    asyncio.run(story())
+async def test_fifty_callers_share_one_task() -> None:
+    flight, work = SingleFlight[str, int](Tasks()), Work()
+    tasks = [flight.join("six", work, "fetch of six") for _ in range(50)]
+    assert "six" in flight
+    assert "flask" not in flight
+    work.go.set()
+    assert await asyncio.gather(*tasks) == [1] * 50
+    assert work.started == 1
 
 
-def test_keys_do_not_wait_for_each_other() -> None:
-    async def story() -> None:
-        flight, slow, fast = SingleFlight[str, int](Tasks()), Work(), Work()
-        waiting = flight.join("slow", slow, "slow")
-        fast.go.set()
-        assert await flight.join("fast", fast, "fast") == 1
-        assert not waiting.done()
-        slow.go.set()
-        await waiting
-
-    asyncio.run(story())
+async def test_keys_do_not_wait_for_each_other() -> None:
+    flight, slow, fast = SingleFlight[str, int](Tasks()), Work(), Work()
+    waiting = flight.join("slow", slow, "slow")
+    fast.go.set()
+    assert await flight.join("fast", fast, "fast") == 1
+    assert not waiting.done()
+    slow.go.set()
+    await waiting
 
 
 @pytest.mark.parametrize("how", ["returns", "raises", "is cancelled"])
-def test_a_key_is_free_before_its_waiters_run_on(how: str, caplog: pytest.LogCaptureFixture) -> None:
-    async def story() -> None:
+async def test_a_key_is_free_before_its_waiters_run_on(how: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR):
         flight = SingleFlight[str, int](Tasks(), expected=OSError)
         first = Work(OSError("down") if how == "raises" else None)
         task = flight.join("six", first, "fetch of six")
@@ -66,32 +60,23 @@ def test_a_key_is_free_before_its_waiters_run_on(how: str, caplog: pytest.LogCap
         again = Work()
         again.go.set()
         assert await flight.join("six", again, "fetch of six") == 1
-
-    with caplog.at_level(logging.ERROR):
-        asyncio.run(story())
     assert not caplog.records, "an expected failure is the waiters', and is not logged"
 
 
-def test_a_caller_that_gives_up_leaves_the_task_to_the_others() -> None:
-    async def story() -> None:
-        flight, work = SingleFlight[str, int](Tasks()), Work()
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.01):
-                await asyncio.shield(flight.join("six", work, "fetch of six"))
-        patient = flight.join("six", work, "fetch of six")
-        work.go.set()
-        assert await patient == 1
-        assert work.started == 1
-
-    asyncio.run(story())
+async def test_a_caller_that_gives_up_leaves_the_task_to_the_others() -> None:
+    flight, work = SingleFlight[str, int](Tasks()), Work()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await asyncio.shield(flight.join("six", work, "fetch of six"))
+    patient = flight.join("six", work, "fetch of six")
+    work.go.set()
+    assert await patient == 1
+    assert work.started == 1
 
 
-def test_an_unexpected_failure_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    async def story() -> None:
+async def test_an_unexpected_failure_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR):
         flight, work = SingleFlight[str, int](Tasks(), expected=OSError), Work(ValueError("a bug"))
         work.go.set()
         await asyncio.gather(flight.join("six", work, "fetch of six"), return_exceptions=True)
-
-    with caplog.at_level(logging.ERROR):
-        asyncio.run(story())
     assert "fetch of six failed: a bug" in caplog.text

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from pkgcache.engine.runtime.health import Health
+from pkgcache.engine.store import database
 from pkgcache.engine.store.entries import Entries
 from pkgcache.engine.store.eviction import HIGH_WATER, LOW_WATER
-from pkgcache.engine.store.store import HOT_SECONDS, Store, database
+from pkgcache.engine.store.store import HOT_SECONDS, Store
 from tests.engine.store.stores import MB, adopt, content, files, opened, size_of_files, told, value_file
 
 KEY = "file|-|sha256:x|x-1.0-py3-none-any.whl"
