@@ -226,7 +226,7 @@ def test_a_file_on_its_way(peer: Callable[..., Peer]) -> None:
         (http(b"\nwhy not\nmore", status="504 Gateway Timeout"), "http://files.example/x.whl: 504 why not"),
         (http(b"gone", status="404 Not Found"), "http://files.example/x.whl: 404 gone"),
         (http(b"busy", status="503 Service Unavailable", more=""), "http://files.example/x.whl: 503 busy"),
-        (http(b"bodY"), f"but the lock says {sha256(b'body').hexdigest()}"),
+        (http(b"bodY"), f"and should be {sha256(b'body').hexdigest()} by the lock"),
         (http(b"body", length=9), "http://files.example/x.whl: broke off"),
         (http(b"body", more=""), "http://files.example/x.whl: the proxy does not cache this host"),
         (http(b"body", more="Cache-Status: other; hit\r\n"), "the proxy does not cache this host"),

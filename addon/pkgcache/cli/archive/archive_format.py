@@ -227,8 +227,8 @@ def checked(header: EntryHeader, value: Iterable[bytes]) -> Iterator[bytes]:
         yield chunk
     if size != header.size:
         raise WrongValueError(f"it has {size} bytes and should have {header.size}")
-    if hasher.hexdigest() != digest.value:
-        raise WrongValueError(f"its {digest.algorithm} is {hasher.hexdigest()}, and should be {digest.value}")
+    if fault := digest.mismatch(hasher.hexdigest()):
+        raise WrongValueError(fault)
 
 
 def whole_part(file: IO[bytes], progress: Callable[[int], object]) -> tuple[dict[str, Any], Tally, int]:

@@ -177,10 +177,8 @@ async def _read_file(item: FetchItem, response: UpstreamResponse, progress: Bar)
             progress.expect_more(len(chunk))
         progress.advance(len(chunk))
     for digest, hasher in hashers:
-        if hasher.hexdigest() != digest.value:
-            raise ProxyError(
-                f"{item.url}: its {digest.algorithm} is {hasher.hexdigest()}, but the lock says {digest.value}"
-            )
+        if fault := digest.mismatch(hasher.hexdigest()):
+            raise ProxyError(f"{item.url}: {fault} by the lock")
     return size
 
 

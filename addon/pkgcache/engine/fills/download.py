@@ -205,9 +205,8 @@ class Download:
         source = self._progress.head.source
         if total is not None and self._progress.written != total:
             raise UpstreamError(Failure.BROKEN, source, f"it ended after {self._progress.written} of {total} bytes")
-        if digest is not None and self.computed != digest.value:
-            found = f"its {digest.algorithm} is {self.computed}, and should be {digest.value}"
-            raise UpstreamError(Failure.WRONG_DIGEST, source, found)
+        if digest is not None and (fault := digest.mismatch(self.computed)):
+            raise UpstreamError(Failure.WRONG_DIGEST, source, fault)
 
     async def _start_over(self, error: UpstreamError) -> None:
         """Throw the bytes away, here and in the processes that follow."""

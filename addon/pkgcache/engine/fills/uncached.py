@@ -143,10 +143,9 @@ class UncachedDownload(Body):
         digest = self._request.digest
         if self.total is not None and self._received != self.total:
             raise CutShortError(f"{self._received} bytes came, and the file has {self.total}")
-        if digest is not None and self._hasher.hexdigest() != digest.value:
-            found = f"its {digest.algorithm} is {self._hasher.hexdigest()}, and should be {digest.value}"
-            self._report(UpstreamError(Failure.WRONG_DIGEST, self._request.sources[0][0], found))
-            raise CutShortError(found)
+        if digest is not None and (fault := digest.mismatch(self._hasher.hexdigest())):
+            self._report(UpstreamError(Failure.WRONG_DIGEST, self._request.sources[0][0], fault))
+            raise CutShortError(fault)
         self._verified = True
 
     def _let_go(self) -> None:

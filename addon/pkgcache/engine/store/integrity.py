@@ -11,7 +11,7 @@ import io
 import logging
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
 from pathlib import Path
 from typing import IO
@@ -23,6 +23,20 @@ from pkgcache.rules.routing.digests import Digest
 logger = logging.getLogger(__name__)
 
 HASH_CHUNK = 1 << 20
+
+
+def mismatch(digest: Digest, chunks: Iterable[bytes]) -> str:
+    """Compare the hash of `chunks` with `digest`: what is wrong, in one line; empty where they agree.
+
+    Where bytes are hashed one by one as they come, `Digest.mismatch` compares.
+
+    >>> mismatch(Digest("blake2b", "00" * 32), [b"six"])[:14]
+    'its blake2b is'
+    """
+    hasher = digest.hasher()
+    for chunk in chunks:
+        hasher.update(chunk)
+    return digest.mismatch(hasher.hexdigest())
 
 
 def fault_of(entries: Entries, row: Row, progress: Callable[[int], object] = lambda _: None) -> str:
@@ -52,20 +66,22 @@ def fault_of(entries: Entries, row: Row, progress: Callable[[int], object] = lam
 
 
 def _fault_of_file(row: Row, file: IO[bytes], progress: Callable[[int], object]) -> str:
+    size = 0
+
+    def chunks() -> Iterator[bytes]:
+        nonlocal size
+        while chunk := file.read(HASH_CHUNK):
+            size += len(chunk)
+            progress(len(chunk))
+            yield chunk
+
     try:
-        digest = Digest.parse(row.notes["digest"])
+        fault = mismatch(Digest.parse(row.notes["digest"]), chunks())
     except (ValueError, AttributeError) as error:
         return str(error)
-    hasher, size = digest.hasher(), 0
-    while chunk := file.read(HASH_CHUNK):
-        hasher.update(chunk)
-        size += len(chunk)
-        progress(len(chunk))
     if size != row.notes.get("size"):
         return f"it has {size} bytes and should have {row.notes.get('size')}"
-    if hasher.hexdigest() != digest.value:
-        return f"its {digest.algorithm} is {hasher.hexdigest()}, and should be {digest.value}"
-    return ""
+    return fault
 
 
 def _fault_of_value(row: Row, value: bytes) -> str:

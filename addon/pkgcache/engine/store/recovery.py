@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 from pathlib import Path
 
 from pkgcache.engine.store.entries import Entries, unowned
-from pkgcache.engine.store.integrity import logger
+
+logger = logging.getLogger(__name__)
 
 
 def clean_up(entries: Entries) -> None:

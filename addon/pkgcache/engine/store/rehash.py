@@ -1,7 +1,8 @@
-"""Whether a stored file is still what was stored: large files are re-hashed as they are first served, beside the sending.
+"""Re-hashing large stored files as they are first served: their bytes may have rotted on the disk, or been written to.
 
-A file that was found sound is believed for SOUND_SECONDS, as long as the file system says that nobody has touched it. Small ones are
-held against their digest whenever they are read from the disk (engine/store.py).
+A check runs beside the sending, which holds back the last bytes until it has ended (`StoredFile`). A file that was found sound is
+trusted for SOUND_SECONDS, as long as the file system says that nobody has touched it. Small files are not checked here: store.py
+hashes them each time it reads them from the disk.
 """
 
 from __future__ import annotations
@@ -9,106 +10,113 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import IO, Any
 
+from pkgcache.engine.runtime.single_flight import SingleFlight
 from pkgcache.engine.runtime.tasks import Tasks
 from pkgcache.engine.store.entries import Entry
+from pkgcache.engine.store.integrity import HASH_CHUNK, mismatch
+from pkgcache.engine.store.lru import ByteLru
 from pkgcache.engine.store.store import Store
 from pkgcache.rules.routing.digests import Digest
 
 SOUND_SECONDS = 600.0
 REMEMBERED = 65536
-HASH_CHUNK = 1 << 20
+"""How many files that were found sound are remembered."""
 
 type Identity = tuple[int, int, int, int]
 
 
 class Rehash:
-    """One re-hashing under way. `fault` says what is wrong, once `done`; empty: nothing."""
+    """The check of one file, under way or ended, as those who send the file meanwhile see it."""
 
-    def __init__(self) -> None:
-        self.done = False
-        self.fault = ""
-        self._over = asyncio.Event()
+    def __init__(self, task: asyncio.Task[str]) -> None:
+        """`task` returns what is wrong with the file; empty: nothing."""
+        self._task = task
 
-    def end(self, fault: str) -> None:
-        """It is over."""
-        self.done, self.fault = True, fault
-        self._over.set()
+    @property
+    def done(self) -> bool:
+        """Whether it has ended."""
+        return self._task.done()
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with the file, once that is known; empty: nothing."""
+        if not self._task.done():
+            return ""
+        if self._task.cancelled() or self._task.exception() is not None:
+            return "it could not be checked"  # the proxy is closing; the bytes that are held back stay unsent
+        return self._task.result()
 
     async def wait(self) -> None:
-        """Until it is over."""
-        await self._over.wait()
+        """Wait until it has ended. It runs on for the others when this wait is cancelled."""
+        await asyncio.wait([self._task])
 
 
 class Rehasher:
-    """Which stored files were found sound, and the checks that are under way: one for each, however many read it."""
+    """Remembers which stored files were found sound, and checks the others: once each, however many clients read them."""
 
     def __init__(self, store: Store, tasks: Tasks) -> None:
         self._store = store
-        self._tasks = tasks
-        self._pool = ThreadPoolExecutor(2, thread_name_prefix="soundness")
-        self._sound: OrderedDict[str, tuple[Identity, float]] = OrderedDict()
-        self._checks: dict[tuple[str, Identity], Rehash] = {}
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="rehash")
+        self._sound: ByteLru[str, tuple[Identity, float]] = ByteLru(REMEMBERED)
+        self._checks: SingleFlight[tuple[str, Identity], str] = SingleFlight(tasks)
 
     def close(self) -> None:
-        """Let go of the threads."""
+        """End the threads."""
         self._pool.shutdown(wait=True)
 
     def trust(self, key: str, descriptor: int) -> None:
-        """A file that was verified as it came in."""
+        """Remember a file as sound that was verified as it was downloaded."""
         self._remember(key, _identity(descriptor))
 
     def check(self, key: str, entry: Entry) -> Rehash | None:
-        """The check of an entry's open file, begun if there is none; None where it was found sound lately."""
+        """Return the check of an entry's open file, and begin it if there is none. None: the file was found sound lately."""
         assert entry.file is not None
-        identity = _identity(entry.file.fileno())
-        known, at = self._sound.get(key, (None, 0.0))
+        descriptor = entry.file.fileno()
+        identity = _identity(descriptor)
+        known, at = self._sound.get(key) or (None, 0.0)
         if known == identity and time.monotonic() - at < SOUND_SECONDS:
             return None
-        if (check := self._checks.get((key, identity))) is None:
-            check = self._checks[key, identity] = Rehash()
-            descriptor = os.dup(entry.file.fileno())
-            self._tasks.start(self._run(check, key, entry, identity, descriptor), f"check of {key}")
-        return check
 
-    async def _run(self, check: Rehash, key: str, entry: Entry, identity: Identity, descriptor: int) -> None:
-        fault = "the proxy is closing"
-        try:
-            work: Callable[[], str] = lambda: _fault(descriptor, entry)  # noqa: E731  typed
-            fault = await asyncio.get_running_loop().run_in_executor(self._pool, work)
-            if fault:
-                await self._store.drop_damaged(key, entry.mark, fault)
-            else:
-                self._remember(key, identity)
-        finally:
-            os.close(descriptor)
-            del self._checks[key, identity]
-            check.end(fault)
+        def work() -> Coroutine[Any, Any, str]:
+            # A descriptor of its own: the client that began the check may close its file before the check ends.
+            return self._check(key, entry, identity, os.fdopen(os.dup(descriptor), "rb", buffering=0))
+
+        return Rehash(self._checks.join((key, identity), work, f"check of {key}"))
+
+    async def _check(self, key: str, entry: Entry, identity: Identity, file: IO[bytes]) -> str:
+        with file:
+            digest = entry.notes.get("digest")
+            fault = await asyncio.get_running_loop().run_in_executor(self._pool, _fault, file.fileno(), digest)
+        if fault:
+            await self._store.drop_damaged(key, entry.mark, fault)
+        else:
+            self._remember(key, identity)
+        return fault
 
     def _remember(self, key: str, identity: Identity) -> None:
-        self._sound[key] = (identity, time.monotonic())
-        self._sound.move_to_end(key)
-        if len(self._sound) > REMEMBERED:
-            self._sound.popitem(last=False)
+        self._sound.put(key, (identity, time.monotonic()), 1)
 
 
 def _identity(descriptor: int) -> Identity:
-    """What changes when somebody writes to a file; its times can be put back, all but that of the last change of status."""
+    """What changes when somebody writes to a file. Its times can be set back, except that of the last change of status (ctime)."""
     status = os.fstat(descriptor)
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _fault(descriptor: int, entry: Entry) -> str:
+def _fault(descriptor: int, digest: object) -> str:
     try:
-        digest = Digest.parse(entry.notes["digest"])
-        hasher, offset = digest.hasher(), 0
-        while chunk := os.pread(descriptor, HASH_CHUNK, offset):
-            hasher.update(chunk)
-            offset += len(chunk)
-    except (OSError, ValueError, KeyError) as error:
+        return mismatch(Digest.parse(str(digest)), _chunks(descriptor))
+    except (OSError, ValueError) as error:
         return f"it cannot be read: {error}"
-    found = hasher.hexdigest()
-    return "" if found == digest.value else f"its {digest.algorithm} is {found}, and should be {digest.value}"
+
+
+def _chunks(descriptor: int) -> Iterator[bytes]:
+    """A file's bytes, without moving the position that its other readers share."""
+    offset = 0
+    while chunk := os.pread(descriptor, HASH_CHUNK, offset):
+        yield chunk
+        offset += len(chunk)

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from pkgcache.engine.runtime.health import Health
 from pkgcache.engine.store.entries import Entries, Entry, Notes, file_stem
+from pkgcache.engine.store.integrity import mismatch
 from pkgcache.engine.store.lru import ByteLru
 from pkgcache.engine.store.maintenance import Maintenance
 from pkgcache.engine.store.session import StoreSession
@@ -174,12 +175,9 @@ class Store:
             return entry
         with entry.file:
             value = entry.file.read()
-        digest = Digest.parse(entry.notes["digest"])
-        hasher = digest.hasher()
-        hasher.update(value)
-        if hasher.hexdigest() != digest.value:
+        if fault := mismatch(Digest.parse(entry.notes["digest"]), [value]):
             if entries.drop_if_idle(key, mark=entry.mark):
-                self._tell_damaged(key, f"its {digest.algorithm} is {hasher.hexdigest()}")
+                self._tell_damaged(key, fault)
             return None
         return replace(entry, value=value, file=None)
 

@@ -70,6 +70,10 @@ class Digest:
         """Start a new hash of this algorithm."""
         return _HASHERS[self.algorithm]()
 
+    def mismatch(self, found: str) -> str:
+        """Compare with the value that a hasher found: what is wrong, in one line; empty where they agree."""
+        return "" if found == self.value else f"its {self.algorithm} is {found}, and should be {self.value}"
+
     def __str__(self) -> str:
         return f"{self.algorithm}:{self.value}"
 
