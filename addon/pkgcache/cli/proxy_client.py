@@ -105,7 +105,7 @@ class ProxyClient:
         address, authorization = (self.host, self.port), self._authorization
         parent = ParentProxy(url=self.url, scheme="http", address=address, authorization=authorization)
         client = UpstreamClient(
-            operators=lambda _: (
+            may_be_private=lambda _: (
                 True
             ),  # the proxy itself may be on loopback; it refuses private upstreams by its own rules
             via="1.1 pypi-cache-warm",

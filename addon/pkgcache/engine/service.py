@@ -84,7 +84,7 @@ class Service:
         self.hosts = LearnedHosts(self.store)
         file_hosts = [parse_authority(host, 443) for host in settings.file_hosts]
         self.router = Router(self.indexes, file_hosts, self.hosts)
-        self.client = UpstreamClient(operators=self.router.is_configured_by_operator, via=f"1.1 {self.instance}")
+        self.client = UpstreamClient(may_be_private=self.router.is_configured_by_operator, via=f"1.1 {self.instance}")
         self.tasks = Tasks()
         policy = Policy(
             override=settings.index_ttl,

@@ -1,4 +1,4 @@
-"""Certificates: whom the proxy trusts upstream, and what its agents have to trust."""
+"""Certificates of the mitmproxy side: its CA, the bundle that agents trust, and the roots that ordinary flows trust."""
 
 from __future__ import annotations
 
@@ -9,30 +9,36 @@ from cryptography import x509
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
 
-from pkgcache.engine.upstream.trust import system_roots
+from pkgcache.engine.upstream.trust import root_certificates
 
 
 def ca_file(confdir: str) -> Path:
-    """mitmproxy's CA certificate, the one that signs for package hosts."""
+    """Return the path of mitmproxy's CA certificate, with which package hosts are signed."""
     return Path(confdir).expanduser() / "mitmproxy-ca-cert.pem"
 
 
 def bundle(confdir: str) -> bytes:
-    """What an agent has to trust: our CA first, and all roots, since tunnelled hosts show their real certificates."""
-    return ca_file(confdir).read_bytes().rstrip(b"\n") + b"\n" + system_roots().read_bytes()
+    """Return what an agent has to trust, as PEM: our CA, and all roots, since tunnelled hosts show their real certificates.
+
+    uv's `SSL_CERT_FILE` replaces all roots, so our CA alone would not do.
+    """
+    return ca_file(confdir).read_bytes().rstrip(b"\n") + b"\n" + root_certificates()
 
 
 class FlowTrust:
-    """Adds the system's roots to what ordinary flows trust: mitmproxy alone knows certifi's list only."""
+    """Adds the roots that fills trust to what ordinary flows trust: mitmproxy knows certifi's list only."""
 
     def __init__(self) -> None:
         self._extended: weakref.WeakSet[SSL.Context] = weakref.WeakSet()
 
     def extend(self, context: SSL.Context) -> None:
-        """Once for each of mitmproxy's (cached) TLS contexts; by its store, since a context in use takes no other change."""
+        """Extend one of mitmproxy's TLS contexts; these are cached, so each is extended once.
+
+        The certificates go into the context's store: pyOpenSSL deprecates other changes to a context that already has a connection.
+        """
         store = context.get_cert_store()
         if store is None or context in self._extended:
             return
         self._extended.add(context)
-        for certificate in x509.load_pem_x509_certificates(system_roots().read_bytes()):
+        for certificate in x509.load_pem_x509_certificates(root_certificates()):
             store.add_cert(X509.from_cryptography(certificate))

@@ -1,5 +1,6 @@
 """URLs, by the tables of RFC 3986 and by the cases that clients brought up (facts: "Relative links")."""
 
+import base64
 import re
 from urllib.parse import quote, unquote
 
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from pkgcache.rules.routing.urls import (
     Url,
+    basic_credentials,
     normalise_path,
     parse_authority,
     parse_url,
@@ -305,3 +307,24 @@ def test_a_resolved_reference_resolves_to_itself(reference: str) -> None:
     if absolute.startswith(("http:", "https:")):
         assert resolve_reference(PAGE, absolute) == absolute
         assert DOTS.search(parse_url(absolute).path) is None
+
+
+@pytest.mark.parametrize(
+    ("userinfo", "credentials"),
+    [
+        ("user:secret", b"user:secret"),
+        ("user:p%40ss%3Aword", b"user:p@ss:word"),
+        ("user:a:b", b"user:a:b"),  # RFC 7617 §2: the first colon ends the user-id
+        ("us%C3%A9r:x", "usér:x".encode()),
+        ("user:", b"user:"),
+        ("token", b"token:"),
+        (":secret", b":secret"),
+    ],
+)
+def test_basic_credentials(userinfo: str, credentials: bytes) -> None:
+    scheme, _, value = basic_credentials(userinfo).partition(" ")
+    assert (scheme, base64.b64decode(value)) == ("Basic", credentials)
+
+
+def test_no_basic_credentials() -> None:
+    assert basic_credentials("") == ""

@@ -196,7 +196,7 @@ def check_upstreams(indexes: Sequence[Index]) -> Iterator[Finding]:
 async def _ask_all(upstreams: Sequence[tuple[Index, Upstream]]) -> list[Finding]:
     named = {(up.simple.host, up.simple.port) for _, up in upstreams}
     client = UpstreamClient(
-        operators=named.__contains__, via="1.1 pypi-cache-doctor", parent=parent_of_environment(())[0]
+        may_be_private=named.__contains__, via="1.1 pypi-cache-doctor", parent=parent_of_environment(())[0]
     )
     client.open()
     try:

@@ -1,4 +1,4 @@
-"""What can go wrong with upstreams: one upstream's failure, and the failure of all of them."""
+"""What can go wrong with upstreams: the failure of one, and the failure of all that could be asked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pkgcache.rules.routing.urls import Url
 
 
 class Failure(enum.StrEnum):
-    """Why an upstream did not give what was asked; the value is its name in metrics."""
+    """Why an upstream did not give what was asked for. The value is its name in metrics."""
 
     UNREACHABLE = "unreachable"
     TIMEOUT = "timeout"
@@ -30,10 +30,10 @@ class Failure(enum.StrEnum):
 
 
 class UpstreamError(Exception):
-    """One upstream's failure: a reason value, and one line for people that names the upstream.
+    """One upstream's failure: a reason, and one line for people that names the upstream.
 
-    `url` is where it failed, after redirects; `origin` is the origin that was asked first. `status` is its answer's status, 0 where
-    there was none, and `challenge` a 401's `WWW-Authenticate`.
+    `url` is where it failed, after redirects; `origin` is the origin that was asked first. `status` is the status of its answer, or 0
+    if there was none; `challenge` is the `WWW-Authenticate` of a 401.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class UpstreamError(Exception):
 
 
 class AllFailedError(Exception):
-    """No upstream gave what was asked for: what each of them said, in order."""
+    """No upstream gave what was asked for. `errors`: what each of them answered, in the order that they were asked."""
 
     def __init__(self, errors: Sequence[UpstreamError]) -> None:
         self.errors = tuple(errors)
@@ -57,15 +57,15 @@ class AllFailedError(Exception):
 
     @property
     def status(self) -> int:
-        """The one status that all of them answered with, or 0."""
+        """The status that all of them answered with, or 0 if they differ."""
         statuses = {error.status for error in self.errors}
         return statuses.pop() if len(statuses) == 1 else 0
 
     @property
     def failures(self) -> set[Failure]:
-        """The reasons, each once."""
+        """The reasons, without repetition."""
         return {error.failure for error in self.errors}
 
 
 class NoRoomError(OSError):
-    """The disk is too small for a file, beside what it is to leave free: nothing is wrong with it."""
+    """A file does not fit on the disk beside the space to be left free. The disk works, so this is no trouble of the store."""

@@ -1,7 +1,11 @@
 """When an upstream that fails is left alone: a circuit breaker for each, as a value.
 
-closed: asked as usual. open: not asked before `OPEN_SECONDS` have passed. half-open: one probe decides. Only failures of the
-upstream itself count (not a 404, which is an answer).
+- closed: it is asked as usual.
+- open: it is not asked before `OPEN_SECONDS` have passed.
+- half-open: one request goes through as a probe and decides.
+
+Only failures of the upstream itself count: no connection, no answer in time, a 5xx. A 404 is an answer. There are libraries for this
+(pybreaker, aiobreaker); they wrap calls, and keep a clock and a lock of their own, where these few pure lines are all that is needed.
 """
 
 from __future__ import annotations
@@ -9,25 +13,32 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 FAILURES = 2
+"""Failures in a row that open the breaker; one alone may be chance."""
+
 OPEN_SECONDS = 15.0
+"""How long it stays open before one request may probe the upstream."""
 
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """Failures in a row, and when it may be asked again (seconds, any clock; 0: at once)."""
+    """Failures in a row, and the time before which the upstream is not asked (seconds of the caller's clock; 0: none).
+
+    >>> Breaker().failed(100.0).allows(100.0), Breaker().failed(100.0).failed(101.0).allows(102.0)
+    (True, False)
+    """
 
     failures: int = 0
     open_until: float = 0.0
 
     def allows(self, now: float) -> bool:
-        """Whether to ask it."""
+        """Whether the upstream may be asked."""
         return now >= self.open_until
 
     def failed(self, now: float) -> Breaker:
-        """After a failure: open from the second in a row on."""
+        """Return the breaker after a failure."""
         failures = self.failures + 1
         return Breaker(failures, now + OPEN_SECONDS if failures >= FAILURES else 0.0)
 
     def half_open(self, now: float) -> Breaker:
-        """Once asked when half-open: the others wait for what the probe finds."""
+        """Return the breaker once a request has gone through: if it is a probe, others stay away until it has an answer."""
         return Breaker(self.failures, now + OPEN_SECONDS) if self.failures >= FAILURES else self
