@@ -1,4 +1,4 @@
-"""The access log: one JSON object a request, when it is over."""
+"""The access log: one line with a JSON object for each request, written when the request is over."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from typing import IO
 from pkgcache.proxy.exchange import Exchange
 
 CLIENT_LEFT = 499
-"""What nginx logs for a client that left before its answer began."""
+"""Status of a client that disconnected before its answer began, as nginx logs it."""
 
 
 class AccessLog:
-    """Writes to a file, to standard output (`-`), or nowhere (empty). Raises OSError for a file that cannot be opened."""
+    """Writes to a file, to standard output (`-`) or nowhere (an empty text). Raises OSError if the file cannot be opened.
+
+    The file is opened for appending, so that logrotate's `copytruncate` works, and is written line by line.
+    """
 
     def __init__(self, target: str) -> None:
         self._stream: IO[str] | None = None
@@ -27,20 +30,21 @@ class AccessLog:
             self._stream = Path(target).expanduser().open("a", buffering=1, encoding="utf-8")
 
     def write(self, exchange: Exchange) -> None:
-        """One line for an exchange that is over."""
+        """Write the line of an exchange that is over."""
         if self._stream is None:
             return
-        reply, request = exchange.response, exchange.request
+        response, request = exchange.response, exchange.request
         entry = {
             "time": datetime.fromtimestamp(exchange.started, UTC).isoformat(timespec="milliseconds"),
             "client": request.client,
             "method": request.method,
+            # At the proxy's own address the host is whatever the client wrote into Host.
             "url": request.url.target if request.at_proxy_address else str(request.url),
-            "status": reply.status if reply else CLIENT_LEFT,
+            "status": response.status if response else CLIENT_LEFT,
             "bytes": exchange.sent,
             "seconds": round(time.time() - exchange.started, 4),
-            "cache": str(reply.cache) if reply else "",
-            "upstream": reply.upstream if reply else "",
+            "cache": str(response.cache) if response else "",
+            "upstream": response.upstream if response else "",
             "agent": request.headers.get("User-Agent", "").partition(" ")[0],
         }
         if exchange.cut:
@@ -48,7 +52,7 @@ class AccessLog:
         print(json.dumps(entry), file=self._stream, flush=not self._owned)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; standard output stays open."""
         if self._stream is not None and self._owned:
             self._stream.close()
             self._stream = None

@@ -36,6 +36,7 @@ from pkgcache.proxy.request_checks import canonical_address, is_proxy_address
 from pkgcache.proxy.tunnels import Tunnels
 from pkgcache.settings import PREFIX, SettingError, make_settings
 from pkgcache.web.endpoints import ProxyPages
+from pkgcache.web.onboarding import greeting
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +116,8 @@ class PypiCache:
         if self.intake is None:
             return
         ctx.options.update(http2=False)  # mitmproxy's HTTP/2 towards clients has unbounded send buffers
-        for line in self.intake.pages.greeting(self._listens()):
+        ca = certificates.ca_file(ctx.options.confdir)
+        for line in greeting(self.intake.service, ca, self._listens()):
             logger.info("%s", line)
 
     def done(self) -> Awaitable[None]:

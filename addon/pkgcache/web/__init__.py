@@ -1,1 +1,1 @@
-"""The proxy's own pages, for agents and operators: health, certificates, an agent's environment, metrics."""
+"""The proxy's own pages, for agents and operators, and the greeting in its log."""

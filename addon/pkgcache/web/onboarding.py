@@ -1,47 +1,105 @@
-"""web/onboarding.py."""
+"""What an operator and an agent's user read first: the greeting in the log, and the start page with the commands to paste."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 from collections.abc import Sequence
+from pathlib import Path
 
+from pkgcache import __version__
+from pkgcache.engine.service import Service
 from pkgcache.rules.routing.indexes import Index
+from pkgcache.settings import Settings
+from pkgcache.units import shown_duration
 
 _ANY = frozenset({"0.0.0.0", "::", ""})  # noqa: S104  where it listens, not where to bind
 
 
-def _index_line(index: Index) -> str:
-    """Where clients know an index, and where it comes from if that is elsewhere."""
-    upstreams = [upstream.name for upstream in index.upstreams]
-    known = str(index.simple)
-    return f"{index.name}: {known}" + ("" if upstreams == [known] else f", from {', '.join(upstreams)}")
+def greeting(service: Service, ca: Path, listens: Sequence[tuple[str, int]]) -> list[str]:
+    """Return the lines for the log at start: what runs where, and what to paste on an agent.
 
-
-def _agent_lines(base: str) -> list[str]:
+    `ca` is the path of the CA's certificate, `listens` are the addresses (host, port) that the proxy listens on.
+    """
+    settings = service.settings
+    store = f"{settings.dir}, up to {settings.max_size:,} bytes"
+    public = "" if settings.public_url else " (or set pypi_cache_public_url, if agents reach the proxy by another name)"
     return [
-        f'settings=$(curl -fsS {base}/env.sh) && eval "$settings"   # all of it; or by hand:',
+        f"pypi-cache {__version__} listens on {', '.join(dict.fromkeys(map(_shown_address, listens))) or 'nothing'}",
+        f"  store   {store if service.store.usable else 'UNUSABLE: nothing is kept'}",
+        f"  CA      {ca}",
+        # "name@mirror" is a mirror under its own URL; the line of its index names it.
+        *(f"  index   {_index_line(index)}" for index in service.indexes if "@" not in index.name),
+        *([f"  parent  {service.client.parent}"] if service.client.parent else []),
+        *_rule_lines(settings),
+        f"Paste on an agent{public}:",
+        *(f"  {line}" for line in agent_lines(settings.public_url or reachable_url(listens))),
+    ]
+
+
+def start_page(base: str) -> str:
+    """Return the text of `/`. `base` is the proxy's URL as the reader knows it, without a path."""
+    commands = "\n".join(f"  {line}" for line in agent_lines(base))
+    host = base.partition("://")[2]
+    host = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    return f"""\
+pypi-cache {__version__}
+
+Paste on an agent:
+{commands}
+
+Or for a single command, without any setup: pip install -i {base}/pypi/simple --trusted-host {host} …
+"""
+
+
+def agent_lines(base: str) -> list[str]:
+    """Return the shell commands that make an agent use the proxy at `base`."""
+    return [
+        f'settings=$(curl -fsS {base}/env.sh) && eval "$settings"   # does it all; or step by step:',
         f"curl -fsS {base}/bundle.pem -o pypi-cache.pem",
         f"export HTTPS_PROXY={base} PIP_CERT=$PWD/pypi-cache.pem SSL_CERT_FILE=$PWD/pypi-cache.pem REQUESTS_CA_BUNDLE=$PWD/pypi-cache.pem",
         "pip install …   # or uv, poetry, pdm, pipenv",
     ]
 
 
-def _listening(address: tuple[str, int]) -> str:
-    host, port = address
-    return f"{'*' if host in _ANY else f'[{host}]' if ':' in host else host}:{port}"
+def reachable_url(listens: Sequence[tuple[str, int]]) -> str:
+    """Return a URL by which an agent may reach the proxy: the first listening address.
 
-
-def _outward(listens: Sequence[tuple[str, int]]) -> str:
-    """The proxy's URL as an agent may reach it: a listening address, or where it listens on all of them the one that leads outward."""
+    Where that is all interfaces, it is the address of the one that leads outside.
+    """
     host, port = listens[0] if listens else ("", 8080)
     if host in _ANY:
         host = "127.0.0.1"
         with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect(("192.0.2.1", 9))  # RFC 5737: nobody's; a datagram socket's connect sends nothing
+            # RFC 5737: an address that nobody has. `connect` of a datagram socket chooses the interface and sends nothing.
+            probe.connect(("192.0.2.1", 9))
             host = probe.getsockname()[0]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"http://{_bracketed(host)}:{port}"
 
 
-def _hostname(base: str) -> str:
-    return base.partition("://")[2].rpartition(":")[0] or base.partition("://")[2]
+def _rule_lines(settings: Settings) -> list[str]:
+    """Return a line for each rule of the operator that is in force."""
+    rules = {
+        "offline": "yes: only what is stored is served" if settings.offline else "",
+        "cooldown": shown_duration(settings.cooldown) if settings.cooldown else "",
+        "allow": " ".join(settings.allow),
+        "deny": " ".join(settings.deny),
+        "private": " ".join(settings.private),
+    }
+    return [f"  {name:7} {value}" for name, value in rules.items() if value]
+
+
+def _index_line(index: Index) -> str:
+    """Return the URL that clients know an index by, and its upstreams if these are elsewhere."""
+    upstreams = [upstream.name for upstream in index.upstreams]
+    known = str(index.simple)
+    return f"{index.name}: {known}" + ("" if upstreams == [known] else f", fetched from {', '.join(upstreams)}")
+
+
+def _shown_address(address: tuple[str, int]) -> str:
+    host, port = address
+    return f"{'*' if host in _ANY else _bracketed(host)}:{port}"
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
