@@ -60,7 +60,7 @@ SIGNATURES: Final[list[tuple[Callable[..., Any], str, str]]] = [
     (http.HttpStream.handle_connect, "self", "ConnectStream: package host or tunnel"),
     (http.HttpStream.handle_connect_finish, "self", "ConnectStream answers the CONNECT by it"),
     (http.HttpStream.check_killed, "self, emit_error_hook", "ConnectStream.handle_connect"),
-    (http.HttpStream.passthrough, "self, event", "ConnectStream.passthrough: half-closes"),
+    (http.HttpStream.passthrough, "self, event", "ConnectStream._carry stands in its place for tunnels"),
     (http.HttpStream.state_done, "self, _", "FastPathStream ends in it"),
     (http.HttpStream.state_errored, "self, _", "FastPathStream ends in it"),
     (http.validate_request, "mode, request, validate_inbound_headers", "FastPathStream: a bad header is a 400"),
@@ -178,6 +178,11 @@ def test_a_streams_attributes() -> None:
     assert stream.child_layer is None
     for name in ("client_state", "server_state", "context", "_handle_event", "state_uninitialized"):
         assert hasattr(stream, name), f"FastPathStream uses HttpStream.{name}"
+
+
+def test_where_a_tunnel_begins() -> None:
+    """ConnectStream._tunnel puts `_carry` in the place of `passthrough` after this."""
+    assert "self._handle_event = self.passthrough" in inspect.getsource(http.HttpStream.handle_connect_finish)
 
 
 def test_context_and_connections() -> None:

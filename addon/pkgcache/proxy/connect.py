@@ -92,6 +92,8 @@ class ConnectStream(HttpStream):
             else:
                 self.child_layer = tcp.TCPLayer(self.context, ignore=True)  # ignore: no flow, no hooks
         yield from self.handle_connect_finish()
+        if isinstance(self.child_layer, tcp.TCPLayer):
+            self._handle_event = self._carry  # in the place of HttpStream.passthrough
 
     def _tunnel_through_parent(self, plan: TunnelPlan) -> None:
         """Let the parent proxy connect. It does so after our 200, so its refusal can only close the connection."""
@@ -103,20 +105,18 @@ class ConnectStream(HttpStream):
     def _refuse_tunnel(self, status: int, text: str) -> None:
         self.flow.response = http.Response.make(status, text + "\n", {"Content-Type": "text/plain; charset=utf-8"})
 
-    def passthrough(self, event: events.Event) -> layer.CommandGenerator[None]:
-        """Carry a tunnel's bytes.
+    def _carry(self, event: events.Event) -> layer.CommandGenerator[None]:
+        """Carry a tunnel's bytes both ways.
 
-        Overrides HttpStream's method, which turns a half-close into a whole one: a client that has sent all that it has
-        (`git upload-pack`, `nc -N`) would lose the answer.
+        HttpStream.passthrough turns a half-close into a whole one: a client that has sent all that it has (`git upload-pack`, `nc -N`)
+        would lose the answer.
         """
-        if not isinstance(self.child_layer, tcp.TCPLayer):
-            yield from super().passthrough(event)
-            return
         client = self.context.client
         if isinstance(event, RequestData):
             event = events.DataReceived(client, event.data)
         elif isinstance(event, RequestEndOfMessage):
             event = events.ConnectionClosed(client)
+        assert self.child_layer is not None
         for command in self.child_layer.handle_event(event):
             half = isinstance(command, commands.CloseTcpConnection) and command.half_close
             if isinstance(command, commands.SendData) and command.connection == client:

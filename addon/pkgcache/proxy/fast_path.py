@@ -40,7 +40,7 @@ from mitmproxy.proxy.layers.http._hooks import (
 from mitmproxy.proxy.utils import expect
 from OpenSSL import SSL
 
-from pkgcache.engine.responses.messages import Body, Chunk
+from pkgcache.engine.responses.messages import Body
 from pkgcache.proxy.connect import ConnectStream, FastPathHook
 from pkgcache.proxy.exchange import Exchange, rendered
 from pkgcache.proxy.intake import Intake
@@ -101,40 +101,40 @@ class FastPathStream(ConnectStream):
 
     # Which way a request goes
 
+    # These states return a generator and are none themselves: each command and its answer passes every generator on the way.
+
     @expect(RequestHeaders)
     def state_wait_for_request_headers(self, event: RequestHeaders) -> layer.CommandGenerator[None]:
         """Take the request if `Intake` admits it, else leave it to mitmproxy."""
         request = event.request
         if event.replay_flow or request.method == "CONNECT":
-            yield from super().state_wait_for_request_headers(event)
-            return
+            return super().state_wait_for_request_headers(event)
         # HttpStream makes this check first thing too; a request with a smuggled header must not reach the cache either.
         if invalid := validate_request(self.mode, request, self.context.options.validate_inbound_headers):
-            yield from self._reject(400, invalid)
-            return
+            return self._reject(400, invalid)
         try:
             self.exchange = self.intake.admit_request(self.context, self.mode, request, ends=event.end_stream)
         except Exception as error:  # noqa: BLE001  an exception in a layer would leave the client hanging
             self.intake.report_fault("deciding on a request", error)
-            yield from self._reject(500, "pypi-cache failed; its log says why")
-            return
+            return self._reject(500, "pypi-cache failed; its log says why")
         if self.exchange is not None:
             self.client_state = self.state_fast_path_request
-            return
+            return self.state_fast_path_ignore(event)  # the head needs no more
         if self.mode is HTTPMode.transparent and self.context.client.tls_established:
             # For a package host TLS was opened towards the client alone (addon._with_fast_path); the origin speaks it too.
             self.context.server.tls = True
-        yield from super().state_wait_for_request_headers(event)
+        return super().state_wait_for_request_headers(event)
 
     @expect(RequestData, RequestEndOfMessage)
     def state_fast_path_request(self, event: RequestData | RequestEndOfMessage) -> layer.CommandGenerator[None]:
         """Wait for the end of the request, then answer it. The body of a refused request is read and dropped."""
-        if isinstance(event, RequestEndOfMessage):
-            self.client_state = self.state_fast_path_ignore
-            yield from self._answer()
+        if not isinstance(event, RequestEndOfMessage):
+            return self.state_fast_path_ignore(event)
+        self.client_state = self.state_fast_path_ignore
+        return self._answer()
 
     def state_fast_path_ignore(self, _: object) -> layer.CommandGenerator[None]:
-        """Ignore what the client still sends of this request once its answer has begun."""
+        """Do nothing: what the client still sends of a request that is being answered does not matter."""
         yield from ()
 
     def handle_protocol_error(
@@ -173,7 +173,8 @@ class FastPathStream(ConnectStream):
         if not isinstance(response.body, bytes):
             yield from self._stream(exchange, response.body)
         elif response.body:
-            yield from self._send(exchange, response.body)
+            exchange.sent = len(response.body)
+            yield SendHttp(ResponseData(self.stream_id, response.body), client)
         if shown:
             yield from self._show_response(exchange, sent)
         if exchange.cut or exchange.gone:
@@ -191,15 +192,11 @@ class FastPathStream(ConnectStream):
             yield PypiCacheChunkHook(exchange)
             if not exchange.chunk or exchange.cut or exchange.gone:
                 return
-            yield from self._send(exchange, exchange.chunk)
-            for _ in range(CHUNKS_AT_ONCE - 1):
-                if not (chunk := body.read_now()):
-                    break
-                yield from self._send(exchange, chunk)
-
-    def _send(self, exchange: Exchange, chunk: Chunk) -> layer.CommandGenerator[None]:
-        exchange.sent += len(chunk)
-        yield SendHttp(ResponseData(self.stream_id, chunk), self.context.client)  # type: ignore[arg-type]
+            chunk, more = exchange.chunk, CHUNKS_AT_ONCE - 1
+            while chunk:
+                exchange.sent += len(chunk)
+                yield SendHttp(ResponseData(self.stream_id, chunk), self.context.client)  # type: ignore[arg-type]
+                chunk, more = (body.read_now(), more - 1) if more else (b"", 0)
 
     def _end_early(self, exchange: Exchange, why: str, *, cut: bool) -> layer.CommandGenerator[None]:
         """End without a whole response. `cut`: close the client's connection, so that it notices that bytes are missing."""
