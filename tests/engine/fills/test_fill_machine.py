@@ -320,7 +320,7 @@ class FillMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.clients)
     @rule(which=st.integers(0, 99))
     def leave(self, which: int) -> None:
-        """As the lane has it: the body is closed, and a wait for the reply goes on for nobody."""
+        """As on the fast path: the body is closed, and a wait for the reply goes on for nobody."""
         client = self.clients[which % len(self.clients)]
 
         async def left() -> None:
