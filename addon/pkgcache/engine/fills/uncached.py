@@ -1,8 +1,8 @@
-"""A release file for one client without the disk: straight from the upstreams, held against its digest on the way.
+"""A download for one client that does not touch the disk, verified on its way.
 
-It is how installs go on while the disk is full, cannot be written, or is too small for the file. As with a fill, the last HOLD_BACK
-bytes are kept back until length and digest are right, and a broken upstream is gone on with at the next, where a digest makes that
-safe. Nothing is shared: each client has a download of its own.
+Installs continue with it while the disk is full, cannot be written, or is too small for the file. As with a fill, the last HOLD_BACK
+bytes are held back until length and digest are right, and if an upstream breaks off the next one continues, where a digest can tell
+whether that went well. Nothing is shared: each client has a download of its own.
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ from pkgcache.rules.routing.urls import Url
 
 
 class UncachedDownload(Body):
-    """A body: the bytes of a file from `at` to its end. What lies before `at` was read from `descriptor` (a fill's broken file)."""
+    """The bytes of a file from offset `at` to its end.
+
+    After a fill's disk has failed, the client has the bytes before `at` already. They are read again from `descriptor`, the fill's
+    file, because the digest covers them too; it is duplicated, so the fill may close its own.
+    """
 
     def __init__(
         self,
@@ -86,7 +90,7 @@ class UncachedDownload(Body):
 
     @override
     async def read(self) -> Chunk:
-        await self._hash_what_was_before()
+        await self._hash_earlier_bytes()
         while True:
             held_from = self._received - len(self._held)
             ready = readable(self._received, self.total, verified=self._verified) - held_from
@@ -98,7 +102,7 @@ class UncachedDownload(Body):
                 return b""
             await self._receive()
 
-    async def _hash_what_was_before(self) -> None:
+    async def _hash_earlier_bytes(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor < 0:
             return
@@ -112,12 +116,12 @@ class UncachedDownload(Body):
             os.close(descriptor)
 
     async def _receive(self) -> None:
-        """Some more bytes, from whoever gives them; at their end all is verified. Raises CutShortError."""
+        """Receive some more bytes, from the next upstream if one has broken off; verify at the end. Raises CutShortError."""
         if self._closed:
             raise CutShortError("closed")
         if self._relay is None:
             if self._request.digest is None and self._received:
-                raise CutShortError("the file has no digest, so nothing can be gone on with")
+                raise CutShortError("the file has no digest, so its download cannot be resumed")
             try:
                 await self.open()
             except AllFailedError as error:
@@ -128,15 +132,15 @@ class UncachedDownload(Body):
         except CutShortError:
             if self._closed:
                 raise
-            chunk = b""  # broken off: its upstream was blamed where it was read
+            chunk = b""  # the upstream broke off; `UpstreamClient` has counted that
         if chunk:
             self._hasher.update(chunk)
             self._held += chunk
             self._received += len(chunk)
         elif self.total is not None and self._received < self.total:
-            self._let_go()
+            self._close_relay()
         else:
-            self._let_go()
+            self._close_relay()
             self._verify()
 
     def _verify(self) -> None:
@@ -148,7 +152,7 @@ class UncachedDownload(Body):
             raise CutShortError(fault)
         self._verified = True
 
-    def _let_go(self) -> None:
+    def _close_relay(self) -> None:
         relay, self._relay = self._relay, None
         if relay is not None:
             relay.close()
@@ -156,7 +160,7 @@ class UncachedDownload(Body):
     @override
     def close(self) -> None:
         self._closed = True
-        self._let_go()
+        self._close_relay()
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

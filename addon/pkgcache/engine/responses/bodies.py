@@ -1,6 +1,7 @@
-"""What a client reads from: a stored file, a growing one, or a byte range of either.
+"""Bodies that are read from files: stored ones and growing ones, whole or a byte range of them.
 
-A `FileSource` says how far it may be read now (`available`), and a growing one makes its readers wait (`wait_available`).
+A `FileSource` says how far its file may be read now (`available`), and lets readers wait for more (`wait_available`). A `Reader` is one
+client's body over such a source.
 """
 
 from __future__ import annotations
@@ -14,60 +15,61 @@ from pkgcache.engine.store.rehash import Rehash
 from pkgcache.rules.policy.fills import readable
 
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
+"""Lets preadv(2) fail instead of waiting for the disk. Linux has it; elsewhere every read is a thread's."""
 
 
 class FileSource(Protocol):
-    """A file that readers follow."""
+    """A file that can be read as far as it is there."""
 
     def body(self, start: int, stop: int | None) -> Body:
         """A reader of the bytes `start` to `stop` (half-open; None: to the end, once that is known)."""
 
     def release(self) -> None:
-        """One reader less."""
+        """Unregister a reader. A source that nobody reads may close its file."""
 
     def fileno(self) -> int:
-        """The file's descriptor; the source keeps it open as long as it has readers."""
+        """The file's descriptor, open as long as a reader is registered."""
 
     @property
     def generation(self) -> int:
-        """Which bytes these are: another number once they turned out wrong and were thrown away."""
+        """A number that changes when the bytes so far turn out wrong and are thrown away."""
 
     @property
     def available(self) -> int:
-        """The end of what may be read now."""
+        """The end of the bytes that may be read now."""
 
     async def wait_available(self, offset: int, generation: int) -> int:
-        """Wait until there is something to read past `offset`: the end of what may be read now.
+        """Wait until bytes past `offset` may be read; returns `available`, or `offset` itself if the file ends there.
 
-        Raises CutShortError if there will be nothing, or if these are not the bytes of `generation` any more.
+        Raises CutShortError if there will be none, or if the bytes are not those of `generation` any more.
         """
 
 
 class StoredBytes:
-    """A small file of the store that is in memory."""
+    """A stored file that is small enough to be in memory."""
 
     def __init__(self, value: bytes) -> None:
         self._value = value
 
     def body(self, start: int, stop: int | None) -> bytes:
-        """As FileSource's, but the bytes themselves."""
+        """The bytes from `start` to `stop` (half-open; None: to the end)."""
         return self._value if start == 0 and stop in {None, len(self._value)} else self._value[start:stop]
 
     def release(self) -> None:
-        """There is nothing to let go of."""
+        """Nothing to close."""
 
 
 type Source = FileSource | StoredBytes
-"""What a file's reply is made of."""
+"""Where the body of a file's answer comes from."""
 
 
 class StoredFile(FileSource):
-    """A whole file of the store; one reader, which owns it. While it is re-hashed (`check`) its last bytes are held back."""
+    """A stored file with one reader, which closes it. While it is re-hashed (`rehash`) its last bytes are held back."""
 
-    def __init__(self, file: IO[bytes], size: int, check: Rehash | None = None) -> None:
+    def __init__(self, file: IO[bytes], size: int, rehash: Rehash | None = None) -> None:
         self._file = file
         self._size = size
-        self._check = check
+        self._rehash = rehash
 
     @override
     def body(self, start: int, stop: int | None) -> Reader:
@@ -76,12 +78,12 @@ class StoredFile(FileSource):
     @property
     @override
     def generation(self) -> int:
-        return 1 if self._check is not None and self._check.fault else 0
+        return 1 if self._rehash is not None and self._rehash.fault else 0
 
     @property
     @override
     def available(self) -> int:
-        return readable(self._size, self._size, verified=self._check is None or self._check.done)
+        return readable(self._size, self._size, verified=self._rehash is None or self._rehash.done)
 
     @override
     def fileno(self) -> int:
@@ -89,8 +91,8 @@ class StoredFile(FileSource):
 
     @override
     async def wait_available(self, offset: int, generation: int) -> int:
-        if self._check is not None and self.available <= offset:
-            await self._check.wait()
+        if self._rehash is not None and self.available <= offset:
+            await self._rehash.wait()
         if generation != self.generation:
             raise CutShortError("the stored file is damaged")
         if offset >= self._size:
@@ -103,7 +105,10 @@ class StoredFile(FileSource):
 
 
 class Reader(Body):
-    """The bytes `start` to `stop` (half-open; None: to the end, once that is known) of a source, chunk by chunk."""
+    """The bytes `start` to `stop` of a source (half-open; None: to the end, once that is known).
+
+    When the disk fails under a growing file, `rest` of the DiskFailedError takes the source's place.
+    """
 
     def __init__(self, source: FileSource, start: int, stop: int | None) -> None:
         self._source: FileSource | None = source
@@ -122,8 +127,8 @@ class Reader(Body):
         source = self._source
         if source is None or source.generation != self._generation or self._rest is not None:
             return b""
-        want = min(CHUNK, (source.available if self._stop is None else min(source.available, self._stop)) - self._at)
-        chunk = _pread_now(source.fileno(), want, self._at) if want > 0 else b""
+        count = self._up_to(source.available)
+        chunk = _pread_now(source.fileno(), count, self._at) if count > 0 else b""
         self._at += len(chunk)
         return chunk
 
@@ -144,12 +149,15 @@ class Reader(Body):
             raise CutShortError("closed while it waited")
         if end == self._at:
             return b""  # the end of a file whose length was not known before
-        want = min(CHUNK, (end if self._stop is None else min(end, self._stop)) - self._at)
-        chunk = await _pread(self._source.fileno(), want, self._at)
+        chunk = await _pread(self._source.fileno(), self._up_to(end), self._at)
         if not chunk:
             raise CutShortError("the stored file is shorter than it was")
         self._at += len(chunk)
         return chunk
+
+    def _up_to(self, end: int) -> int:
+        """How many bytes to read next, where `end` is as far as the source may be read."""
+        return min(CHUNK, (end if self._stop is None else min(end, self._stop)) - self._at)
 
     @override
     def close(self) -> None:
@@ -161,7 +169,7 @@ class Reader(Body):
 
 
 class SharedSource(FileSource):
-    """One source under several readers: let go of when the last of them has."""
+    """A source shared by several readers of one answer, which count as one: it is released with the last of them."""
 
     def __init__(self, source: FileSource, readers: int) -> None:
         self._source = source
@@ -197,7 +205,7 @@ class SharedSource(FileSource):
 
 
 class ConcatenatedBody(Body):
-    """Several bodies, one after the other: the parts of a multipart answer."""
+    """Several bodies, one after the other: a multipart answer (RFC 9110 §14.6)."""
 
     def __init__(self, parts: list[bytes | Body]) -> None:
         self._parts = parts
@@ -209,7 +217,7 @@ class ConcatenatedBody(Body):
 
     @override
     def read_now(self) -> Chunk:
-        return b""  # several small parts need no haste
+        return b""  # not worth it for a few small parts
 
     @override
     async def read(self) -> Chunk:
@@ -232,24 +240,24 @@ class ConcatenatedBody(Body):
 
 
 def _pread_now(descriptor: int, count: int, offset: int) -> Chunk:
-    """Up to `count` bytes at `offset` where they are in memory (RWF_NOWAIT, Linux); else nothing."""
+    """Up to `count` bytes at `offset`, if they are in the page cache; else nothing. It never waits for the disk."""
     if not _NOWAIT:
         return b""
     buffer = bytearray(count)
     try:
         got = os.preadv(descriptor, [buffer], offset, _NOWAIT)
     except OSError:
-        return b""  # not in memory, not on this file system, or an error that the thread's read will tell
+        return b""  # not in the page cache, not supported by this file system, or an error that `_pread` will raise
     if got < count:
         del buffer[got:]
     return buffer
 
 
 async def _pread(descriptor: int, count: int, offset: int) -> Chunk:
-    """`count` bytes at `offset`: at once where they are in memory, else by a thread. Raises CutShortError."""
+    """Up to `count` bytes at `offset`: at once from the page cache, else by a thread. Raises CutShortError."""
     if chunk := _pread_now(descriptor, count, offset):
         return chunk
-    duplicate = os.dup(descriptor)  # the reader may be closed while the thread reads
+    duplicate = os.dup(descriptor)  # a reader closed meanwhile frees the number, and the thread would read another file
     try:
         return await asyncio.get_running_loop().run_in_executor(None, os.pread, duplicate, count, offset)
     except OSError as error:

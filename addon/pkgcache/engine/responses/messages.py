@@ -1,7 +1,6 @@
-"""What goes into the service and what comes out: `Request`, `Response`, and the one body type that streams.
+"""The engine's `Request` and `Response`, and `Body`, the interface of every body that streams.
 
-A body is bytes, or a `Body`: a finished file, a growing one, a byte range of either, or an upstream's bytes on their way through
-are all read the same way.
+Stored files, growing files, byte ranges of either and an upstream's relayed bytes are all read in the same way.
 """
 
 from __future__ import annotations
@@ -16,20 +15,23 @@ from pkgcache.rules.http.cache_status import CacheStatus
 from pkgcache.rules.routing.urls import Url
 
 CHUNK = 256 * 1024
-"""Bytes handed to a client at a time: memory is bounded by this times the clients."""
+"""The most bytes handed to a client at a time. Memory for bodies is at most this times the number of clients."""
 
 CLIENT_SECONDS = 12.0
-"""So long a client waits for the beginning of an answer (pip gives up after 15 s); then it is told to ask again, and joins in."""
+"""The longest that a client waits for the beginning of an answer. Then it gets a 503 with Retry-After, and joins in when it asks again.
+
+pip gives up after 15 seconds without a byte.
+"""
 
 type Chunk = bytes | bytearray
 
 
 class CutShortError(Exception):
-    """A body cannot be completed: the client's connection is to be cut, so that it sees an incomplete answer."""
+    """A body cannot be completed. The client's connection must be cut, so that it does not take the answer for complete."""
 
 
 class DiskFailedError(CutShortError):
-    """What is read cannot be had from the disk any more; `rest(at, stop)` may give it another way (raises CutShortError)."""
+    """The disk failed. `rest(start, stop)` gives the other bytes without it, or raises CutShortError where it cannot."""
 
     def __init__(self, why: str, rest: Callable[[int, int | None], Body]) -> None:
         super().__init__(why)
@@ -41,21 +43,21 @@ class Body(Protocol):
 
     @property
     def exhausted(self) -> bool:
-        """Whether all of it has been read."""
+        """Whether all of it has been read. False where only an empty `read` tells."""
 
     def read_now(self) -> Chunk:
-        """As `read`, but without waiting: empty where that would need it, or where something is wrong (`read` tells)."""
+        """The next bytes if they are there without waiting, else empty. It raises nothing: `read` tells what is wrong."""
 
     async def read(self) -> Chunk:
-        """The next bytes, at most CHUNK; empty at the end. Raises CutShortError."""
+        """Wait for the next bytes, at most CHUNK; empty at the end. Raises CutShortError."""
 
     def close(self) -> None:
-        """Let go of it; a `read` under way raises CutShortError. May be called twice."""
+        """Release what the body holds. A `read` under way raises CutShortError. May be called twice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A GET or HEAD. `own`: it was asked at the proxy's own address, and only the path of `url` counts."""
+    """A GET or HEAD. `at_proxy_address`: it went to the proxy's own address, so only the path of `url` counts."""
 
     method: str
     url: Url
@@ -66,7 +68,7 @@ class Request:
 
 @dataclass(slots=True, kw_only=True)
 class Response:
-    """An answer. `length` is the body's when it streams and its length is known; a HEAD's reply has the headers of the GET."""
+    """An answer. `headers` have the body's length where it is known; those for a HEAD are the same as for a GET."""
 
     status: int
     headers: CIMultiDict[str]
@@ -78,7 +80,7 @@ class Response:
     def text(
         cls, status: int, text: str, *, detail: str = "", cache: CacheStatus | None = None, challenge: str = ""
     ) -> Response:
-        """Plain text for a person, one line or several; never to be stored by anyone. `challenge`: a 401's."""
+        """Plain text for people, which no cache may store. `challenge`: a 401's `WWW-Authenticate`."""
         body = (text.rstrip("\n") + "\n").encode()
         headers = CIMultiDict(
             {
