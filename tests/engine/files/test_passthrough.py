@@ -75,7 +75,7 @@ def test_the_next_upstream_answers(way: str, first: Scripted) -> None:
         pytest.param(wheel(origins=(MIRROR,)), {"mirror": CHALLENGED}, 502, id="one mirror"),
         pytest.param(TWO, {"mirror": CHALLENGED, "other": CHALLENGED}, 502, id="two mirrors"),
         pytest.param(
-            wheel(origins=(MIRROR, NAMED)), {"mirror": CHALLENGED, "named": CHALLENGED}, 502, id="and a mirror"
+            wheel(origins=(MIRROR, NAMED)), {"mirror": CHALLENGED, "named": CHALLENGED}, 401, id="it, and a mirror"
         ),
         pytest.param(TWO, {"mirror": Scripted(404), "other": Scripted(410)}, 404, id="one has it no more"),
         pytest.param(TWO, {"mirror": Scripted(404), "other": Scripted(404)}, 404, id="none has it"),

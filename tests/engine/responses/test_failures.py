@@ -45,7 +45,7 @@ NAMED = {"page": f"{INDEX}/simple/six/", "file": f"{FILES}/packages/six.whl"}
         pytest.param(["named"], True, False, id="at the proxy's own address the client names none"),
         pytest.param([MIRROR], False, False, id="a mirror: a password for another host would be asked for"),
         pytest.param([MIRROR, OTHER], False, False, id="two mirrors"),
-        pytest.param([MIRROR, "named"], False, False, id="a mirror, and the origin behind it"),
+        pytest.param([MIRROR, "named"], False, True, id="a mirror, and the origin that the client named"),
     ],
 )
 def test_who_may_refuse_a_client(

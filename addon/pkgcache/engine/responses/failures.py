@@ -1,7 +1,7 @@
-"""Answers for what cannot be served: no upstream gave it, it takes too long, or nobody may be asked.
+"""Answers where nothing can be served: no upstream gave it, it takes too long, or no upstream may be asked.
 
-Each is plain text for a person and never a 404 for an upstream's failure: uv would go on to the next index, where a stranger may have
-published a package of that name.
+Each is plain text for people. An upstream's failure is never a 404, because uv would go on to the next index then, where a stranger may
+have published a package of that name.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from pkgcache.rules.http.cache_status import CacheStatus
 
 
 def failed(what: str, error: AllFailedError, request: Request) -> Response:
-    """The answer where no upstream gave `what`: each of them is named, with what went wrong.
+    """The answer where no upstream gave `what`. It names each of them and what went wrong.
 
     | all upstreams that were asked say | answer |
     |---|---|
     | 404 or 410 | 404 |
     | 451 | 451 |
-    | 401 or 403, and the only one is the origin that the client named | the same, with its challenge |
+    | 401 or 403, and the origin that the client named is one of them | the same, with that origin's challenge |
     | nothing in time (or 404) | 504 |
     | anything else | 502 |
     """
@@ -28,23 +28,27 @@ def failed(what: str, error: AllFailedError, request: Request) -> Response:
         return offline(what)
     if failures == {Failure.NOT_FOUND}:
         return Response.text(404, text, cache=CacheStatus(fwd="miss", fwd_status=404))
-    if error.status == 451 or (error.status in {401, 403} and _is_from_named_origin(error, request)):
+    named = _of_named_origin(error, request)
+    if error.status == 451 or (error.status in {401, 403} and named):
         cache = CacheStatus(fwd="miss", fwd_status=error.status)
-        return Response.text(error.status, text, cache=cache, challenge=error.errors[0].challenge)
+        return Response.text(error.status, text, cache=cache, challenge=named.challenge if named else "")
     too_late = Failure.TIMEOUT in failures and failures <= {Failure.TIMEOUT, Failure.NOT_FOUND}
     return Response.text(504 if too_late else 502, text, cache=CacheStatus(fwd="miss", detail="upstreams-failed"))
 
 
-def _is_from_named_origin(error: AllFailedError, request: Request) -> bool:
-    """Whether the refusal is the word of the origin in the client's own URL.
+def _of_named_origin(error: AllFailedError, request: Request) -> UpstreamError | None:
+    """What the origin in the client's own URL said, if it was asked.
 
-    A mirror's 401 would make the client ask a person for a password of the wrong host.
+    Only its refusal may reach the client. A mirror's 401 would make it ask a person for the password of a host that the person does not
+    know of, and a stored login for the index's host would not help.
     """
-    return not request.at_proxy_address and {each.origin for each in error.errors} == {request.url.origin}
+    if request.at_proxy_address:
+        return None
+    return next((each for each in error.errors if each.origin == request.url.origin), None)
 
 
 def still_fetching(what: str) -> Response:
-    """503 with Retry-After, which pip and uv heed: the download goes on, and the next request joins it."""
+    """503 with Retry-After, which pip and uv follow. The download continues meanwhile, and the next request joins it."""
     response = Response.text(503, f"{what} is still being fetched from a slow upstream; retry", detail="slow-upstream")
     response.headers["Retry-After"] = "1"
     return response
