@@ -146,8 +146,9 @@ def test_each_sees_their_own_page(kind: str, scene: Scene) -> None:
         assert versions(scene.get(url, "bob", **accept)) == ["1.0", "2.0"]
     assert scene.asked(name) == 2
     assert "hit" in str(scene.get(url, "alice", **accept).headers["Cache-Status"])
-    for nobody in (scene.get(url, **accept), scene.get(f"/corp/simple/{name}/", **accept)):
-        assert nobody.status == 401
+    # At the proxy's own address no login of an index is taken, so a 401 there would ask for one in vain.
+    for nobody, status in ((scene.get(url, **accept), 401), (scene.get(f"/corp/simple/{name}/", **accept), 502)):
+        assert nobody.status == status
         assert b".whl" not in nobody.body
 
 
