@@ -1,4 +1,4 @@
-"""Where the command begins: Ctrl-C ends it in one line from its first moment on, also while its modules are being loaded."""
+"""Where the command begins. Ctrl-C ends it in one line from the first moment on, even while its modules are being loaded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NoReturn
 def main() -> NoReturn:
     """Load the command line, which takes a third of a second, and run it."""
     try:
-        from pkgcache.cli.app import main as run  # noqa: PLC0415  this is what may be interrupted
+        from pkgcache.cli.app import main as run  # noqa: PLC0415  loading is what may be interrupted
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         sys.exit(128 + signal.SIGINT)  # exits.INTERRUPTED, which may not be loaded yet

@@ -1,7 +1,6 @@
 """`pypi-cache`: the group of commands, and how a run ends.
 
-Exit codes: 0 all is well; 1 something was found wrong, was not found, or failed; 2 wrong arguments, settings or store, and nothing was
-done; 130 interrupted, what was done is whole, and the same command goes on.
+Nothing that a person, a signal or a closed pipe does ends in a traceback; the exit codes are those of `exits`.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ from pkgcache.cli.exits import BROKEN_PIPE, FOUND, INTERRUPTED
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, package_name="pypi-cache", prog_name="pypi-cache")
 def cli() -> None:
-    """Look after the store of pypi-cache: a caching forward proxy for Python packages.
+    """Look after the store of pypi-cache, a caching forward proxy for Python packages.
 
-    All commands work beside a running proxy. The store is the one that the proxy's settings name: those of mitmproxy's config.yaml,
-    then --set, then --dir.
+    All commands work beside a running proxy. They use the store that the proxy's settings name: mitmproxy's config.yaml, then --set,
+    then --dir.
 
-    Exit codes: 0 all is well · 1 something is wrong, was not found, or failed · 2 wrong arguments, settings or store: nothing was done ·
-    130 interrupted: the same command goes on.
+    Exit codes: 0 success · 1 something is wrong, failed or was not found · 2 wrong arguments, settings or store; nothing was done ·
+    130 interrupted; run the same command again to continue.
     """
 
 
@@ -45,16 +44,16 @@ for _command in (stats, ls, purge, verify, warm, export, import_archive, doctor)
 
 
 def main() -> NoReturn:
-    """Run the command line, and exit."""
+    """Run the command line, and exit. SIGTERM ends it like Ctrl-C."""
     signal.signal(signal.SIGTERM, _interrupt)
     status = run(sys.argv[1:])
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # all is done and said: it is too late to be interrupted
+        signal.signal(number, signal.SIG_IGN)  # the result is printed: only the flush is left
     sys.exit(_flushed(status))
 
 
 def run(words: Sequence[str]) -> int:
-    """Run one command: its exit code. No traceback for what a person, a signal or a closed pipe does."""
+    """Run one command, given the words of its command line: its exit code."""
     try:
         with cli.make_context("pypi-cache", list(words)) as context:
             cli.invoke(context)
@@ -72,19 +71,21 @@ def run(words: Sequence[str]) -> int:
 
 
 def _flushed(status: int) -> int:
-    """What is still to be written may find that nobody reads any more (`pypi-cache ls | head`), or no room."""
+    """Flush standard output, which may fail because its reader has left (`pypi-cache ls | head`) or the disk is full: the exit code."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         status = BROKEN_PIPE
     except OSError as error:
-        if not status:  # else it was said
+        if not status:  # else an error is printed already
             click.echo(f"Error: standard output: {error.strerror}", err=True)
             status = FOUND
     else:
         if status != BROKEN_PIPE:
             return status
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes again as it ends
+    os.dup2(
+        os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+    )  # Python flushes again at exit, and would print a traceback
     return status
 
 

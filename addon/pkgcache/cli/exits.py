@@ -10,28 +10,28 @@ import click
 WELL = 0
 
 FOUND = 1
-"""Something was wrong, or nothing was found, or something failed: the lines say what."""
+"""Something is wrong, failed or was not found; the output says what."""
 
 UNUSABLE = 2
-"""Wrong arguments or settings, or a store that cannot be used: nothing was done."""
+"""Wrong arguments or settings, or an unusable store; nothing was done. click uses the same code."""
 
 INTERRUPTED = 128 + signal.SIGINT
-"""By Ctrl-C or SIGTERM: what was done is whole, and the same command goes on from there."""
+"""Interrupted by Ctrl-C or SIGTERM. What was done is complete, and the same command continues from there."""
 
 BROKEN_PIPE = 128 + signal.SIGPIPE
 
 
 class UnusableError(click.ClickException):
-    """One line: what cannot be used, and what would be right."""
+    """Wrong arguments or settings, or an unusable store. The message is one line that says what would be right."""
 
     exit_code = UNUSABLE
 
 
 class InterruptedByUser(click.ClickException):
-    """One line: how far it came, and how to go on."""
+    """The user ended the run. The message is one line that says how far it came and how to continue."""
 
     exit_code = INTERRUPTED
 
     def show(self, file: Any = None) -> None:
-        """On standard error, whatever was to be shown."""
+        """Print the message to standard error, without click's "Error:"."""
         click.echo(f"interrupted: {self.message}", err=True, file=file)

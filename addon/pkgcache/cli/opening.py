@@ -1,4 +1,8 @@
-"""cli/opening.py."""
+"""Opening the store for a command, beside a running proxy or without one.
+
+A command must not do what only the proxy may: set aside a store that is damaged or of another version, create one where a mistyped
+folder names none, or leave files behind that the proxy's user cannot read. So it looks before it opens.
+"""
 
 from __future__ import annotations
 
@@ -18,63 +22,62 @@ from pkgcache.engine.store.format import StoreFormatError
 
 
 @contextlib.contextmanager
-def opened(place: StoreLocation, *, make: bool = False) -> Iterator[Entries]:
-    """The store, beside a running proxy or without one. Raises UnusableError where it cannot be used, or is not there (`make`)."""
-    entries = Entries(place.folder, max_size=place.settings.max_size, min_free=place.settings.min_free)
+def opened(location: StoreLocation, *, make: bool = False) -> Iterator[Entries]:
+    """Open the store. Raises UnusableError if it cannot be used, or does not exist and `make` is false."""
+    settings = location.settings
+    entries = Entries(location.folder, max_size=settings.max_size, min_free=settings.min_free)
     try:
-        _look_before(place.folder, make=make)
+        _check(location.folder, make=make)
         entries.open(make=make)
     except StoreFormatError as error:
         raise UnusableError(str(error)) from None
     except TROUBLE as error:
-        raise UnusableError(_told(place.folder, error)) from None
+        raise UnusableError(_message(location.folder, error)) from None
     try:
         yield entries
     except BrokenPipeError:
-        raise  # of whoever reads what is printed: no fault of the store's
+        raise  # an OSError, and so among TROUBLE, but of standard output and not of the store
     except TROUBLE as error:
-        raise click.ClickException(_told(place.folder, error)) from error
+        raise click.ClickException(_message(location.folder, error)) from error
     finally:
         entries.close()
 
 
-def _told(folder: Path, error: BaseException) -> str:
-    remedy = "; the proxy sets a damaged store aside by itself, and begins a new one" if is_damage(error) else ""
+def _message(folder: Path, error: BaseException) -> str:
+    remedy = "; at its next start the proxy sets a damaged store aside and begins a new one" if is_damage(error) else ""
     return f"the store in {folder} cannot be used: {described(error)}{remedy}"
 
 
-def _look_before(folder: Path, *, make: bool) -> None:
-    """Opening would make, or set aside, what is no store of this version, or is damaged; and a store must stay its owner's.
+def _check(folder: Path, *, make: bool) -> None:
+    """Refuse a store that opening would create, set aside, or take from its owner.
 
     Raises UnusableError, and what `database.TROUBLE` names.
     """
-    none = UnusableError(
-        f"{folder}: there is no store; the proxy says at its start where its store is, and --dir names it"
-    )
+    missing = UnusableError(f"{folder}: no store there; the proxy prints its store's folder when it starts, for --dir")
     try:
         owner = folder.stat().st_uid
         mark = (folder / "format").read_text(errors="replace").strip()
     except (FileNotFoundError, NotADirectoryError):
         if make and not (folder / "entries").exists():
             return
-        raise none from None
+        raise missing from None
     if owner != os.geteuid():
         name = owner_name(owner)
         raise UnusableError(f"{folder} belongs to {name}: run it as that user, such as sudo -u {name} pypi-cache …")
     if mark.isdecimal() and int(mark) > FORMAT:
-        return  # opening says what to do
+        return  # a newer version's: `Entries.open` refuses it, and says what to do
     if mark != str(FORMAT):
         raise UnusableError(
-            f"{folder}: its format is {mark[:16]!r}, and this version reads {FORMAT}; a start of the proxy sets it aside"
+            f"{folder}: its format is {mark[:16]!r}, and this version reads {FORMAT}; the proxy's next start sets it aside"
         )
     if (folder / "entries" / "cache.db").exists():
-        Database(folder / "entries").close()
+        Database(folder / "entries").close()  # raises if it is damaged; `Entries.open` would set it aside instead
     elif not make:
-        raise none
+        raise missing
 
 
 def owner_name(owner: int) -> str:
-    """A user's name, or number where there is none."""
+    """The name of a user, or the number if it has none."""
     try:
         return pwd.getpwuid(owner).pw_name
     except KeyError:

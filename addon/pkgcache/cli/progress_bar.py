@@ -1,11 +1,10 @@
-"""Progress of long work, on standard error: a bar with rate and time left on a terminal, nothing elsewhere."""
+"""Progress of long work, on standard error: on a terminal a bar with rate and time left, elsewhere nothing."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from threading import Lock
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.progress import (
@@ -25,39 +24,37 @@ from rich.text import Text
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar; its methods may be called from any thread."""
+    """One bar. Its methods may be called from any thread, since rich locks its own state."""
 
     progress: Progress
     task: TaskID
-    lock: Lock = field(default_factory=Lock)
 
     def advance(self, amount: float = 1) -> None:
-        """So much more is done."""
+        """Add to what is done: bytes or things."""
         self.progress.advance(self.task, amount)
 
     def expect(self, total: float) -> None:
-        """So much there is to do in all."""
+        """Set how much there is to do in all."""
         self.progress.update(self.task, total=total)
 
     def expect_more(self, amount: float) -> None:
-        """There is so much more to do than was known."""
-        with self.lock:
-            self.progress.update(self.task, total=(self.progress.tasks[self.task].total or 0) + amount)
+        """Add to how much there is to do, for work whose size shows only as it goes. From one thread only."""
+        self.progress.update(self.task, total=(self.progress.tasks[self.task].total or 0) + amount)
 
     def tell(self, what: str) -> None:
-        """What is being done now."""
+        """Say what is being done now."""
         self.progress.update(self.task, description=what)
 
     def say(self, line: str) -> None:
-        """A line for people, above the bar."""
+        """Print a line for people, above the bar."""
         self.progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 class Rate(ProgressColumn):
-    """How many a second."""
+    """A column that shows how many things are done a second."""
 
     def render(self, task: Task) -> Text:
-        """`1,234/s`; below ten with a decimal."""
+        """Show `1,234/s`; with a decimal below ten."""
         speed = task.finished_speed or task.speed
         if speed is None:
             return Text("")
@@ -66,7 +63,7 @@ class Rate(ProgressColumn):
 
 @contextlib.contextmanager
 def bar(what: str, total: float | None, *, of_bytes: bool = True) -> Iterator[Bar]:
-    """A bar while the block runs; it goes away at its end. Of bytes, or of things that are counted."""
+    """Show a bar while the block runs, and remove it at the end. `total` is in bytes, or in things if not `of_bytes`."""
     console = Console(stderr=True)
     measures: tuple[ProgressColumn, ...] = (DownloadColumn(binary_units=True), TransferSpeedColumn())
     with Progress(

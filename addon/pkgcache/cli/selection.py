@@ -1,4 +1,4 @@
-"""Which entries of the store a command is about: project-name globs, kinds, ages."""
+"""Which entries of the store a command is about: project-name globs, kinds, ages. Also click's callbacks that read these."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ from pkgcache.units import parse_duration
 
 @dataclass(frozen=True, slots=True)
 class Globs:
-    """Project-name globs, as in `pypi_cache_allow`; none: every entry, be it a project's or not."""
+    """Project-name globs, as in `pypi_cache_allow`. Without any, every entry matches, whether it belongs to a project or not."""
 
     admission: Admission
 
     @classmethod
     def parse(cls, words: Sequence[str]) -> Globs:
-        """Of the words of a command line. Raises ValueError, which says what would be right."""
-        if not all(word.strip() for word in words):  # a shell's empty variable must not mean everything
-            raise ValueError("a project name, or a glob such as 'acme-*'; all are meant by '*'")
+        """Read the words of a command line. Raises ValueError, whose message says what would be right."""
+        if not all(word.strip() for word in words):  # `purge "$NAME"` with an empty variable must not purge everything
+            raise ValueError("a project name, or a glob such as 'acme-*'; '*' matches all")
         return cls(Admission(allow=parse_globs(words)))
 
-    def match(self, named: ParsedKey) -> bool:
-        """Whether an entry is meant."""
+    def match(self, parsed: ParsedKey) -> bool:
+        """Whether an entry belongs to a project that a glob matches (by its name as PEP 503 writes it)."""
         if not self.admission.allow:
             return True
-        return bool(named.project) and isinstance(self.admission.admit_project(named.project, ""), Admitted)
+        return bool(parsed.project) and isinstance(self.admission.admit_project(parsed.project, ""), Admitted)
 
 
 def kinds_of(*, files: bool, pages: bool) -> frozenset[EntryKind]:
-    """What `--files` and `--pages` mean: the one, the other, and both without either."""
+    """The kinds that `--files` and `--pages` select; neither of them selects both kinds."""
     if files == pages:
         return frozenset[EntryKind]({"file", "page"})
     return frozenset[EntryKind]({"file"} if files else {"page"})
 
 
-def digest_of(named: ParsedKey, notes: Mapping[str, Any]) -> str:
-    """What tells one content from another, as far as the key or the notes say it; else empty."""
-    return str(notes.get("digest") or notes.get("of") or (named.identity if ":" in named.identity else ""))
+def digest_of(parsed: ParsedKey, notes: Mapping[str, Any]) -> str:
+    """The digest of an entry's content, from its notes or its key; empty if neither has one."""
+    return str(notes.get("digest") or notes.get("of") or (parsed.identity if ":" in parsed.identity else ""))
 
 
 def read_globs(words: Sequence[str]) -> Globs:
-    """Project-name globs. Raises click.BadParameter."""
+    """Read project-name globs. Raises click.BadParameter."""
     try:
         return Globs.parse(words)
     except ValueError as error:
@@ -54,7 +54,7 @@ def read_globs(words: Sequence[str]) -> Globs:
 
 
 def read_duration(_: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
-    """click's callback for `30d`. Raises click.BadParameter."""
+    """Read a duration such as `30d`, in seconds: a callback for click. Raises click.BadParameter."""
     try:
         return parse_duration(value) if value is not None else None
     except ValueError as error:

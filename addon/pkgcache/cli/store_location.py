@@ -1,6 +1,6 @@
-"""What all commands share: where the settings come from, how the store is opened, how things are shown, and the exit codes.
+"""Which store a command means: the one that the proxy's settings name.
 
-Settings come as the proxy's do: mitmproxy's `config.yaml` in its configuration folder, then `--set`, then `--dir`.
+The settings are read as the proxy reads them: mitmproxy's `config.yaml` in its configuration folder, then `--set`, then `--dir`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CONFDIR = "~/.mitmproxy"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreLocation:
-    """Which proxy's store it is: its settings (`given`: as texts, those that differ), and all of config.yaml."""
+    """The store's proxy: its settings, and all of its config.yaml. `given` are the settings that differ from the defaults, as texts."""
 
     confdir: Path
     config: dict[str, Any]
@@ -33,46 +33,44 @@ class StoreLocation:
 
     @property
     def folder(self) -> Path:
-        """The store's folder."""
+        """The folder that the store is in."""
         return self.settings.dir
 
 
 def with_store_options[**P, T](command: Callable[Concatenate[StoreLocation, P], T]) -> Callable[P, T]:
-    """Give a command the options that say which store is meant, and its first argument made of them."""
+    """Give a command the options that say which store is meant; its first argument is the location that they name."""
 
     @click.option(
-        "--dir", "directory", metavar="FOLDER", help="The store's folder: short for --set pypi_cache_dir=FOLDER."
+        "--dir", "directory", metavar="FOLDER", help="The store's folder; short for --set pypi_cache_dir=FOLDER."
     )
     @click.option(
-        "--set", "sets", metavar="NAME=VALUE", multiple=True, help="An option of the proxy, as it is given to mitmdump."
+        "--set", "sets", metavar="NAME=VALUE", multiple=True, help="An option of the proxy, as given to mitmdump."
     )
     @click.option(
         "--confdir",
         default=CONFDIR,
         show_default=True,
         metavar="FOLDER",
-        help="mitmproxy's folder: its config.yaml and CA.",
+        help="mitmproxy's folder, with its config.yaml and CA.",
     )
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
         confdir, sets, directory = (kwargs.pop(name) for name in ("confdir", "sets", "directory"))
-        place = read_place(cast(str, confdir), cast(Sequence[str], sets), cast(str | None, directory))
-        return command(place, *args, **kwargs)
+        location = read_location(cast(str, confdir), cast(Sequence[str], sets), cast(str | None, directory))
+        return command(location, *args, **kwargs)
 
     return run
 
 
-def read_place(confdir: str, sets: Sequence[str], directory: str | None) -> StoreLocation:
-    """The settings of config.yaml, `--set` and `--dir`. Raises UnusableError."""
+def read_location(confdir: str, sets: Sequence[str], directory: str | None) -> StoreLocation:
+    """Read the settings of config.yaml, `--set` and `--dir`. Raises UnusableError."""
     folder = Path(confdir).expanduser()
     if confdir != CONFDIR and not folder.is_dir():
-        raise UnusableError(
-            f"--confdir {confdir}: there is no such folder; expected mitmproxy's, where its config.yaml is"
-        )
+        raise UnusableError(f"--confdir {confdir}: no such folder; expected the one with mitmproxy's config.yaml")
     config: dict[str, Any] = {}
     for name in ("config.yaml", "config.yml"):  # mitmproxy reads both, and the second wins
         config |= read_config(folder / name)
-    given = {name: value for name, value in config.items() if str(name).startswith(PREFIX)} | _of_words(sets)
+    given = {name: value for name, value in config.items() if str(name).startswith(PREFIX)} | _parse_sets(sets)
     if directory is not None:
         given[f"{PREFIX}dir"] = directory
     try:
@@ -82,7 +80,7 @@ def read_place(confdir: str, sets: Sequence[str], directory: str | None) -> Stor
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A configuration file of mitmproxy's; one that is not there is empty. Raises UnusableError."""
+    """Read a configuration file of mitmproxy; a missing one counts as empty. Raises UnusableError."""
     try:
         found = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -92,7 +90,7 @@ def read_config(path: Path) -> dict[str, Any]:
     except YAMLError as error:
         mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
         line = f", line {mark.line + 1}" if mark else ""
-        problem = (error.problem if isinstance(error, MarkedYAMLError) else None) or "no YAML"
+        problem = (error.problem if isinstance(error, MarkedYAMLError) else None) or "not YAML"
         raise UnusableError(f"{path}{line}: {problem}; expected lines such as pypi_cache_max_size: 50g") from None
     if found is None:
         return {}
@@ -101,14 +99,12 @@ def read_config(path: Path) -> dict[str, Any]:
     return found
 
 
-def _of_words(words: Sequence[str]) -> dict[str, Any]:
-    """`name=value` each; a name that is given several times has a list of values."""
+def _parse_sets(sets: Sequence[str]) -> dict[str, Any]:
+    """Parse `name=value` texts; a name that is given several times gets a list of values. Raises UnusableError."""
     given: dict[str, list[str]] = {}
-    for word in words:
-        name, _, value = word.partition("=")
+    for each in sets:
+        name, _, value = each.partition("=")
         if not name.startswith(PREFIX):
-            raise UnusableError(
-                f"--set {redact(word)}: expected an option of the store's, such as {PREFIX}max_size=50g"
-            )
+            raise UnusableError(f"--set {redact(each)}: expected an option of pypi-cache, such as {PREFIX}max_size=50g")
         given.setdefault(name, []).append(value)
     return {name: values if len(values) > 1 else values[0] for name, values in given.items()}

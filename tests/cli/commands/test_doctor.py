@@ -17,7 +17,7 @@ from pkgcache.cli.checks.findings import Finding
 from pkgcache.cli.checks.local import CA_KEY_NAME, CA_NAME, check_ca, check_disk, check_limits, check_python, lacking
 from pkgcache.cli.checks.network import check_proxy, judged
 from pkgcache.cli.proxy_client import ProxyClient
-from pkgcache.cli.store_location import read_place
+from pkgcache.cli.store_location import read_location
 from pkgcache.engine.pip_defaults import pip_defaults
 from pkgcache.rules.routing.indexes import Index, build_indexes
 from pkgcache.settings import IndexSetting
@@ -199,7 +199,7 @@ def test_disk(
     free: int, total: int, max_size: str, state: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": free, "total": total}))
-    place = read_place(str(tmp_path), [f"pypi_cache_max_size={max_size}"], str(tmp_path / "not" / "yet"))
+    place = read_location(str(tmp_path), [f"pypi_cache_max_size={max_size}"], str(tmp_path / "not" / "yet"))
     findings = list(check_disk(place))
     assert states(findings) == [("disk", state)]
     assert words in said(findings)

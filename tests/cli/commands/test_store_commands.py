@@ -285,10 +285,10 @@ def test_wrong_settings(name: str, command: Command) -> None:
 @pytest.mark.parametrize("name", ["stats", "ls", "purge x", "verify", "export x.tar"])
 def test_no_store(name: str, command: Command, store: Path) -> None:
     """Nothing is made where there is none; and a folder of somebody's own is left alone."""
-    assert "there is no store" in command(*name.split(), "--dir", store).ended(2).err
+    assert "no store there" in command(*name.split(), "--dir", store).ended(2).err
     assert not store.exists()
     (store / "entries").mkdir(parents=True)
-    assert "there is no store" in command(*name.split(), "--dir", store).ended(2).err
+    assert "no store there" in command(*name.split(), "--dir", store).ended(2).err
     assert [path.name for path in store.iterdir()] == ["entries"]
     (store / "format").write_text("99\n")
     assert "format 99" in command(*name.split(), "--dir", store).ended(2).err

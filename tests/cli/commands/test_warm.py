@@ -250,7 +250,7 @@ def _read(path: Path) -> bytes:
         (("x", "--proxy", "socks5://a"), "expected http://HOST:PORT"),
         (("x", "--set", "pypi_cache_offline=true"), "pypi_cache_offline is set"),
         (("x", "--set", "pypi_cache_max_size=lots"), "expected a size such as 512m or 10g"),
-        (("x", "--set", "listen_port=1"), "expected an option of the store's"),
+        (("x", "--set", "listen_port=1"), "expected an option of pypi-cache"),
         (("x", "--index-url", "index.example"), "index.example is no index's URL; expected one such as https://"),
         (
             ("x", "--index-url", "https://me:secret@corp.example/simple"),
