@@ -35,7 +35,7 @@ def states(findings: Iterable[Finding]) -> list[tuple[str, str]]:
 
 
 def said(findings: Iterable[Finding]) -> str:
-    return "\n".join(f"{each.said} -> {each.todo}" for each in findings)
+    return "\n".join(f"{each.message} -> {each.advice}" for each in findings)
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def make_ca(folder: Path, *, days: float, key_mode: int = 0o600) -> None:
     ("days", "key_mode", "found", "words"),
     [
         (900, 0o600, [("CA", "well")], "until 20"),
-        (10, 0o600, [("CA", "note")], "plan to make a new one"),
+        (10, 0o600, [("CA", "note")], "plan to replace it"),
         (-1, 0o600, [("CA", "problem")], "give the agents its new bundle.pem"),
         (900, 0o644, [("CA", "well"), ("CA key", "problem")], "chmod 600"),
     ],
@@ -147,7 +147,7 @@ def test_a_store_that_is_well(command: Command, store: Path) -> None:
 
 def test_no_store_yet(command: Command, tmp_path: Path) -> None:
     (found,) = of_store(command, tmp_path / "none")
-    assert (found["state"], found["todo"]) == ("note", "the first start of the proxy makes it; --dir names another")
+    assert (found["state"], found["todo"]) == ("note", "the proxy creates it at its first start; --dir names another")
     assert not (tmp_path / "none").exists()
 
 
@@ -161,7 +161,7 @@ def test_a_damaged_store(command: Command, store: Path) -> None:
     assert "file is not a database" in found["said"]
     for name in ("stats", "ls", "verify", "purge x", "export x.tar"):
         ran = command(*name.split(), "--dir", store).ended(2)
-        assert "file is not a database; the proxy sets a damaged store aside by itself" in ran.err
+        assert "file is not a database; at its next start the proxy sets a damaged store aside" in ran.err
     assert (store / "entries" / "cache.db").read_bytes().startswith(b"no database")
     assert not list(store.glob("entries.*"))
 
@@ -172,7 +172,7 @@ def test_what_lies_about(command: Command, store: Path) -> None:
     (store / "quarantine").mkdir()
     (store / "quarantine" / "x").write_bytes(b"wrong")
     lines = "\n".join(each["said"] for each in of_store(command, store) if each["state"] == "note")
-    assert "1 unfinished download that nobody goes on with" in lines
+    assert "1 unfinished download that no process continues" in lines
     assert "entries.damaged-1 was set aside" in lines
     assert "1 file in quarantine" in lines
     assert (store / "growing" / "ab.part").exists()
@@ -190,9 +190,9 @@ def test_who_may_look_into_it(command: Command, store: Path) -> None:
 @pytest.mark.parametrize(
     ("free", "total", "max_size", "state", "words"),
     [
-        (500 << 30, 1000 << 30, "10g", "well", "the store may have 10.0 GiB"),
-        (500 << 20, 1000 << 30, "10g", "problem", "nothing new is kept"),
-        (5 << 30, 8 << 30, "10g", "note", "the disk is full before the store is"),
+        (500 << 30, 1000 << 30, "10g", "well", "the store may hold 10.0 GiB"),
+        (500 << 20, 1000 << 30, "10g", "problem", "nothing new is stored"),
+        (5 << 30, 8 << 30, "10g", "note", "the disk will be full before the store is"),
     ],
 )
 def test_disk(
@@ -213,17 +213,22 @@ def test_disk(
     [
         (200, "application/vnd.pypi.simple.v1+json", "well", ""),
         (200, "text/html; charset=utf-8", "well", ""),
-        (200, "application/octet-stream", "problem", "see whether the URL is that of a simple index"),
-        (200, "", "problem", "see whether the URL is that of a simple index"),
-        (401, "text/html", "note", "write them into pypi_cache_index: https://USER:PASSWORD@…"),
-        (403, "text/html", "note", "write them into pypi_cache_index: https://USER:PASSWORD@…"),
-        (404, "text/html", "note", "see whether the URL ends on the folder that holds the projects' pages: …/simple"),
-        (500, "text/html", "problem", "see whether the URL is that of a simple index"),
+        (200, "application/octet-stream", "problem", "check whether the URL is that of a simple index"),
+        (200, "", "problem", "check whether the URL is that of a simple index"),
+        (401, "text/html", "note", "add them in pypi_cache_index: https://USER:PASSWORD@…"),
+        (403, "text/html", "note", "add them in pypi_cache_index: https://USER:PASSWORD@…"),
+        (
+            404,
+            "text/html",
+            "note",
+            "check whether the URL ends with the folder that holds the projects' pages: …/simple",
+        ),
+        (500, "text/html", "problem", "check whether the URL is that of a simple index"),
     ],
 )
 def test_an_upstreams_answer(status: int, kind: str, state: str, todo: str, index: Index) -> None:
     found = judged("u", index, index.upstreams[0], status, kind, "0.1 s")
-    assert (found.state, found.todo) == (state, todo)
+    assert (found.state, found.advice) == (state, todo)
 
 
 def test_a_named_index_need_not_have_pip() -> None:
@@ -241,7 +246,7 @@ def test_upstreams(command: Command, upstream: Upstream, make_upstream: MakeUpst
     found = {each["state"]: each for each in ran.json if each["check"] == "upstream of pypi"}
     assert found.keys() == {"note", "problem"}  # it has no pip
     assert "answers in" in found["note"]["said"]
-    assert "see to name service and firewall" in found["problem"]["todo"]
+    assert "check DNS and firewall" in found["problem"]["todo"]
     assert "secret" not in ran.out
 
 
@@ -253,12 +258,12 @@ def test_offline_no_upstream_is_asked(command: Command) -> None:
     assert [each["state"] for each in ran.json if "upstream" in each["check"]] == ["well"]
 
 
-@pytest.mark.parametrize(("asked_for", "state"), [(True, "problem"), (False, "note")])
-def test_no_proxy_runs(asked_for: bool, state: str) -> None:
+@pytest.mark.parametrize(("was_named", "state"), [(True, "problem"), (False, "note")])
+def test_no_proxy_runs(was_named: bool, state: str) -> None:
     """A problem if it was named, and to be known if not: the doctor may be there first."""
-    (found,) = check_proxy("http://user:secret@127.0.0.1:1", asked_for=asked_for)
+    (found,) = check_proxy("http://user:secret@127.0.0.1:1", was_named=was_named)
     assert found.state == state
-    assert found.said.startswith("127.0.0.1:1 does not answer")
+    assert found.message.startswith("127.0.0.1:1 does not answer")
 
 
 def test_for_people(command: Command) -> None:
@@ -272,7 +277,7 @@ def test_for_people(command: Command) -> None:
     assert ran.out.splitlines()[-1].startswith("1 problem, ")
     ran = command("doctor", "--no-upstreams").ended(0)
     assert "! proxy: 127.0.0.1:1 does not answer" in ran.out
-    assert ran.out.splitlines()[-1].startswith("no problem, ")
+    assert ran.out.splitlines()[-1].startswith("0 problems, ")
 
 
 def test_a_proxy_in_trouble() -> None:
@@ -285,11 +290,11 @@ def test_a_proxy_in_trouble() -> None:
     }
     peer = Peer(http(json.dumps(health).encode()), http(json.dumps({**health, "trouble": {}}).encode()))
     url = peer.url.replace("//", "//user:secret@")
-    found = list(check_proxy(url, asked_for=False))
+    found = list(check_proxy(url, was_named=False))
     assert states(found) == [("proxy", "problem"), ("proxy", "problem")]
     assert "store: the disk is full" in said(found)
     assert "secret" not in said(found)
-    assert states(check_proxy(url, asked_for=False)) == [("proxy", "well")]
+    assert states(check_proxy(url, was_named=False)) == [("proxy", "well")]
     peer.close()
 
 
@@ -302,7 +307,7 @@ def agents(command: Command, *words: str, **env: str) -> list[tuple[str, str]]:
 
 def test_an_agent(command: Command, upstream: Upstream, make_proxy: MakeProxy, ca: Authority, tmp_path: Path) -> None:
     """From nothing at all to an environment that is right, by what the doctor says."""
-    assert agents(command) == [("note", "this environment is no agent's: HTTPS_PROXY is not set")]
+    assert agents(command) == [("note", "HTTPS_PROXY is not set, so this is not an agent's environment")]
     ((state, line),) = agents(command, HTTPS_PROXY="http://me:secret@127.0.0.1:1")
     assert (state, line.partition(":")[0]) == ("problem", "HTTPS_PROXY=http")
     assert "secret" not in line
@@ -317,19 +322,19 @@ def test_an_agent(command: Command, upstream: Upstream, make_proxy: MakeProxy, c
     assert {state for state, _ in agents(command, **right)} == {"well"}
     ran = command("doctor", "--json", env=right)
     assert [each["said"] for each in ran.json if "upstream" in each["check"]] == [
-        "not asked: this environment is an agent's"
+        "not asked, since this is an agent's environment"
     ]
     alone = tmp_path / "alone.pem"
     alone.write_bytes(ProxyClient(proxy.url).own("/ca.pem"))
     for name, value, state, words in (
-        ("NO_PROXY", f"localhost,{INDEX_HOST}", "problem", f"leads past the proxy to {INDEX_HOST}"),
+        ("NO_PROXY", f"localhost,{INDEX_HOST}", "problem", f"makes clients bypass the proxy for {INDEX_HOST}"),
         ("NO_PROXY", "localhost", "well", ""),
-        ("https_proxy", "http://me:secret@other.example:1", "problem", "https_proxy=http://***@other.example:1 is another"),
+        ("https_proxy", "http://me:secret@other.example:1", "problem", "https_proxy=http://***@other.example:1 is different"),
         ("PIP_CERT", "", "note", "PIP_CERT is not set: pip will not trust"),
         ("SSL_CERT_FILE", "/no/such.pem", "problem", "SSL_CERT_FILE=/no/such.pem cannot be read"),
         ("SSL_CERT_FILE", str(ca.bundle), "problem", "does not hold the proxy's CA"),
-        ("REQUESTS_CA_BUNDLE", str(alone), "problem", "holds the proxy's CA alone"),
-        ("PIP_PROXY", "http://me:secret@other.example:1", "problem", "pip's proxy is http://***@other.example:1, and wins"),
+        ("REQUESTS_CA_BUNDLE", str(alone), "problem", "holds only the proxy's CA"),
+        ("PIP_PROXY", "http://me:secret@other.example:1", "problem", "pip's proxy is http://***@other.example:1, and overrides"),
         ("PIP_INDEX_URL", "https://me:secret@other.example/simple", "note", "pip's index-url is https://***@other.example/simple"),
         ("PIP_INDEX_URL", f"{proxy.url}/pypi/simple", "well", ""),
         ("PIP_FIND_LINKS", "/wheels", "note", "pip's find-links is /wheels"),

@@ -1,4 +1,4 @@
-"""What the doctor's checks find."""
+"""A finding of a check, and its three states."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ type State = Literal["well", "note", "problem"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check saw, and what to do about it; `todo` is empty where all is well."""
+    """What a check found, and what to do about it; `advice` is empty if there is nothing to do."""
 
     check: str
     state: State
-    said: str
-    todo: str = ""
+    message: str
+    advice: str = ""
 
 
-def well(check: str, said: str) -> Finding:
-    """All is as it should be."""
-    return Finding(check, "well", said)
+def well(check: str, message: str) -> Finding:
+    """Report that all is as it should be."""
+    return Finding(check, "well", message)
 
 
-def note(check: str, said: str, todo: str = "") -> Finding:
-    """Something to be known, that may be meant so."""
-    return Finding(check, "note", said, todo)
+def note(check: str, message: str, advice: str = "") -> Finding:
+    """Report something that may be intended."""
+    return Finding(check, "note", message, advice)
 
 
-def problem(check: str, said: str, todo: str) -> Finding:
-    """Something does not work, or is dangerous."""
-    return Finding(check, "problem", said, todo)
+def problem(check: str, message: str, advice: str) -> Finding:
+    """Report something that does not work, or is dangerous."""
+    return Finding(check, "problem", message, advice)

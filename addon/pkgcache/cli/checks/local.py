@@ -1,4 +1,4 @@
-"""The doctor's checks of a proxy's own machine: Python and its packages, CA, store, disk, limits."""
+"""Checks of the proxy's own machine: Python and its packages, CA, store, disk, limits."""
 
 from __future__ import annotations
 
@@ -37,28 +37,30 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def check_python() -> Iterator[Finding]:
-    """The interpreter, and the packages that the project asks for."""
+    """Check the interpreter, and the versions of the packages that the project requires."""
     found = ".".join(map(str, sys.version_info[:3]))
     if sys.implementation.name == "cpython" and "t" not in sys.abiflags:
         yield well("Python", f"{found}, {sys.executable}; pypi-cache {__version__}")
     else:
-        yield problem("Python", f"{sys.executable} is not the ordinary CPython", "mitmproxy needs that one")
+        yield problem(
+            "Python", f"{sys.executable} is not CPython with its lock", "mitmproxy needs the ordinary CPython"
+        )
     try:
-        wanted = [Requirement(line) for line in requires("pypi-cache") or ()]
+        requirements = [Requirement(line) for line in requires("pypi-cache") or ()]
     except PackageNotFoundError:
-        said = "pypi-cache itself is not installed, only imported"
-        yield note("packages", said, "install it: pip install -e FOLDER, or ./run.sh")
+        message = "pypi-cache is imported without being installed"
+        yield note("packages", message, "install it: pip install -e FOLDER, or ./run.sh")
         return
-    if wrong := [said for each in wanted if (said := lacking(each))]:
-        todo = " ".join([sys.executable, "-m pip install", *(f"'{each}'" for each in wanted)])
-        yield problem("packages", "; ".join(wrong), todo)
+    if wrong := [message for each in requirements if (message := lacking(each))]:
+        advice = " ".join([sys.executable, "-m pip install", *(f"'{each}'" for each in requirements)])
+        yield problem("packages", "; ".join(wrong), advice)
     else:
         shown = ("mitmproxy", "diskcache", "aiohttp")
         yield well("packages", ", ".join(f"{name} {version(name)}" for name in shown))
 
 
 def lacking(requirement: Requirement) -> str:
-    """What is wrong with the package that is meant; empty: nothing."""
+    """Say how a requirement is not met; empty if it is, or is not for this machine."""
     if requirement.marker is not None and not requirement.marker.evaluate():
         return ""
     try:
@@ -73,54 +75,56 @@ def lacking(requirement: Requirement) -> str:
 
 
 def check_ca(folder: Path) -> Iterator[Finding]:
-    """mitmproxy's CA: that it is there, for how long, and for whose eyes."""
+    """Check mitmproxy's CA: that it exists, how long it is valid, and who may read its key."""
     path, key = folder / CA_NAME, folder / CA_KEY_NAME
     try:
         until = x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
     except FileNotFoundError:
-        yield note("CA", f"{path} is not there yet", "start the proxy once, or name its folder with --confdir")
+        yield note("CA", f"{path} does not exist yet", "start the proxy once, or name its folder with --confdir")
         return
     except (OSError, ValueError) as error:
-        todo = "remove it, start the proxy, and give the agents its new bundle.pem"
-        yield problem("CA", f"{path} cannot be read: {error}", todo)
+        advice = "remove it, restart the proxy, and give the agents its new bundle.pem"
+        yield problem("CA", f"{path} cannot be read: {error}", advice)
         return
     if until < datetime.now(UTC):
-        todo = f"remove {folder}/mitmproxy-ca*, start the proxy, and give the agents its new bundle.pem"
-        yield problem("CA", f"{path} ended {until:%Y-%m-%d}", todo)
+        advice = f"remove {folder}/mitmproxy-ca*, restart the proxy, and give the agents its new bundle.pem"
+        yield problem("CA", f"{path} expired on {until:%Y-%m-%d}", advice)
     elif until < datetime.now(UTC) + SOON:
-        todo = "plan to make a new one, and to give the agents its bundle.pem"
-        yield note("CA", f"{path} ends {until:%Y-%m-%d}", todo)
+        advice = "plan to replace it, and to give the agents the new bundle.pem"
+        yield note("CA", f"{path} expires on {until:%Y-%m-%d}", advice)
     else:
-        yield well("CA", f"{path}, until {until:%Y-%m-%d}")
+        yield well("CA", f"{path}, valid until {until:%Y-%m-%d}")
     try:
         mode = key.stat().st_mode
     except OSError as error:
-        yield problem("CA key", f"{key}: {error.strerror}", "restore it, or remove the CA, and start the proxy")
+        yield problem("CA key", f"{key}: {error.strerror}", "restore it, or remove the CA and restart the proxy")
         return
     if mode & _OTHERS:
-        said = f"others may read {key}: whoever has it can pretend to be any host"
-        yield problem("CA key", said, f"chmod 600 {key}")
+        message = f"other users may read {key}, and could impersonate any host with it"
+        yield problem("CA key", message, f"chmod 600 {key}")
 
 
 # Store
 
 
-def check_store(place: StoreLocation) -> Iterator[Finding]:
-    """The store's folder: whose it is, whether it can be used, and what lies about in it."""
-    folder = place.folder
+def check_store(location: StoreLocation) -> Iterator[Finding]:
+    """Check the store's folder: its owner and modes, whether it can be written, and what is left in it."""
+    folder = location.folder
     try:
         status = folder.stat()
     except FileNotFoundError:
-        todo = "the first start of the proxy makes it; --dir names another"
-        yield note("store", f"{folder} is not there yet", todo)
+        advice = "the proxy creates it at its first start; --dir names another"
+        yield note("store", f"{folder} does not exist yet", advice)
         return
     except OSError as error:
-        yield problem("store", f"{folder}: {error.strerror}", f"see who may enter its parents: namei -l {folder}")
+        yield problem(
+            "store", f"{folder}: {error.strerror}", f"check who may enter its parent folders: namei -l {folder}"
+        )
         return
     for inner in (folder / "entries", folder / "growing"):
         if inner.is_dir() and status.st_mode & inner.stat().st_mode & _OTHERS:
             yield problem(
-                "store", f"others may enter {inner}, which holds what private indexes gave", f"chmod 700 {inner}"
+                "store", f"other users may enter {inner}, which holds files of private indexes", f"chmod 700 {inner}"
             )
     if status.st_uid != os.geteuid():
         owner = owner_name(status.st_uid)
@@ -129,67 +133,67 @@ def check_store(place: StoreLocation) -> Iterator[Finding]:
         )
         return
     try:
-        with opened(place) as entries:
+        with opened(location) as entries:
             entries.put("probe", bytes(2 * SMALL_BYTES), {})
             entries.drop("probe")
             figures = entries.figures()
             held = f"{counted(figures['entries'], 'entry', 'entries')}, {shown_size(figures['bytes'])}"
             yield well("store", f"{folder}: {held}; it can be written")
-            yield from _lies_about(entries)
+            yield from _leftovers(entries)
     except click.ClickException as error:
-        todo = "make room, or mend the disk; a store that is given up is simply removed, and filled anew"
-        yield problem("store", error.message, todo)
+        advice = "make room, or repair the disk; or remove the store, and the proxy fills a new one"
+        yield problem("store", error.message, advice)
 
 
-def _lies_about(entries: Entries) -> Iterator[Finding]:
-    left = 0
+def _leftovers(entries: Entries) -> Iterator[Finding]:
+    abandoned = 0
     for part in entries.growing.glob("*.part"):
-        with unowned(part) as mine:
-            left += mine
-    if left:
-        said = f"{counted(left, 'unfinished download')} that nobody goes on with"
-        yield note("store", said, "the proxy's next start, or pypi-cache verify, removes them")
+        with unowned(part) as is_unowned:
+            abandoned += is_unowned
+    if abandoned:
+        message = f"{counted(abandoned, 'unfinished download')} that no process continues"
+        yield note("store", message, "the proxy's next start or pypi-cache verify removes them")
     for aside in entries.directory.glob("entries.*-*"):
-        said = f"{aside} was set aside, damaged or of an older format"
-        yield note("store", said, "it is removed after a week; or remove it now")
+        message = f"{aside} was set aside because it was damaged or of an older format"
+        yield note("store", message, "the proxy removes it after a week; it may be removed now")
     quarantine = entries.directory / "quarantine"
-    if kept := list(quarantine.glob("*")):
-        said = f"{counted(len(kept), 'file')} in quarantine: verify found them to be other than what was stored"
-        yield note("store", said, f"see to the disk (smartctl, dmesg); then rm -r {quarantine}")
+    if files := list(quarantine.glob("*")):
+        message = f"{counted(len(files), 'file')} in quarantine: verify found that the content had changed"
+        yield note("store", message, f"check the disk (smartctl, dmesg); then rm -r {quarantine}")
 
 
 # Disk and limits
 
 
-def check_disk(place: StoreLocation) -> Iterator[Finding]:
-    """Whether the disk takes what the store may hold."""
-    folder = next((each for each in (place.folder, *place.folder.absolute().parents) if each.is_dir()), Path("/"))
+def check_disk(location: StoreLocation) -> Iterator[Finding]:
+    """Check whether the disk has room for all that the store may hold, and whether the clock is right."""
+    folder = next((each for each in (location.folder, *location.folder.absolute().parents) if each.is_dir()), Path("/"))
     disk = shutil.disk_usage(folder)
-    limit = place.settings.max_size
-    stays = Entries(folder, max_size=limit, min_free=place.settings.min_free).min_free
-    said = f"{shown_size(disk.free)} of {shown_size(disk.total)} free"
-    if disk.free < stays:
-        todo = "make room, or lower pypi_cache_max_size or pypi_cache_min_free"
-        yield problem("disk", f"{said}, and {shown_size(stays)} are to stay free: nothing new is kept", todo)
-    elif limit > disk.total - stays:
-        more = f"and pypi_cache_max_size is {shown_size(limit)}: the disk is full before the store is"
-        yield note("disk", f"{said}, {more}", "lower pypi_cache_max_size, or give another pypi_cache_dir")
+    limit = location.settings.max_size
+    reserve = Entries(folder, max_size=limit, min_free=location.settings.min_free).min_free
+    message = f"{shown_size(disk.free)} of {shown_size(disk.total)} free"
+    if disk.free < reserve:
+        advice = "make room, or lower pypi_cache_max_size or pypi_cache_min_free"
+        yield problem("disk", f"{message}, and {shown_size(reserve)} are kept free: nothing new is stored", advice)
+    elif limit > disk.total - reserve:
+        more = f"and pypi_cache_max_size is {shown_size(limit)}: the disk will be full before the store is"
+        yield note("disk", f"{message}, {more}", "lower pypi_cache_max_size, or choose another pypi_cache_dir")
     else:
-        yield well("disk", f"{said}; the store may have {shown_size(limit)}")
+        yield well("disk", f"{message}; the store may hold {shown_size(limit)}")
     if (ahead := folder.stat().st_mtime - time.time()) > CLOCK_SECONDS:
-        said = f"{folder} was changed {ahead:.0f} s in the future"
-        yield note("clock", said, "set the clock: it says how fresh pages are")
+        message = f"{folder} was changed {ahead:.0f} s in the future: this machine's clock is slow"
+        yield note("clock", message, "set the clock: the freshness of pages depends on it")
 
 
 def check_limits() -> Iterator[Finding]:
-    """Open files: each client and each download takes one or two."""
+    """Check the limit of open files: each client and each download takes one or two."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    endless = hard == resource.RLIM_INFINITY
-    if not endless and hard < FEW_FILES:
-        said = f"a process may open {hard:,} files at most, and each client takes one or two"
-        todo = "raise it: ulimit -Hn 65536, LimitNOFILE= in a systemd unit, nofile in limits.conf"
-        yield problem("limits", said, todo)
+    unlimited = hard == resource.RLIM_INFINITY
+    if not unlimited and hard < FEW_FILES:
+        message = f"a process may open {hard:,} files at most, and each client takes one or two"
+        advice = "raise it: ulimit -Hn 65536, LimitNOFILE= in a systemd unit, nofile in limits.conf"
+        yield problem("limits", message, advice)
     else:
         yield well(
-            "limits", f"open files: {soft:,}, and the proxy raises it to {'any number' if endless else f'{hard:,}'}"
+            "limits", f"open files: {soft:,}, and the proxy raises it to {'any number' if unlimited else f'{hard:,}'}"
         )

@@ -1,4 +1,4 @@
-"""The doctor's checks of what is around a store: the running proxy, a client's environment, the parent proxy, the upstreams."""
+"""Checks of what surrounds a store: the running proxy, a client's environment, the parent proxy, the upstreams."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ from pkgcache.rules.routing.indexes import Index, Upstream
 from pkgcache.rules.simple.representations import Representation
 from pkgcache.units import redact
 
-WRONG_URL = "see whether the URL is that of a simple index"
+WRONG_URL = "check whether the URL is that of a simple index"
 UPSTREAM_SECONDS = 20.0
 ASKED_PROJECT = "pip"
-"""Whose page every index of all packages has."""
+"""A project that every complete index has."""
 
 _BUNDLES = {"PIP_CERT": "pip", "SSL_CERT_FILE": "uv", "REQUESTS_CA_BUNDLE": "poetry and pipenv"}
 _SETTING = re.compile(r"^[^=\s]*\.(index-url|extra-index-url|find-links|proxy|cert|no-index)='(.*)'$", re.MULTILINE)
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----")
 _ADVICE: Mapping[Failure, str] = {
-    Failure.UNREACHABLE: "see to name service and firewall; behind a parent proxy set HTTPS_PROXY for the proxy",
-    Failure.TIMEOUT: "see to the network; behind a parent proxy set HTTPS_PROXY for the proxy",
-    Failure.TLS: "an inspecting firewall's CA belongs into a file that SSL_CERT_FILE of the proxy's environment names",
-    Failure.REFUSED_ADDRESS: "a private address is asked only if pypi_cache_index names it",
+    Failure.UNREACHABLE: "check DNS and firewall; behind a parent proxy set HTTPS_PROXY for the proxy",
+    Failure.TIMEOUT: "check the network; behind a parent proxy set HTTPS_PROXY for the proxy",
+    Failure.TLS: "put an inspecting firewall's CA into a file, and name it with SSL_CERT_FILE in the proxy's environment",
+    Failure.REFUSED_ADDRESS: "the proxy asks a private address only if pypi_cache_index names it",
 }
 
 
 # The running proxy
 
 
-def check_proxy(url: str, *, asked_for: bool) -> Iterator[Finding]:
-    """What `/healthz` says."""
+def check_proxy(url: str, *, was_named: bool) -> Iterator[Finding]:
+    """Check `/healthz`. That no proxy answers is a problem only if the user named it (`was_named`)."""
     try:
         health = ProxyClient(url).health()
     except ProxyError as error:
-        if asked_for:
+        if was_named:
             yield problem("proxy", str(error), "start it: ./run.sh")
         else:
             yield note("proxy", str(error), "start it (./run.sh), or name it with --proxy")
@@ -60,8 +60,8 @@ def check_proxy(url: str, *, asked_for: bool) -> Iterator[Finding]:
         yield well("proxy", f"{shown_url(url)}: pypi-cache {health['version']}, {health['status']}")
         return
     for component, line in trouble.items():
-        todo = "what is stored is served meanwhile; its log says more"
-        yield problem("proxy", f"{shown_url(url)}: {component}: {line}", todo)
+        advice = "it serves what is stored meanwhile; its log says more"
+        yield problem("proxy", f"{shown_url(url)}: {component}: {line}", advice)
 
 
 # A client
@@ -70,19 +70,22 @@ def check_proxy(url: str, *, asked_for: bool) -> Iterator[Finding]:
 def check_client(
     confdir: Path, indexes: Sequence[Index], agents: EnvironmentProxy | None, proxy: str | None, *, only_client: bool
 ) -> Iterator[Finding]:
-    """Whether this environment's pip and uv come to the proxy (`agents`), and trust it; `proxy` is the one that was named."""
+    """Check whether pip and uv reach the proxy from this environment (`agents`: its HTTPS_PROXY), and trust it.
+
+    `proxy` is the URL that the user gave, if any; `only_client`: this machine should be an agent.
+    """
     if agents is None:
-        said = "this environment is no agent's: HTTPS_PROXY is not set"
-        todo = f'settings=$(curl -fsS {shown_url(proxy or "http://proxy.example:8080")}/env.sh) && eval "$settings"'
-        yield note("client", said, todo) if only_client else well("client", said)
+        message = "HTTPS_PROXY is not set, so this is not an agent's environment"
+        advice = f'settings=$(curl -fsS {shown_url(proxy or "http://proxy.example:8080")}/env.sh) && eval "$settings"'
+        yield note("client", message, advice) if only_client else well("client", message)
         return
     shown = f"HTTPS_PROXY={shown_url(agents.url)}"
     if agents.client is None:
         if only_client or proxy:
-            yield problem("client", f"{shown}: {agents.error}", "let HTTPS_PROXY name the proxy: http://HOST:PORT")
+            yield problem("client", f"{shown}: {agents.error}", "set HTTPS_PROXY to the proxy: http://HOST:PORT")
         else:
-            todo = "it is the proxy's parent, if the proxy has this environment"
-            yield note("client", f"{shown}: {agents.error}", todo)
+            advice = "a proxy started in this environment uses it as its parent"
+            yield note("client", f"{shown}: {agents.error}", advice)
         return
     yield well("client", f"{shown} is a pypi-cache")
     yield from _check_spellings(agents.url)
@@ -91,12 +94,12 @@ def check_client(
     yield from _check_pip(indexes, agents.client)
 
 
-def _check_spellings(named: str) -> Iterator[Finding]:
-    """curl and others take the lower-case name first, requests too."""
+def _check_spellings(url: str) -> Iterator[Finding]:
+    # curl, requests and others take the lower-case name first.
     upper, lower = os.environ.get("HTTPS_PROXY"), os.environ.get("https_proxy")
     if upper and lower and upper != lower:
-        said = f"https_proxy={shown_url(lower)} is another, and wins in most clients"
-        yield problem("client", said, f"export https_proxy={shown_url(named)}")
+        message = f"https_proxy={shown_url(lower)} is different, and most clients prefer it"
+        yield problem("client", message, f"export https_proxy={shown_url(url)}")
 
 
 def _check_no_proxy(indexes: Sequence[Index]) -> Iterator[Finding]:
@@ -107,35 +110,35 @@ def _check_no_proxy(indexes: Sequence[Index]) -> Iterator[Finding]:
         for url in (index.simple, *(up.files for up in index.upstreams if up.files))
         if "@" not in index.name
     }
-    if passed := sorted(host for host in hosts if proxy_bypass_environment(host, {"no": value})):
-        said = f"NO_PROXY={value} leads past the proxy to {', '.join(passed)}"
-        yield problem("client", said, "take these out of NO_PROXY and no_proxy")
+    if bypassing := sorted(host for host in hosts if proxy_bypass_environment(host, {"no": value})):
+        message = f"NO_PROXY={value} makes clients bypass the proxy for {', '.join(bypassing)}"
+        yield problem("client", message, "remove these from NO_PROXY and no_proxy")
 
 
 def _check_trust(confdir: Path, client: ProxyClient) -> Iterator[Finding]:
-    """pip takes PIP_CERT (or REQUESTS_CA_BUNDLE, but not with --proxy), uv SSL_CERT_FILE, poetry REQUESTS_CA_BUNDLE."""
+    # pip takes PIP_CERT (or REQUESTS_CA_BUNDLE, but not with --proxy), uv SSL_CERT_FILE, poetry REQUESTS_CA_BUNDLE.
     ca = _authority(confdir, client)
-    todo = f"curl -fsS --noproxy '*' {shown_url(client.url)}/bundle.pem -o pypi-cache.pem, and let it name that file"
-    for name, whose in _BUNDLES.items():
+    advice = f"curl -fsS --noproxy '*' {shown_url(client.url)}/bundle.pem -o pypi-cache.pem, and set the variable to that file"
+    for name, tool in _BUNDLES.items():
         path = os.environ.get(name, "")
         if not path:
-            yield note("client", f"{name} is not set: {whose} will not trust the proxy's certificates", todo)
+            yield note("client", f"{name} is not set: {tool} will not trust the proxy's certificates", advice)
             continue
         try:
             found = fingerprints(Path(path).read_bytes())
         except (OSError, ValueError) as error:
-            yield problem("client", f"{name}={path} cannot be read: {error}", todo)
+            yield problem("client", f"{name}={path} cannot be read: {error}", advice)
             continue
         if ca is not None and ca not in found:
-            yield problem("client", f"{name}={path} does not hold the proxy's CA", todo)
+            yield problem("client", f"{name}={path} does not hold the proxy's CA", advice)
         elif len(found) < 2:
-            yield problem("client", f"{name}={path} holds the proxy's CA alone: tunnelled hosts are not trusted", todo)
+            yield problem("client", f"{name}={path} holds only the proxy's CA: tunnelled hosts are not trusted", advice)
         else:
             yield well("client", f"{name}={path} holds the proxy's CA")
 
 
 def _authority(confdir: Path, client: ProxyClient) -> bytes | None:
-    """The fingerprint of the proxy's CA: as it says itself, else as its folder has it."""
+    """The fingerprint of the proxy's CA: from the proxy, else from its folder; None if neither can be read."""
     reads: Sequence[Callable[[], bytes]] = (lambda: client.own("/ca.pem"), (confdir / CA_NAME).read_bytes)
     for read in reads:
         with contextlib.suppress(ProxyError, OSError, ValueError):
@@ -144,18 +147,18 @@ def _authority(confdir: Path, client: ProxyClient) -> bytes | None:
 
 
 def fingerprints(bundle: bytes) -> set[bytes]:
-    """The SHA-256 of each certificate (PEM). Raises ValueError where there is none.
+    """The SHA-256 of each certificate of a bundle (PEM). Raises ValueError if there is none.
 
-    They are not parsed: some public roots are not as RFC 5280 wants them.
+    The certificates are not parsed, since `cryptography` refuses some public roots for not conforming to RFC 5280.
     """
     found = {hashlib.sha256(base64.b64decode(each)).digest() for each in _PEM.findall(bundle)}
     if not found:
-        raise ValueError("no certificate in it")
+        raise ValueError("it holds no certificate")
     return found
 
 
 def _check_pip(indexes: Sequence[Index], client: ProxyClient) -> Iterator[Finding]:
-    """pip's own settings, which can lead it elsewhere."""
+    """Check pip's own configuration, which can lead it past the proxy."""
     command = [sys.executable, "-m", "pip", "config", "list"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     known = {str(index.simple).rstrip("/") for index in indexes}
@@ -164,31 +167,31 @@ def _check_pip(indexes: Sequence[Index], client: ProxyClient) -> Iterator[Findin
             for url in value.split():
                 at_proxy = (urlsplit(url).hostname, urlsplit(url).port) == (client.host, client.port)
                 if not at_proxy and without_credentials(url)[0].rstrip("/") not in known:
-                    said = f"pip's {name} is {redact(url)}, which the proxy knows no index by: it is not cached"
-                    yield note("client", said, f"start the proxy with --set 'pypi_cache_index=NAME={redact(url)}'")
+                    message = f"pip's {name} is {redact(url)}, which is no index of the proxy: it is not cached"
+                    yield note("client", message, f"start the proxy with --set 'pypi_cache_index=NAME={redact(url)}'")
         elif name == "find-links":
-            said = f"pip's find-links is {redact(value)}: what lies there comes past the proxy"
-            yield note("client", said, "pip config unset it, if it is not meant")
+            message = f"pip's find-links is {redact(value)}: files from there bypass the proxy"
+            yield note("client", message, "pip config unset global.find-links (or user., site.), if it is not intended")
         elif name == "proxy" and value.rstrip("/") != client.url:
-            said = f"pip's proxy is {shown_url(value)}, and wins over HTTPS_PROXY"
-            yield problem("client", said, "pip config unset global.proxy (or user., site.)")
+            message = f"pip's proxy is {shown_url(value)}, and overrides HTTPS_PROXY"
+            yield problem("client", message, "pip config unset global.proxy (or user., site.)")
 
 
 # Upstreams
 
 
 def check_parent() -> Iterator[Finding]:
-    """The parent proxy that a proxy started in this environment would take."""
+    """Check the parent proxy that a proxy started in this environment would use."""
     parent, trouble = parent_of_environment(())
     if trouble:
-        todo = "let HTTPS_PROXY of the proxy's environment name an http:// proxy, or unset it"
-        yield problem("parent", trouble, todo)
+        advice = "set HTTPS_PROXY in the proxy's environment to an http:// proxy, or unset it"
+        yield problem("parent", trouble, advice)
     elif parent:
         yield well("parent", f"{parent}, for a proxy that is started in this environment")
 
 
 def check_upstreams(indexes: Sequence[Index]) -> Iterator[Finding]:
-    """Whether each upstream answers with an index page."""
+    """Check whether each upstream answers with an index page."""
     upstreams = [(index, upstream) for index in indexes if "@" not in index.name for upstream in index.upstreams]
     yield from asyncio.run(_ask_all(upstreams))
 
@@ -224,15 +227,15 @@ async def _ask(client: UpstreamClient, index: Index, upstream: Upstream) -> Find
 
 
 def judged(check: str, index: Index, upstream: Upstream, status: int, kind: str, took: str) -> Finding:
-    """What an upstream's answer to the page of ASKED_PROJECT says of it: `kind` is the Content-Type."""
+    """Judge an upstream by its answer for the page of ASKED_PROJECT; `kind` is the Content-Type, `took` the time it took."""
     name = upstream.name
     if status in {401, 403}:
-        todo = "write them into pypi_cache_index: https://USER:PASSWORD@…"
-        return note(check, f"{name} wants credentials ({status})", todo)
+        advice = "add them in pypi_cache_index: https://USER:PASSWORD@…"
+        return note(check, f"{name} requires credentials ({status})", advice)
     if status == 200 and ("html" in kind or "json" in kind):
         return well(check, f"{name} answers in {took}")
     if status == 404:
-        said = f"{name} answers in {took}, and has no {ASKED_PROJECT}"
-        todo = "see whether the URL ends on the folder that holds the projects' pages: …/simple"
-        return note(check, said, todo) if index.name == "pypi" else well(check, said)
-    return problem(check, f"{name} answers {status} {kind or 'without a type'}", WRONG_URL)
+        message = f"{name} answers in {took}, and has no {ASKED_PROJECT}"
+        advice = "check whether the URL ends with the folder that holds the projects' pages: …/simple"
+        return note(check, message, advice) if index.name == "pypi" else well(check, message)
+    return problem(check, f"{name} answers {status} {kind or 'without a Content-Type'}", WRONG_URL)

@@ -1,4 +1,4 @@
-"""`pypi-cache doctor`: what may be wrong with a proxy, its store or an agent, and what to do about each."""
+"""`pypi-cache doctor`: find what is wrong with a proxy, its store or an agent, and say what to do about it."""
 
 from __future__ import annotations
 
@@ -21,80 +21,83 @@ from pkgcache.settings import SettingError
 _MARKS: dict[State, tuple[str, str]] = {"well": ("✓", "green"), "note": ("!", "yellow"), "problem": ("✗", "red")}
 
 
-@click.command(short_help="Look for what is wrong, and say what to do about it.")
+@click.command(short_help="Find what is wrong, and say what to do about it.")
 @click.option(
     "--proxy",
     metavar="URL",
-    help="The running proxy.  [default: that of HTTPS_PROXY, or this machine's on the port of config.yaml, else 8080]",
+    help="The running proxy.  [default: HTTPS_PROXY, or this machine on the port of config.yaml, else 8080]",
 )
 @click.option(
     "--client",
     "only_client",
     is_flag=True,
-    help="Look at this machine as an agent only: its environment, and the proxy.",
+    help="Check this machine only as an agent: its environment, and the proxy.",
 )
-@click.option("--no-upstreams", is_flag=True, help="Ask no upstream.")
+@click.option("--no-upstreams", is_flag=True, help="Do not ask the upstreams.")
 @AS_JSON
 @with_store_options
-def doctor(place: StoreLocation, *, proxy: str | None, only_client: bool, no_upstreams: bool, as_json: bool) -> None:
-    """Look at Python, CA, store, disk, limits, upstreams, the running proxy and a client's environment; say what to do about each.
+def doctor(location: StoreLocation, *, proxy: str | None, only_client: bool, no_upstreams: bool, as_json: bool) -> None:
+    """Check Python, CA, store, disk, limits, upstreams, the running proxy and this environment, and say what to do about each problem.
 
-    ✓ is well, ! is to be known, ✗ is a problem. It changes nothing but a small entry that it stores and drops again.
+    ✓ all is well, ! may be intended, ✗ is a problem. It changes nothing, except that it stores a small entry and removes it again.
 
     Exit code 1 if there is a problem.
     """
     findings: list[Finding] = []
-    for finding in _findings(place, proxy, only_client=only_client, no_upstreams=no_upstreams):
+    for finding in _findings(location, proxy, only_client=only_client, no_upstreams=no_upstreams):
         findings.append(finding)
         if not as_json:
             _show(finding)
     problems, notes = (sum(finding.state == state for finding in findings) for state in ("problem", "note"))
     if as_json:
         print_json(
-            [{"check": each.check, "state": each.state, "said": each.said, "todo": each.todo} for each in findings]
+            [{"check": each.check, "state": each.state, "said": each.message, "todo": each.advice} for each in findings]
         )
     else:
-        known = f", {counted(notes, 'thing')} to be known" if notes else ""
-        print_line(f"\n{counted(problems, 'problem') if problems else 'no problem'}{known}")
+        print_line(f"\n{counted(problems, 'problem')}, {counted(notes, 'note')}")
     if problems:
         raise click.exceptions.Exit(FOUND)
 
 
-def _findings(place: StoreLocation, proxy: str | None, *, only_client: bool, no_upstreams: bool) -> Iterator[Finding]:
-    """All checks, each as it is made: the slow ones come last."""
+def _findings(
+    location: StoreLocation, proxy: str | None, *, only_client: bool, no_upstreams: bool
+) -> Iterator[Finding]:
+    """Make all checks, one after the other, so that each is shown as it is made; the slow ones come last."""
     try:
-        indexes = build_indexes(place.settings.index, pip_defaults())
+        indexes = build_indexes(location.settings.index, pip_defaults())
     except SettingError as error:
         yield problem("settings", str(error), "correct the option")
         return
     yield from check_python()
     if not only_client:
-        yield from check_ca(place.confdir)
-        yield from check_store(place)
-        yield from check_disk(place)
+        yield from check_ca(location.confdir)
+        yield from check_store(location)
+        yield from check_disk(location)
         yield from check_limits()
     agents = proxy_of_environment(os.environ)
-    near = (
+    default = (
         agents.url
         if agents is not None and agents.client
-        else f"http://127.0.0.1:{place.config.get('listen_port') or 8080}"
+        else f"http://127.0.0.1:{location.config.get('listen_port') or 8080}"
     )
-    yield from check_proxy(proxy or near, asked_for=proxy is not None)
-    yield from check_client(place.confdir, indexes, agents, proxy, only_client=only_client)
+    yield from check_proxy(proxy or default, was_named=proxy is not None)
+    yield from check_client(location.confdir, indexes, agents, proxy, only_client=only_client)
     if only_client:
         return
     if agents is not None and agents.is_here:
-        yield note("upstreams", "not asked: this environment is an agent's", "run it in the proxy's own environment")
+        yield note(
+            "upstreams", "not asked, since this is an agent's environment", "run doctor in the proxy's own environment"
+        )
         return
     yield from check_parent()
-    if place.settings.offline:
-        yield well("upstreams", "pypi_cache_offline is set: none is asked")
+    if location.settings.offline:
+        yield well("upstreams", "not asked, since pypi_cache_offline is set")
     elif not no_upstreams:
         yield from check_upstreams(indexes)
 
 
 def _show(finding: Finding) -> None:
     mark, colour = _MARKS[finding.state]
-    print_line(f"{click.style(mark, fg=colour)} {finding.check}: {finding.said}")
-    if finding.todo:
-        print_line(f"    → {finding.todo}")
+    print_line(f"{click.style(mark, fg=colour)} {finding.check}: {finding.message}")
+    if finding.advice:
+        print_line(f"    → {finding.advice}")
