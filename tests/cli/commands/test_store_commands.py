@@ -137,7 +137,7 @@ def test_ls_of_an_empty_store(command: Command, tmp_path: Path) -> None:
 
 
 def test_purge_of_nothing(command: Command, store: Path, filled: dict[str, str]) -> None:
-    assert "nothing of it is stored" in command("purge", "--dir", store, "nobody").ended(1).err
+    assert "nobody: nothing stored" in command("purge", "--dir", store, "nobody").ended(1).err
     assert "expected" in command("purge", "--dir", store, "a b|c").ended(2).err
     assert "Missing argument" in command("purge", "--dir", store).ended(2).err
     assert "expected a time such as" in command("purge", "--dir", store, "x", "--older-than", "old").ended(2).err
@@ -161,7 +161,7 @@ def test_purge_asks_on_a_terminal(
     os.close(ours)
     os.close(theirs)
     assert process.returncode == status, err
-    assert "drop 3 entries of 1 project" in err
+    assert "remove 3 entries of 1 project" in err
     assert len(keys(store)) == left
 
 
@@ -241,7 +241,7 @@ def test_verify_interrupted(command: Command, store: Path) -> None:
         entries.adopt("file|-|url|big.whl", path, 4 << 30, {"digest": f"sha256:{make_wheel('big').sha256}"})
     big = file_of(store, "file|-|url|big.whl")
     ran = command.interrupted(lambda process: has_open(process, big), "verify", "--dir", store).ended(130)
-    assert "interrupted: 0 entries looked at, 0 wrong; run it again" in ran.err
+    assert "interrupted: 0 entries checked, 0 wrong; run it again" in ran.err
 
 
 def test_interrupted_before_it_has_begun(command: Command, tmp_path: Path) -> None:
@@ -309,7 +309,7 @@ def test_settings_of_the_configuration_file(command: Command, store: Path, fille
 
 def test_a_configuration_folder_that_is_not_there(command: Command, tmp_path: Path) -> None:
     """A slip there would mean another store."""
-    assert "there is no such folder" in command("purge", "x", "--confdir", tmp_path / "no").ended(2).err
+    assert "no such folder" in command("purge", "x", "--confdir", tmp_path / "no").ended(2).err
 
 
 @pytest.mark.parametrize("words", [["ls"], ["ls", "--json"], ["stats"], ["stats", "--json"], ["verify"]], ids=" ".join)

@@ -68,30 +68,37 @@ def check_proxy(url: str, *, was_named: bool) -> Iterator[Finding]:
 
 
 def check_client(
-    confdir: Path, indexes: Sequence[Index], agents: EnvironmentProxy | None, proxy: str | None, *, only_client: bool
+    confdir: Path,
+    indexes: Sequence[Index],
+    environment_proxy: EnvironmentProxy | None,
+    proxy: str | None,
+    *,
+    only_client: bool,
 ) -> Iterator[Finding]:
-    """Check whether pip and uv reach the proxy from this environment (`agents`: its HTTPS_PROXY), and trust it.
+    """Check whether pip and uv reach the proxy from this environment (`environment_proxy`: its HTTPS_PROXY), and trust it.
 
     `proxy` is the URL that the user gave, if any; `only_client`: this machine should be an agent.
     """
-    if agents is None:
+    if environment_proxy is None:
         message = "HTTPS_PROXY is not set, so this is not an agent's environment"
         advice = f'settings=$(curl -fsS {shown_url(proxy or "http://proxy.example:8080")}/env.sh) && eval "$settings"'
         yield note("client", message, advice) if only_client else well("client", message)
         return
-    shown = f"HTTPS_PROXY={shown_url(agents.url)}"
-    if agents.client is None:
+    shown = f"HTTPS_PROXY={shown_url(environment_proxy.url)}"
+    if environment_proxy.client is None:
         if only_client or proxy:
-            yield problem("client", f"{shown}: {agents.error}", "set HTTPS_PROXY to the proxy: http://HOST:PORT")
+            yield problem(
+                "client", f"{shown}: {environment_proxy.error}", "set HTTPS_PROXY to the proxy: http://HOST:PORT"
+            )
         else:
             advice = "a proxy started in this environment uses it as its parent"
-            yield note("client", f"{shown}: {agents.error}", advice)
+            yield note("client", f"{shown}: {environment_proxy.error}", advice)
         return
     yield well("client", f"{shown} is a pypi-cache")
-    yield from _check_spellings(agents.url)
+    yield from _check_spellings(environment_proxy.url)
     yield from _check_no_proxy(indexes)
-    yield from _check_trust(confdir, agents.client)
-    yield from _check_pip(indexes, agents.client)
+    yield from _check_trust(confdir, environment_proxy.client)
+    yield from _check_pip(indexes, environment_proxy.client)
 
 
 def _check_spellings(url: str) -> Iterator[Finding]:

@@ -74,17 +74,17 @@ def _findings(
         yield from check_store(location)
         yield from check_disk(location)
         yield from check_limits()
-    agents = proxy_of_environment(os.environ)
+    environment_proxy = proxy_of_environment(os.environ)
     default = (
-        agents.url
-        if agents is not None and agents.client
+        environment_proxy.url
+        if environment_proxy is not None and environment_proxy.client
         else f"http://127.0.0.1:{location.config.get('listen_port') or 8080}"
     )
     yield from check_proxy(proxy or default, was_named=proxy is not None)
-    yield from check_client(location.confdir, indexes, agents, proxy, only_client=only_client)
+    yield from check_client(location.confdir, indexes, environment_proxy, proxy, only_client=only_client)
     if only_client:
         return
-    if agents is not None and agents.is_here:
+    if environment_proxy is not None and environment_proxy.is_here:
         yield note(
             "upstreams", "not asked, since this is an agent's environment", "run doctor in the proxy's own environment"
         )

@@ -1,4 +1,4 @@
-"""`pypi-cache ls`: what is in the store, one entry a line."""
+"""`pypi-cache ls`: list the store's entries, one a line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pkgcache.cli.store_location import StoreLocation, with_store_options
 from pkgcache.engine.store.entries import Entries, Row
 from pkgcache.engine.store.keys import EntryKind, ParsedKey, parse_key
 
-HEADING = f"{'PROJECT':24}  {'KIND':4}  {'SIZE':>10}  {'STORED':16}  {'LAST ASKED FOR':16}  {'DIGEST':20}  NAME"
+HEADING = f"{'PROJECT':24}  {'KIND':4}  {'SIZE':>10}  {'STORED':16}  {'LAST ACCESSED':16}  {'DIGEST':20}  NAME"
 DIGEST_SHOWN = 20
 
 ALL: frozenset[EntryKind] = frozenset({"file", "part", "page", "view", "root", "other"})
@@ -32,22 +32,29 @@ _ORDERS: dict[str, Callable[[Line], Any]] = {
 }
 
 
-@click.command(short_help="List what is stored, one entry a line.")
+@click.command(short_help="List the store's entries, one a line.")
 @click.argument("globs", metavar="[GLOB]...", nargs=-1)
 @click.option("--files", is_flag=True, help="Release files only.")
 @click.option("--pages", is_flag=True, help="Index pages only.")
 @click.option(
-    "--all", "everything", is_flag=True, help="Also what is derived from pages (views), and the proxy's own notes."
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Also pages as variants of clients see them, cached ranges, and the proxy's own notes.",
 )
 @click.option(
-    "--sort", type=click.Choice([*_ORDERS]), help="In this order; without it as they came, and none is held in memory."
+    "--sort",
+    type=click.Choice([*_ORDERS]),
+    help="Sort by this. Without it entries are listed as they were stored, and none is held in memory.",
 )
-@click.option("--reverse", is_flag=True, help="With --sort: the largest, latest or last first.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many; with --sort so many of that end.")
+@click.option("--reverse", is_flag=True, help="With --sort: the largest, the latest or the last name first.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), help="List at most so many; with --sort the first ones of that order."
+)
 @AS_JSON
 @with_store_options
 def ls(
-    place: StoreLocation,
+    location: StoreLocation,
     globs: tuple[str, ...],
     *,
     files: bool,
@@ -58,9 +65,10 @@ def ls(
     limit: int | None,
     as_json: bool,
 ) -> None:
-    """List entries of the projects that a GLOB means (all, without one).
+    """List entries of the projects that match a GLOB; without one, of all projects.
 
-    What was fetched with credentials says so: `private:` and the beginning of its key. --json prints one object a line.
+    Entries that were fetched with credentials are marked `private:` and a few digits that tell credentials apart. --json prints one
+    object a line.
 
     Exit code 1 if there is nothing to list.
     """
@@ -69,29 +77,29 @@ def ls(
     chosen = read_globs(globs)
     kinds = ALL if everything else kinds_of(files=files, pages=pages)
     listed = 0
-    with opened(place) as entries:
-        for row, named in _ordered(_lines(entries, chosen, kinds, sort), sort, limit, reverse=reverse):
+    with opened(location) as entries:
+        for row, parsed in _ordered(_lines(entries, chosen, kinds, sort), sort, limit, reverse=reverse):
             if not listed and not as_json:
                 print_line(HEADING)
             listed += 1
             if as_json:
-                print_json(as_object(row, named), indent=None)
+                print_json(as_object(row, parsed), indent=None)
             else:
-                print_line(shown_line(row, named))
+                print_line(shown_line(row, parsed))
     if not listed:
         what = " or ".join(sorted(kinds))
         if not globs:
-            raise click.ClickException(f"{place.folder} holds no {what} yet")
-        raise click.ClickException(f"{place.folder} holds no such {what} of {' '.join(globs)}")
+            raise click.ClickException(f"{location.folder} holds no {what} yet")
+        raise click.ClickException(f"{location.folder} holds no {what} of {' '.join(globs)}")
 
 
 def _lines(entries: Entries, chosen: Globs, kinds: frozenset[EntryKind], sort: str | None) -> Iterator[Line]:
-    """What is meant; under a bar where all must be read before the first is shown."""
+    """The entries to list; with a progress bar if all must be read before the first can be shown."""
     rows = entries.rows() if sort is None else _read_all(entries, sort)
     for row in rows:
-        named = parse_key(row.key)
-        if named.kind in kinds and chosen.match(named):
-            yield row, named
+        parsed = parse_key(row.key)
+        if parsed.kind in kinds and chosen.match(parsed):
+            yield row, parsed
 
 
 def _read_all(entries: Entries, sort: str) -> Iterator[Row]:
@@ -102,7 +110,7 @@ def _read_all(entries: Entries, sort: str) -> Iterator[Row]:
 
 
 def _ordered(lines: Iterator[Line], sort: str | None, limit: int | None, *, reverse: bool) -> Iterable[Line]:
-    """In the order that is asked for: holds no line without one, `limit` lines with both, else all."""
+    """Sort the lines. Without an order none is held in memory, with a limit only so many, else all."""
     if sort is None:
         return islice(lines, limit)
     if limit is None:
@@ -110,28 +118,28 @@ def _ordered(lines: Iterator[Line], sort: str | None, limit: int | None, *, reve
     return (heapq.nlargest if reverse else heapq.nsmallest)(limit, lines, key=_ORDERS[sort])
 
 
-def shown_line(row: Row, named: ParsedKey) -> str:
-    """One entry for people."""
-    digest = digest_of(named, row.notes).rpartition(":")[2]
-    name = named.name if named.kind == "file" else f"{named.index} {named.name}".strip()
-    space = f"  ({named.shown_space})" if named.private else ""
+def shown_line(row: Row, parsed: ParsedKey) -> str:
+    """Show one entry for people."""
+    digest = digest_of(parsed, row.notes).rpartition(":")[2]
+    name = parsed.name if parsed.kind == "file" else f"{parsed.index} {parsed.name}".strip()
+    space = f"  ({parsed.shown_space})" if parsed.private else ""
     return printable(
-        f"{named.project or '-':24}  {named.kind[:4]:4}  {shown_size(row.size):>10}  {shown_time(row.stored_at):16}  "
+        f"{parsed.project or '-':24}  {parsed.kind[:4]:4}  {shown_size(row.size):>10}  {shown_time(row.stored_at):16}  "
         f"{shown_time(row.accessed_at):16}  {digest[:DIGEST_SHOWN] or '-':20}  {name}{space}"
     )
 
 
-def as_object(row: Row, named: ParsedKey) -> dict[str, Any]:
-    """One entry for machines: sizes in bytes, times in seconds since the epoch."""
+def as_object(row: Row, parsed: ParsedKey) -> dict[str, Any]:
+    """Describe one entry for machines: sizes in bytes, times in seconds since the epoch."""
     return {
-        "kind": named.kind,
-        "project": named.project,
-        "name": named.name,
-        "index": named.index,
-        "space": named.shown_space,
+        "kind": parsed.kind,
+        "project": parsed.project,
+        "name": parsed.name,
+        "index": parsed.index,
+        "space": parsed.shown_space,
         "size": row.size,
-        "digest": digest_of(named, row.notes),
+        "digest": digest_of(parsed, row.notes),
         "stored_at": row.stored_at,
         "accessed_at": row.accessed_at,
-        "key": row.key if not named.private else "",
+        "key": row.key if not parsed.private else "",
     }

@@ -1,4 +1,4 @@
-"""`pypi-cache purge`: forget what is stored of some projects."""
+"""`pypi-cache purge`: remove what is stored of some projects."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ from pkgcache.engine.store.entries import Entries, Row
 from pkgcache.engine.store.keys import EntryKind, parse_key
 
 ROWS_AT_ONCE = 64
-"""Dropped in one transaction, so that a running proxy never waits long."""
+"""How many to drop in one transaction: few, so that a running proxy never waits long for the database."""
 
 SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Meant:
-    """What is to go. `before`: only what nobody asked for since (seconds since the epoch)."""
+class Selection:
+    """The entries to remove. `before`: only those last accessed before that (seconds since the epoch)."""
 
     globs: Globs
     kinds: frozenset[EntryKind]
     before: float | None
 
     def rows(self, entries: Entries, what: str) -> Iterator[Row]:
-        """These rows, under a bar for all that are looked at."""
+        """Give these rows, with a progress bar for all rows that are read."""
         with bar(what, entries.figures()["entries"], of_bytes=False) as progress:
             for row in entries.rows():
-                named = parse_key(row.key)
-                old = self.before is None or row.accessed_at < self.before
-                if old and named.kind in self.kinds and self.globs.match(named):
+                parsed = parse_key(row.key)
+                is_old = self.before is None or row.accessed_at < self.before
+                if is_old and parsed.kind in self.kinds and self.globs.match(parsed):
                     yield row
                 progress.advance()
 
 
 @dataclass(slots=True)
-class Gone:
-    """What went."""
+class Removed:
+    """What was removed, or would be: a number of entries, and their bytes."""
 
     entries: int = 0
     size: int = 0
@@ -55,19 +55,19 @@ class Gone:
         return f"{counted(self.entries, 'entry', 'entries')}, {shown_size(self.size)}"
 
 
-@click.command(short_help="Drop what is stored of some projects.")
+@click.command(short_help="Remove what is stored of some projects.")
 @click.argument("globs", metavar="GLOB...", nargs=-1, required=True)
 @click.option("--files", is_flag=True, help="Release files only.")
-@click.option("--pages", is_flag=True, help="Index pages only, with what is derived from them.")
+@click.option("--pages", is_flag=True, help="Index pages only, with their variants.")
 @click.option(
-    "--older-than", callback=read_duration, metavar="TIME", help="Only what nobody asked for in so long: 30d, 12h."
+    "--older-than", callback=read_duration, metavar="TIME", help="Only what was not accessed for this long: 30d, 12h."
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would go.")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 @AS_JSON
 @with_store_options
 def purge(
-    place: StoreLocation,
+    location: StoreLocation,
     globs: tuple[str, ...],
     *,
     files: bool,
@@ -77,69 +77,68 @@ def purge(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Drop what is stored of the projects that a GLOB means: six, 'acme-*', '*'.
+    """Remove what is stored of the projects that match a GLOB: six, 'acme-*', '*'.
 
-    It is fetched again when it is asked for; a running proxy knows within a second. On a terminal it asks first.
-    Exit code 1 if a glob means nothing that is stored.
+    The proxy fetches it again when a client asks; a running proxy notices within a second. On a terminal it asks for confirmation.
+
+    Exit code 1 if nothing that is stored matches.
     """
     kinds = kinds_of(files=files, pages=pages)
-    meant = Meant(
+    selection = Selection(
         globs=read_globs(globs),
         kinds=kinds
         | frozenset[EntryKind]({"view"} if "page" in kinds else ())
         | frozenset[EntryKind]({"part"} if "file" in kinds else ()),
         before=time.time() - older_than if older_than is not None else None,
     )
-    gone = Gone()
-    with opened(place) as entries:
+    removed = Removed()
+    with opened(location) as entries:
         if not (as_json or yes or dry_run) and sys.stdin.isatty():
-            _ask(entries, meant)
+            _confirm(entries, selection)
         try:
-            _purge(entries, meant, gone, dry_run=dry_run)
+            _purge(entries, selection, removed, dry_run=dry_run)
         except KeyboardInterrupt:
             raise InterruptedByUser(
-                f"{gone} {'would go so far' if dry_run else 'went'}; run it again to go on"
+                f"{removed} {'found' if dry_run else 'removed'} so far; run it again to continue"
             ) from None
     if as_json:
-        print_json({"entries": gone.entries, "bytes": gone.size, "dry_run": dry_run})
-    if not gone.entries:
-        old = " that nobody asked for in so long" if older_than is not None else ""
-        raise click.ClickException(f"{' '.join(globs)}: nothing of it is stored{old}")
+        print_json({"entries": removed.entries, "bytes": removed.size, "dry_run": dry_run})
+    if not removed.entries:
+        old = " that was not accessed for so long" if older_than is not None else ""
+        raise click.ClickException(f"{' '.join(globs)}: nothing stored{old}")
     if not as_json:
-        print_line(f"{gone} {'would go' if dry_run else 'went'}")
+        print_line(f"{removed} {'would be removed' if dry_run else 'removed'}")
 
 
-def _ask(entries: Entries, meant: Meant) -> None:
-    """Say what would go, and ask. Raises click.exceptions.Exit for a no, click.Abort for Ctrl-C."""
+def _confirm(entries: Entries, selection: Selection) -> None:
+    """Show what would be removed, and ask. Raises click.exceptions.Exit on a no, click.Abort on Ctrl-C."""
     projects: Counter[str] = Counter()
-    gone = Gone()
-    for row in meant.rows(entries, "counting"):
+    removed = Removed()
+    for row in selection.rows(entries, "counting"):
         projects[parse_key(row.key).project] += row.size
-        gone.entries, gone.size = gone.entries + 1, gone.size + row.size
-    if not gone.entries:
+        removed.entries, removed.size = removed.entries + 1, removed.size + row.size
+    if not removed.entries:
         return
     for project, size in projects.most_common(SHOWN):
         say(f"  {project}  {shown_size(size)}")
     if len(projects) > SHOWN:
         say(f"  and {len(projects) - SHOWN:,} more")
-    what = (
-        f"{counted(gone.entries, 'entry', 'entries')} of {counted(len(projects), 'project')}, {shown_size(gone.size)}"
-    )
-    if not click.confirm(f"drop {what}?", err=True):
-        say("nothing was dropped")
+    what = f"{counted(removed.entries, 'entry', 'entries')} of {counted(len(projects), 'project')}, {shown_size(removed.size)}"
+    if not click.confirm(f"remove {what}?", err=True):
+        say("nothing was removed")
         raise click.exceptions.Exit(FOUND)
 
 
-def _purge(entries: Entries, meant: Meant, gone: Gone, *, dry_run: bool) -> None:
-    some: list[Row] = []
+def _purge(entries: Entries, selection: Selection, removed: Removed, *, dry_run: bool) -> None:
+    batch: list[Row] = []
 
     def drop() -> None:
-        gone.size += sum(row.size for row in some) if dry_run else entries.drop_rows(some)
-        gone.entries += len(some)
-        some.clear()
+        removed.size += sum(row.size for row in batch) if dry_run else entries.drop_rows(batch)
+        removed.entries += len(batch)
+        batch.clear()
 
-    for row in meant.rows(entries, "looking" if dry_run else "dropping"):
-        some.append(row)
-        if len(some) >= ROWS_AT_ONCE:
+    for row in selection.rows(entries, "searching" if dry_run else "removing"):
+        batch.append(row)
+        if len(batch) >= ROWS_AT_ONCE:
             drop()
     drop()

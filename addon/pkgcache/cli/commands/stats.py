@@ -1,4 +1,4 @@
-"""`pypi-cache stats`: how much there is of what, how old, and what a running proxy has counted."""
+"""`pypi-cache stats`: how much the store holds, of what and how old, and the counters of a running proxy."""
 
 from __future__ import annotations
 
@@ -22,60 +22,58 @@ from pkgcache.engine.store.keys import ParsedKey, parse_key
 
 PROJECTS_SHOWN = 10
 WIDTH = 120
-"""Of tables that no terminal shows."""
+"""Columns of the tables where standard output is no terminal."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What was counted of the store's rows; sizes are those of the values."""
+    """Counts of the store's rows; sizes are those of the values, in bytes, and times are in seconds since the epoch."""
 
     entries: Counter[str] = field(default_factory=Counter)
     sizes: Counter[str] = field(default_factory=Counter)
     projects: Counter[str] = field(default_factory=Counter)
     private: int = 0
     oldest: float | None = None
-    asked_first: float | None = None
-    asked_last: float | None = None
+    first_accessed: float | None = None
+    last_accessed: float | None = None
 
-    def count(self, row: Row, named: ParsedKey) -> None:
-        """Take one row into account."""
-        self.entries[named.kind] += 1
-        self.sizes[named.kind] += row.size
-        if named.project:
-            self.projects[named.project] += row.size
-        self.private += named.private
+    def count(self, row: Row, parsed: ParsedKey) -> None:
+        """Count one row."""
+        self.entries[parsed.kind] += 1
+        self.sizes[parsed.kind] += row.size
+        if parsed.project:
+            self.projects[parsed.project] += row.size
+        self.private += parsed.private
         self.oldest = min(self.oldest or row.stored_at, row.stored_at)
-        self.asked_first = min(self.asked_first or row.accessed_at, row.accessed_at)
-        self.asked_last = max(self.asked_last or row.accessed_at, row.accessed_at)
+        self.first_accessed = min(self.first_accessed or row.accessed_at, row.accessed_at)
+        self.last_accessed = max(self.last_accessed or row.accessed_at, row.accessed_at)
 
     @property
     def largest(self) -> list[tuple[str, int]]:
-        """The projects that take most."""
+        """The projects that take most space, with their bytes."""
         return heapq.nlargest(PROJECTS_SHOWN, self.projects.items(), key=lambda item: item[1])
 
 
-@click.command(short_help="Show how much there is of what, and of which limit.")
-@click.option(
-    "--proxy", metavar="URL", help="A running proxy, whose counters are shown as well: http://127.0.0.1:8080."
-)
+@click.command(short_help="Show how much the store holds, of what, and its limit.")
+@click.option("--proxy", metavar="URL", help="Also show the counters of this running proxy: http://127.0.0.1:8080.")
 @AS_JSON
 @with_store_options
-def stats(place: StoreLocation, *, proxy: str | None, as_json: bool) -> None:
-    """Show how much the store holds, of what, and of which limit.
+def stats(location: StoreLocation, *, proxy: str | None, as_json: bool) -> None:
+    """Show how much the store holds, of what, and its limit.
 
     Exit code 1 if --proxy is given and does not answer.
     """
     tally = Tally()
-    with opened(place) as entries:
+    with opened(location) as entries:
         figures = entries.figures()
         with bar("counting", figures["entries"], of_bytes=False) as progress:
             for row in entries.rows():
                 tally.count(row, parse_key(row.key))
                 progress.advance()
-        disk = shutil.disk_usage(place.folder)
+        disk = shutil.disk_usage(location.folder)
         min_free = entries.min_free
     found: dict[str, Any] = {
-        "folder": str(place.folder),
+        "folder": str(location.folder),
         **figures,
         "disk_free": disk.free,
         "disk_total": disk.total,
@@ -83,8 +81,8 @@ def stats(place: StoreLocation, *, proxy: str | None, as_json: bool) -> None:
         "kinds": {kind: {"entries": tally.entries[kind], "bytes": tally.sizes[kind]} for kind in sorted(tally.entries)},
         "private_entries": tally.private,
         "oldest_stored_at": tally.oldest,
-        "first_accessed_at": tally.asked_first,
-        "last_accessed_at": tally.asked_last,
+        "first_accessed_at": tally.first_accessed,
+        "last_accessed_at": tally.last_accessed,
         "projects": len(tally.projects),
         "largest_projects": [{"project": name, "bytes": size} for name, size in tally.largest],
     }
@@ -123,14 +121,14 @@ def _print(console: Console, found: dict[str, Any]) -> None:
     )
     plain.add_row(
         "disk",
-        f"{shown_size(found['disk_free'])} of {shown_size(found['disk_total'])} free, {shown_size(found['min_free'])} stay free",
+        f"{shown_size(found['disk_free'])} of {shown_size(found['disk_total'])} free, {shown_size(found['min_free'])} kept free",
     )
     plain.add_row("oldest", shown_time(found["oldest_stored_at"]))
-    plain.add_row("asked for", f"{shown_time(found['first_accessed_at'])} … {shown_time(found['last_accessed_at'])}")
+    plain.add_row("accessed", f"{shown_time(found['first_accessed_at'])} … {shown_time(found['last_accessed_at'])}")
     if found["private_entries"]:
         plain.add_row(
             "private",
-            f"{found['private_entries']:,} entries were fetched with credentials, and are kept for these alone",
+            f"{found['private_entries']:,} entries were fetched with credentials, and are served only to requests with the same ones",
         )
     console.print(plain)
     kinds = Table(title="by kind", title_justify="left", box=None, pad_edge=False)

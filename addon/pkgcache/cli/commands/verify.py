@@ -1,8 +1,8 @@
-"""`pypi-cache verify`: re-hash all that is stored, and tidy up.
+"""`pypi-cache verify`: hash everything that is stored, and clean up.
 
-Wrong is what holds other bytes than were stored: it goes into quarantine, is fetched again when it is asked for, and the exit code is 1.
-What a kill at any instant may leave behind is not wrong, since no client ever sees it: files that no entry knows, entries whose
-file is gone (both only where eviction was cut short), unfinished downloads. It is counted, and tidied away.
+An entry is wrong if its bytes are not those that were stored: it is moved to quarantine, the proxy fetches it again when a client asks,
+and the exit code is 1. What a kill may leave behind is not wrong, since no client ever sees it: files without an entry, entries without
+their file (both only if eviction was cut short), unfinished downloads. They are counted and removed.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from pkgcache.engine.store.keys import parse_key
 from pkgcache.engine.store.recovery import clean_up
 
 ORPHAN_SECONDS = 600.0
-"""A file that no entry knows may be a commit under way; unchanged for so long it is none."""
+"""A file without an entry may be a commit under way. Unchanged for this long, it is not."""
 
 GONE = "its file is gone"
-"""What `fault_of` says of a row without its file."""
+"""What `fault_of` says of an entry without its file."""
 
 
 @dataclass(slots=True)
 class Findings:
-    """What was seen; `wrong` and `left` are lines for people, by key or path."""
+    """What was found. `size` and `orphan_bytes` are in bytes; `without_file` are keys, `orphans` paths below the store's folder."""
 
     entries: int = 0
     size: int = 0
@@ -48,34 +48,36 @@ class Findings:
 
 
 class StopError(Exception):
-    """The user does not want it to go on."""
+    """Ends a thread that is hashing, because the user has interrupted the run."""
 
 
-@click.command(short_help="Re-hash all that is stored; take out what is wrong.")
-@click.option("-j", "--jobs", type=click.IntRange(1, 64), default=4, show_default=True, help="Threads that hash.")
-@click.option("--dry-run", is_flag=True, help="Only say what is wrong; change nothing.")
+@click.command(short_help="Hash everything that is stored; remove what is wrong.")
+@click.option(
+    "-j", "--jobs", type=click.IntRange(1, 64), default=4, show_default=True, help="Number of threads that hash."
+)
+@click.option("--dry-run", is_flag=True, help="Only show what is wrong; change nothing.")
 @AS_JSON
 @with_store_options
-def verify(place: StoreLocation, *, jobs: int, dry_run: bool, as_json: bool) -> None:
-    """Re-hash everything that is stored, take out what is wrong, and remove what a kill left behind.
+def verify(location: StoreLocation, *, jobs: int, dry_run: bool, as_json: bool) -> None:
+    """Hash everything that is stored, remove what is wrong, and clean up what a kill left behind.
 
-    What is wrong goes to the store's folder `quarantine`, and is fetched again when somebody asks for it. What the proxy drops
-    meanwhile is no fault.
+    Wrong entries go to the folder `quarantine` in the store's folder; the proxy fetches them again when a client asks. Entries that a
+    running proxy removes meanwhile are not counted as wrong.
 
-    Exit codes: 0 nothing is wrong · 1 something was, and which · 130 interrupted.
+    Exit codes: 0 nothing is wrong · 1 wrong entries, which are listed · 130 interrupted.
     """
     findings = Findings()
-    with opened(place) as entries:
+    with opened(location) as entries:
         if not dry_run:
             clean_up(entries)
         try:
             with bar("hashing", entries.figures()["bytes"]) as progress:
                 _hash_all(entries, jobs, findings, progress, dry_run=dry_run)
-                progress.tell("looking for files without an entry")
+                progress.tell("searching for files without an entry")
                 _sweep(entries, findings, dry_run=dry_run)
         except KeyboardInterrupt:
-            done = f"{counted(findings.entries, 'entry', 'entries')} looked at, {len(findings.wrong)} wrong"
-            raise InterruptedByUser(f"{done}; run it again to see them all") from None
+            done = f"{counted(findings.entries, 'entry', 'entries')} checked, {len(findings.wrong)} wrong"
+            raise InterruptedByUser(f"{done}; run it again to check all") from None
     if as_json:
         print_json(_as_object(findings, dry_run=dry_run))
     else:
@@ -85,7 +87,7 @@ def verify(place: StoreLocation, *, jobs: int, dry_run: bool, as_json: bool) -> 
 
 
 def _hash_all(entries: Entries, jobs: int, findings: Findings, progress: Bar, *, dry_run: bool) -> None:
-    """All entries, `jobs` at a time; no more than a few wait in line, however many there are."""
+    """Hash all entries, `jobs` at a time. Only a few are queued, so that memory does not grow with the store."""
     rows = entries.rows()
     stop = Event()
 
@@ -99,28 +101,28 @@ def _hash_all(entries: Entries, jobs: int, findings: Findings, progress: Bar, *,
         try:
             while True:
                 for row in islice(rows, 4 * jobs - len(under_way)):
-                    under_way[pool.submit(look_at, entries, row, advance)] = row
+                    under_way[pool.submit(fault_or_error, entries, row, advance)] = row
                 if not under_way:
                     return
                 for future in wait(under_way, return_when=FIRST_COMPLETED).done:
-                    _judge(entries, under_way.pop(future), future.result(), findings, progress, dry_run=dry_run)
+                    _record(entries, under_way.pop(future), future.result(), findings, progress, dry_run=dry_run)
         finally:
             stop.set()
             for future in under_way:
                 future.cancel()
 
 
-def look_at(entries: Entries, row: Row, progress: Callable[[int], object]) -> str:
-    """As `fault_of`; what the disk does not give back is a fault of the entry, and no end of the search."""
+def fault_or_error(entries: Entries, row: Row, progress: Callable[[int], object]) -> str:
+    """What is wrong with an entry, as `fault_of` says. A disk error is a fault of this entry, and does not end the run."""
     try:
         return fault_of(entries, row, progress)
     except OSError as error:
         if is_out_of_handles(error):
-            raise
+            raise  # no fault of the entry's: this process has too many open files
         return f"it cannot be read ({error.strerror})"
 
 
-def _judge(entries: Entries, row: Row, fault: str, findings: Findings, progress: Bar, *, dry_run: bool) -> None:
+def _record(entries: Entries, row: Row, fault: str, findings: Findings, progress: Bar, *, dry_run: bool) -> None:
     findings.entries += 1
     findings.size += row.size
     if not fault:
@@ -130,11 +132,10 @@ def _judge(entries: Entries, row: Row, fault: str, findings: Findings, progress:
         if not dry_run:
             entries.drop_rows([row])
         return
-    named = parse_key(row.key)
-    kept = None if dry_run else quarantine(entries, row)
-    shown = printable(str(named))
-    findings.wrong.append({"key": row.key, "name": shown, "fault": fault, "quarantined": str(kept or "")})
-    progress.say(f"wrong: {shown}: {fault}" + (f" (now {kept})" if kept else ""))
+    shown = printable(str(parse_key(row.key)))
+    quarantined = None if dry_run else quarantine(entries, row)
+    findings.wrong.append({"key": row.key, "name": shown, "fault": fault, "quarantined": str(quarantined or "")})
+    progress.say(f"wrong: {shown}: {fault}" + (f" (moved to {quarantined})" if quarantined else ""))
 
 
 def _sweep(entries: Entries, findings: Findings, *, dry_run: bool) -> None:
@@ -159,9 +160,9 @@ def _as_object(findings: Findings, *, dry_run: bool) -> dict[str, Any]:
 
 
 def _show(findings: Findings, *, dry_run: bool) -> None:
-    verb = "there are" if dry_run else "removed"
+    verb = "found" if dry_run else "removed"
     if findings.without_file:
-        say(f"{verb}: {counted(len(findings.without_file), 'entry', 'entries')} whose file is gone")
+        say(f"{verb}: {counted(len(findings.without_file), 'entry', 'entries')} without their file")
     if findings.orphans:
         say(f"{verb}: {counted(len(findings.orphans), 'file')} without an entry, {shown_size(findings.orphan_bytes)}")
     verdict = f"{len(findings.wrong):,} wrong" if findings.wrong else "nothing is wrong"

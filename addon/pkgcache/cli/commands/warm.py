@@ -1,4 +1,4 @@
-"""`pypi-cache warm`: fetch beforehand what agents will ask for."""
+"""`pypi-cache warm`: fill the store with what agents will ask for."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from pkgcache.cli.warming.lock_model import Lock
 from pkgcache.cli.warming.locks import LockError, read_lock
 from pkgcache.cli.warming.plan import Plan, fetch, plan_lock, plan_requirements
 from pkgcache.cli.warming.requirements import PipRoute, index_urls
-from pkgcache.cli.warming.temporary_proxy import own_proxy
+from pkgcache.cli.warming.temporary_proxy import temporary_proxy
 from pkgcache.engine.pip_defaults import pip_defaults
 from pkgcache.rules.routing.indexes import build_indexes
 from pkgcache.settings import SettingError
 from pkgcache.units import redact
 
 SETTLE_SECONDS = 10.0
-"""A running proxy may have other downloads under way: no longer is waited for these."""
+"""How long to wait for a running proxy's downloads to end; some of them may be for other clients."""
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.command(short_help="Fetch beforehand what agents will ask for.")
+@click.command(short_help="Fill the store with what agents will ask for.")
 @click.argument("names", metavar="[REQUIREMENT]...", nargs=-1)
 @click.option("-r", "--requirement", "requirements", multiple=True, type=_FILE, help="A requirements file.")
 @click.option(
@@ -47,25 +47,33 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "pythons",
     multiple=True,
     metavar="3.12",
-    help="For this Python; several may be given.  [default: this one]",
+    help="Fetch for this Python; may be repeated.  [default: this one]",
 )
 @click.option(
     "--platform",
     "platforms",
     multiple=True,
     metavar="TAG",
-    help=f"For this platform: {PLATFORMS}.  [default: this machine]",
+    help=f"Fetch for this platform; may be repeated: {PLATFORMS}.  [default: this machine]",
 )
 @click.option(
-    "--proxy", metavar="URL", help="Through this running proxy.  [default: one of its own, on the same store]"
+    "--proxy", metavar="URL", help="Fetch through this running proxy.  [default: a temporary one, on the same store]"
 )
-@click.option("--index-url", metavar="URL", help="The index that agents ask.  [default: pip's]")
-@click.option("--extra-index-url", "more_indexes", multiple=True, metavar="URL", help="A further one.")
-@click.option("-j", "--jobs", type=click.IntRange(1, 64), default=8, show_default=True, help="Fetches at once.")
+@click.option("--index-url", metavar="URL", help="The index that agents use.  [default: pip's]")
+@click.option(
+    "--extra-index-url",
+    "more_indexes",
+    multiple=True,
+    metavar="URL",
+    help="Another index that agents use; may be repeated.",
+)
+@click.option(
+    "-j", "--jobs", type=click.IntRange(1, 64), default=8, show_default=True, help="Number of fetches at a time."
+)
 @AS_JSON
 @with_store_options
 def warm(
-    place: StoreLocation,
+    location: StoreLocation,
     names: tuple[str, ...],
     *,
     requirements: tuple[Path, ...],
@@ -78,18 +86,18 @@ def warm(
     jobs: int,
     as_json: bool,
 ) -> None:
-    """Fetch what agents would, so that their installs need no upstream: pages, files, metadata.
+    """Fetch pages, files and metadata as agents would, so that their installs need no upstream.
 
-    Requirements are resolved by pip itself, for each Python version and platform that is given; of a lock comes what its installer
-    would take there, with all its extras and groups. pip's and uv's settings of this machine do not count; what a requirements file says
-    of indexes does. For another Python or platform there are wheels only, and of a lock sdists without what they are built with.
+    pip itself resolves requirements, for each given Python version and platform. Of a lock, all files are fetched that its installer
+    would take there, with all extras and groups. This machine's settings of pip and uv are ignored; indexes in requirements files are
+    not. For another Python or platform only wheels can be resolved, and a lock's sdists are fetched without their build requirements.
 
     \b
     pypi-cache warm -r requirements.txt --python-version 3.12 --python-version 3.13
     pypi-cache warm --lock uv.lock --platform manylinux_2_28_x86_64 --platform win_amd64
 
-    Exit codes: 0 all is in the store · 1 something could not be fetched, and what · 130 interrupted: run it again, what is
-    there is not fetched anew.
+    Exit codes: 0 everything is in the store · 1 something could not be fetched; the output says what · 130 interrupted: run it again,
+    and what is stored is not fetched again.
     """  # noqa: D301  click wants the character itself
     if not (names or requirements or locks):
         raise click.UsageError("nothing to fetch: expected -r FILE, --lock FILE or requirements such as 'flask>=3'")
@@ -97,28 +105,33 @@ def warm(
         targets = environments(pythons, platforms)
     except ValueError as error:
         raise click.BadParameter(f"expected {error}", param_hint="--python-version / --platform") from None
-    read = [_read(path) for path in locks]
+    parsed_locks = [_read(path) for path in locks]
     _check_requirements(requirements)
-    _check_indexes([*filter(None, [index_url]), *more_indexes, *_indexes_of(requirements)], None if proxy else place)
-    with _proxy(place, proxy) as client, tempfile.TemporaryDirectory(prefix="pypi-cache-") as folder:
-        way = _way(client, Path(folder), index_url, more_indexes)
+    _check_indexes([*filter(None, [index_url]), *more_indexes, *_indexes_of(requirements)], None if proxy else location)
+    with _proxy(location, proxy) as client, tempfile.TemporaryDirectory(prefix="pypi-cache-") as folder:
+        route = _route(client, Path(folder), index_url, more_indexes)
         warmer = Warmer(client, jobs)
         plan = Plan()
-        before, limit = _figures(client, 0)
+        stored_before, limit = _figures(client, 0)
         try:
             plan_requirements(
-                plan, [*(f"--requirement={path}" for path in requirements), *names], requirements, targets, way, warmer
+                plan,
+                [*(f"--requirement={path}" for path in requirements), *names],
+                requirements,
+                targets,
+                route,
+                warmer,
             )
-            for lock in read:
-                plan_lock(plan, lock, targets, way)
-            fetch(plan, warmer, way)
-            warmer.outcome.stored = _figures(client, SETTLE_SECONDS)[0] - before
+            for lock in parsed_locks:
+                plan_lock(plan, lock, targets, route)
+            fetch(plan, warmer, route)
+            warmer.outcome.stored = _figures(client, SETTLE_SECONDS)[0] - stored_before
         except KeyboardInterrupt:
             done = f"{counted(warmer.outcome.files, 'file')} fetched, {shown_size(warmer.outcome.size)}"
             raise InterruptedByUser(f"{done}; run it again to continue") from None
     if warmer.outcome.size > limit:
-        held = f"{shown_size(warmer.outcome.size)} of files, and the store may have {shown_size(limit)}"
-        warmer.outcome.failed(f"{held}: not all of it is kept; expected pypi_cache_max_size=… of more")
+        sizes = f"{shown_size(warmer.outcome.size)} of files, and the store may hold {shown_size(limit)}"
+        warmer.outcome.failed(f"{sizes}: some were evicted again; expected a larger pypi_cache_max_size=…")
     _report(warmer, plan, targets, as_json=as_json)
 
 
@@ -132,10 +145,10 @@ def _read(path: Path) -> Lock:
 
 
 def _check_requirements(paths: Sequence[Path]) -> None:
-    """A lock among the requirements is a slip that pip's own words do not explain."""
+    """Refuse a lock among the requirements, since pip's own message would not explain the mistake. Raises UnusableError."""
     for path in paths:
         if path.name.endswith(".lock") or path.suffix == ".toml":
-            raise UnusableError(f"--requirement {path}: that is no requirements file; expected --lock {path}")
+            raise UnusableError(f"--requirement {path}: not a requirements file; expected --lock {path}")
 
 
 def _indexes_of(paths: Sequence[Path]) -> list[str]:
@@ -145,35 +158,32 @@ def _indexes_of(paths: Sequence[Path]) -> list[str]:
         raise UnusableError(f"{error.filename} cannot be read: {error.strerror}") from None
 
 
-def _check_indexes(urls: Sequence[str], place: StoreLocation | None) -> None:
-    """That they are URLs; and of indexes that the proxy of these settings knows, or nothing of them would be stored.
-
-    Raises UnusableError.
-    """
+def _check_indexes(urls: Sequence[str], location: StoreLocation | None) -> None:
+    """Refuse what is no URL, and indexes that a proxy with these settings would not cache. Raises UnusableError."""
     try:
-        indexes = build_indexes(place.settings.index, pip_defaults()) if place else ()
+        indexes = build_indexes(location.settings.index, pip_defaults()) if location else ()
     except SettingError as error:
         raise UnusableError(str(error)) from None
     known = {str(index.simple).rstrip("/") for index in indexes}
     for url in urls:
         if not url.startswith(("https://", "http://")):
-            raise UnusableError(f"{url} is no index's URL; expected one such as https://index.example/simple")
+            raise UnusableError(f"{url} is not an index's URL; expected one such as https://index.example/simple")
         if known and without_credentials(url)[0].rstrip("/") not in known:
             shown = redact(url)
             raise UnusableError(
-                f"{shown}: nothing of that index would be stored; expected it to be the proxy's, by --set 'pypi_cache_index=NAME={shown}'"
+                f"{shown}: the proxy would not cache this index; expected --set 'pypi_cache_index=NAME={shown}'"
             )
 
 
 @contextlib.contextmanager
-def _proxy(place: StoreLocation, url: str | None) -> Iterator[ProxyClient]:
-    """The proxy to fetch through, with its certificates trusted. Raises UnusableError."""
+def _proxy(location: StoreLocation, url: str | None) -> Iterator[ProxyClient]:
+    """The proxy to fetch through: the one that was named, or a temporary one. Raises UnusableError."""
     if url is None:
-        if place.settings.offline:
+        if location.settings.offline:
             raise UnusableError(
-                "pypi_cache_offline is set: nothing would be fetched; expected --set pypi_cache_offline=false"
+                "pypi_cache_offline is set, so nothing would be fetched; expected --set pypi_cache_offline=false"
             )
-        with own_proxy(place) as client:
+        with temporary_proxy(location) as client:
             yield client
         return
     try:
@@ -185,17 +195,18 @@ def _proxy(place: StoreLocation, url: str | None) -> Iterator[ProxyClient]:
 
 
 def _figures(client: ProxyClient, seconds: float) -> tuple[int, int]:
-    """Bytes of release files that the proxy has stored since its start, once nothing is under way, and its limit. Raises UnusableError."""
+    """Bytes of files that the proxy has stored since its start, and its limit, once no download is under way. Raises UnusableError."""
     try:
         found = client.stats_when_idle(seconds)
         return int(found["pypi_cache_stored_bytes_total"]), int(found["store"]["max_bytes"])
     except ProxyError as error:
         raise UnusableError(str(error)) from None
     except (KeyError, TypeError, ValueError):
-        raise UnusableError("its /stats are no pypi-cache's of this version") from None
+        raise UnusableError("the proxy's /stats is not that of this version of pypi-cache") from None
 
 
-def _way(client: ProxyClient, folder: Path, index_url: str | None, more: Sequence[str]) -> PipRoute:
+def _route(client: ProxyClient, folder: Path, index_url: str | None, more: Sequence[str]) -> PipRoute:
+    """Fetch the proxy's certificates, trust them, and tell pip how to reach the proxy. Raises UnusableError."""
     bundle = folder / "bundle.pem"
     try:
         bundle.write_bytes(client.own("/bundle.pem"))

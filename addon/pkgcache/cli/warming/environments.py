@@ -1,8 +1,8 @@
-"""For whom is to be fetched: a Python version and a platform, as an installer there would see wheels and markers.
+"""The environments to fetch for: a Python version on a platform, with the wheel tags and markers that an installer there would use.
 
-By PEP 425 (tags), 600 (manylinux), 656 (musllinux), 508 and 751 (markers). A Linux platform means glibc (or musl) of the version that
-it names and all before; `linux_x86_64` means the newest that any wheel asks for. CPython with its lock only: no PyPy, no free threads.
-Pure, but for `this_machine`, which asks packaging about the machine that it runs on.
+By PEP 425 (tags), 600 (manylinux), 656 (musllinux), 508 and 751 (markers). A Linux platform stands for the glibc (or musl) version in its
+name and all older ones; plain `linux_x86_64` for the newest that wheels require. Left out: PyPy and free-threaded CPython.
+Pure, except for `this_machine`, which asks `packaging` about the machine that it runs on.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from packaging.tags import Tag, compatible_tags, cpython_tags, mac_platforms, pl
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 NEWEST_GLIBC = 41
-"""glibc 2.41 (2025): what `linux_x86_64` by itself is taken for."""
+"""glibc 2.41 (2025): the version that plain `linux_x86_64` stands for."""
 
 _LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 _PYTHON = re.compile(r"3\.(\d{1,2})(?:\.\d+)?")
@@ -35,7 +35,10 @@ PLATFORMS = "linux_x86_64, manylinux_2_28_x86_64, musllinux_1_2_x86_64, macosx_1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """One kind of agent. `native`: it is this very Python on this very machine, so that pip may build what has no wheel."""
+    """A Python on a platform, with its platform tags (best first) and marker values.
+
+    `native`: it is the Python that runs this code, for which pip can build what has no wheel.
+    """
 
     python: tuple[int, int]
     platform: str
@@ -47,7 +50,7 @@ class Environment:
         return f"Python {self.python[0]}.{self.python[1]} on {self.platform}"
 
     def rank(self, filename: str) -> int | None:
-        """How good a wheel is here: the smaller, the better; None for one that does not run here, or is no wheel."""
+        """Rank a wheel by its tags, 0 being the best as for pip; None if it does not run here, or is not a wheel."""
         try:
             tags = parse_wheel_filename(filename)[3]
         except InvalidWheelFilename:
@@ -56,23 +59,27 @@ class Environment:
         return min((ranks[tag] for tag in tags if tag in ranks), default=None)
 
     def meets(self, marker: str, *, extras: Sequence[str] = (), groups: Sequence[str] = ()) -> bool:
-        """Whether a marker holds here, with all these extras and dependency groups. Raises ValueError for one that is none."""
+        """Whether a marker holds here, with all these extras and dependency groups. Raises ValueError if it is not a marker."""
         if not marker:
             return True
-        known: dict[str, str | frozenset[str]] = dict(self.markers)
+        values: dict[str, str | frozenset[str]] = dict(self.markers)
         parsed = Marker(marker)
         try:
             return parsed.evaluate(
-                known | {"extras": frozenset(extras), "dependency_groups": frozenset(groups)}, "lock_file"
+                values | {"extras": frozenset(extras), "dependency_groups": frozenset(groups)}, "lock_file"
             )
         except (UndefinedEnvironmentName, UndefinedComparison):
-            # `extra == "x"`, as uv writes it where extras exclude one another: some agent will want it
-            named = ("", *extras, *_EXTRA.findall(marker))
-            return any(parsed.evaluate({**dict(self.markers), "extra": extra}) for extra in named)
+            # uv writes `extra == "x"` where extras conflict: fetch it, since some agent will choose that extra.
+            choices = ("", *extras, *_EXTRA.findall(marker))
+            return any(parsed.evaluate({**dict(self.markers), "extra": extra}) for extra in choices)
 
 
 def parse_python(text: str) -> tuple[int, int]:
-    """The version of `3.12` or `3.12.4`. Raises ValueError."""
+    """Read `3.12` or `3.12.4`. Raises ValueError, whose message says what would be right.
+
+    >>> parse_python("3.12.4")
+    (3, 12)
+    """
     match = _PYTHON.fullmatch(text.strip())
     if match is None:
         raise ValueError("a version of Python 3, such as 3.12")
@@ -80,7 +87,7 @@ def parse_python(text: str) -> tuple[int, int]:
 
 
 def parse_platform(text: str) -> tuple[str, ...]:
-    """The platform tags that an agent on this platform takes, best first. Raises ValueError.
+    """The platform tags that an installer accepts on a platform, best first. Raises ValueError, whose message says what would be right.
 
     >>> parse_platform("manylinux_2_17_aarch64")
     ('manylinux_2_17_aarch64', 'manylinux2014_aarch64', 'linux_aarch64')
@@ -102,7 +109,7 @@ def parse_platform(text: str) -> tuple[str, ...]:
 
 
 def _manylinux(minor: int, machine: str) -> Iterator[str]:
-    """PEP 600: newest first, each old name after its new one; before 2.17 there is only x86."""
+    """Tags of a glibc 2 and all older ones (PEP 600), each legacy name after its new one. Below 2.17 only x86 has wheels."""
     oldest = 5 if machine in {"x86_64", "i686"} else 17
     for each in range(minor, oldest - 1, -1):
         yield f"manylinux_2_{each}_{machine}"
@@ -112,7 +119,7 @@ def _manylinux(minor: int, machine: str) -> Iterator[str]:
 
 
 def environments(pythons: Sequence[str], platforms: Sequence[str]) -> list[Environment]:
-    """Each version on each platform; what is not given is this machine's. Raises ValueError."""
+    """Each version on each platform; if none is given, this machine's. Raises ValueError."""
     versions = list(dict.fromkeys(map(parse_python, pythons))) or [this_python()]
     found = []
     for python in versions:
@@ -125,12 +132,12 @@ def environments(pythons: Sequence[str], platforms: Sequence[str]) -> list[Envir
 
 
 def this_python() -> tuple[int, int]:
-    """The version of the Python that runs this."""
+    """The version of the Python that runs this code."""
     return sys.version_info[0], sys.version_info[1]
 
 
 def this_machine(python: tuple[int, int]) -> Environment:
-    """A Python of some version on this machine."""
+    """A Python of this version on this machine, which may or may not have it."""
     native = python == this_python() and sys.implementation.name == "cpython"
     markers = {name: str(value) for name, value in default_environment().items()}
     if not native:
@@ -145,7 +152,7 @@ def this_machine(python: tuple[int, int]) -> Environment:
 
 
 def _markers(python: tuple[int, int], platforms: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """PEP 508's variables; a version of the operating system's own is unknown, and empty."""
+    """Values of PEP 508's variables. The operating system's version is not known, so it is empty."""
     first = platforms[0]
     if first in _WINDOWS:
         system = {
@@ -180,7 +187,7 @@ def _python_markers(python: tuple[int, int]) -> dict[str, str]:
 
 @functools.lru_cache(maxsize=64)
 def _ranks(environment: Environment) -> Mapping[Tag, int]:
-    """Each tag's place in line, as pip has it."""
+    """The rank of each tag, in pip's order; of a tag that comes twice, the better."""
     tags = (
         *cpython_tags(environment.python, platforms=environment.platforms, abis=_abis(environment.python)),
         *compatible_tags(

@@ -1,4 +1,7 @@
-"""Each kind of lock file, as its tool writes it: uv.lock, poetry.lock, pdm.lock, pylock.toml (PEP 751), Pipfile.lock. Pure."""
+"""Readers of each tool's lock file: uv.lock, poetry.lock, pdm.lock, pylock.toml (PEP 751), Pipfile.lock. Pure.
+
+Only PEP 751 is a standard; the other formats are known from what their tools write.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ from pkgcache.cli.warming.lock_model import (
 
 @dataclass(frozen=True, slots=True)
 class _Edge:
-    """Who is needed, with which extras, and where."""
+    """A dependency in uv's graph: on which package (`version` is empty if the lock has only one), with which extras, and where."""
 
     name: str
     version: str
@@ -45,11 +48,14 @@ class _Edge:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Node:
-    """A package of uv's graph. `root`: one of the lock's own projects; `listed`: it is on an index. `needs`: by extra ("": always)."""
+    """A package in uv's graph. `root`: a project that the lock was made for; `on_index`: it comes from an index.
+
+    `needs` holds its dependencies by extra, those without an extra under "".
+    """
 
     package: Package
     root: bool
-    listed: bool
+    on_index: bool
     needs: Mapping[str, tuple[_Edge, ...]]
     groups: tuple[_Edge, ...]
 
@@ -78,16 +84,16 @@ def _read_uv(data: Table) -> Lock:
             _Node(
                 package=package,
                 root=root,
-                listed=bool(registry),
+                on_index=bool(registry),
                 needs={"": tuple(_edges(table, "dependencies")), **{e: tuple(_edges(optional, e)) for e in optional}},
                 groups=tuple(edge for group in groups for edge in _edges(groups, group)),
             )
         )
     return Lock(
         kind="uv",
-        packages=tuple(each.package for each in nodes if each.listed),
+        packages=tuple(each.package for each in nodes if each.on_index),
         skipped=tuple(skipped),
-        wanted=lambda environment: _walk(nodes, environment),
+        reachable=lambda environment: _walk(nodes, environment),
     )
 
 
@@ -97,9 +103,9 @@ def _edges(table: Table, name: str) -> Iterator[_Edge]:
 
 
 def _walk(nodes: Sequence[_Node], environment: Environment) -> list[Package]:
-    """What the lock's own projects need there, with all their extras and groups: markers stand on the way to a package."""
+    """The packages that the lock's projects need, with all their extras and groups. uv has markers on dependencies, not on packages."""
     if not any(each.root for each in nodes):
-        return [each.package for each in nodes if each.listed]  # a script's lock
+        return [each.package for each in nodes if each.on_index]  # a script's lock has no project
     by_name: dict[str, list[_Node]] = {}
     for node in nodes:
         by_name.setdefault(node.package.name, []).append(node)
@@ -114,23 +120,23 @@ def _walk(nodes: Sequence[_Node], environment: Environment) -> list[Package]:
         for edge in edges:
             if environment.meets(edge.marker):
                 fitting = (each for each in by_name.get(edge.name, ()) if edge.version in {"", each.package.version})
-                waiting += [(each, wanted) for each in fitting for wanted in ("", *edge.extras)]
-    return [node.package for node in dict.fromkeys(node for node, _ in seen) if node.listed]
+                waiting += [(each, name) for each in fitting for name in ("", *edge.extras)]
+    return [node.package for node in dict.fromkeys(node for node, _ in seen) if node.on_index]
 
 
 def _wheels_and_sdist(table: Table) -> tuple[LockedFile, ...]:
     """uv's files, without those that have only a path: they are on the disk of whoever made the lock."""
     sdist = table_of(table, "sdist")
     found = [*tables(table, "wheels"), *([sdist] if sdist else [])]
-    whose = f"package {table['name']}: "
-    return tuple(file_of(each, whose) for each in found if "url" in each or "path" not in each)
+    owner = f"package {table['name']}: "
+    return tuple(file_of(each, owner) for each in found if "url" in each or "path" not in each)
 
 
 # poetry, pdm
 
 
 def _read_poetry(data: Table) -> Lock:
-    by_name = table_of(table_of(data, "metadata"), "files")  # before poetry 1.5
+    by_name = table_of(table_of(data, "metadata"), "files")  # poetry before 1.5 had them all in one place
     packages, skipped = [], []
     for table in tables(data, "package"):
         name = name_of(table)
@@ -144,15 +150,15 @@ def _read_poetry(data: Table) -> Lock:
                 version=version_of(table),
                 index=text_of(source, "url"),
                 files=files_of(table, "files") if "files" in table else files_of(by_name, text_of(table, "name")),
-                marker=_poetrys_marker(table),
+                marker=_poetry_marker(table),
                 requires_python=pythons_of(table, "python-versions"),
             )
         )
     return Lock(kind="poetry", packages=tuple(packages), skipped=tuple(skipped))
 
 
-def _poetrys_marker(table: Table) -> str:
-    """One for all groups, or a table of one for each."""
+def _poetry_marker(table: Table) -> str:
+    """poetry has one marker for all groups, or a table with one for each."""
     if not isinstance(table.get("markers"), dict):
         return marker_of(table, "markers")
     markers = table_of(table, "markers")
@@ -174,7 +180,7 @@ def _read_pdm(data: Table) -> Lock:
             marker=marker_of(table, "marker"),
             requires_python=pythons_of(table, "requires_python"),
         )
-        key = (package.name, package.version)  # a package with extras is there once more
+        key = (package.name, package.version)  # a package with extras has an entry of its own, and the same files
         other_marker = packages[key].marker if key in packages else package.marker
         packages[key] = replace(package, marker=either([package.marker, other_marker]))
     return Lock(kind="pdm", packages=tuple(packages.values()), skipped=tuple(skipped))

@@ -1,4 +1,4 @@
-"""What a lock file says of packages, and how its values are read. Pure; rooms beside it: locks.py (files), lockkinds.py (each kind)."""
+"""The packages of a lock file, in one form for all tools, and readers of the values that lock files have in common. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ type Table = Mapping[str, Any]
 
 
 class WrongLock(ValueError):  # noqa: N818
-    """What is wrong, and a text of the file that stands near it."""
+    """A lock file has a wrong value. `where` is a text of the file near it, from which the line is found; it may be empty."""
 
     def __init__(self, what: str, where: str = "") -> None:
         self.where = where
@@ -26,7 +26,7 @@ class WrongLock(ValueError):  # noqa: N818
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedFile:
-    """One file of a package. `filename` or `url` may be empty, not both, unless there is a hash; hashes are `algorithm:value`."""
+    """A file of a package. Hashes are `algorithm:value`. Tools leave out the URL, or even the file name if there is a hash (pipenv)."""
 
     filename: str = ""
     url: str = ""
@@ -35,7 +35,7 @@ class LockedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Package:
-    """One package of a lock. `index`: the URL of its simple index, empty for the default one."""
+    """A package of a lock. `index` is the URL of its simple index, empty for the default one."""
 
     name: str
     version: str = ""
@@ -45,7 +45,7 @@ class Package:
     requires_python: str = ""
 
     def is_for(self, environment: Environment, *, extras: Sequence[str] = (), groups: Sequence[str] = ()) -> bool:
-        """Whether an installer in this environment would want it, with all extras and groups."""
+        """Whether an installer in this environment would install it, with these extras and groups."""
         python = f"{environment.python[0]}.{environment.python[1]}"
         if self.requires_python and not _contains(self.requires_python, python):
             return False
@@ -54,41 +54,45 @@ class Package:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lock:
-    """What a lock of some `kind` holds; `skipped` are packages from no index. `wanted`: which there are at all in an environment."""
+    """A lock file: its packages, and names of those that come from no index (`skipped`).
+
+    `kind` is the tool. `reachable` gives the packages that the projects need in an environment, if the lock has a graph (uv); else all do.
+    """
 
     kind: str
     packages: tuple[Package, ...]
     skipped: tuple[str, ...] = ()
     extras: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
-    wanted: Callable[[Environment], Sequence[Package]] | None = None
+    reachable: Callable[[Environment], Sequence[Package]] | None = None
 
     def of(self, environment: Environment) -> list[Package]:
-        """The packages that an installer in this environment would want."""
-        found = self.wanted(environment) if self.wanted else self.packages
+        """The packages that an installer in this environment would install, with all extras and groups."""
+        found = self.reachable(environment) if self.reachable else self.packages
         return [each for each in found if each.is_for(environment, extras=self.extras, groups=self.groups)]
 
 
 def _contains(specifiers: str, version: str) -> bool:
     try:
+        # `>=3.12.1` excludes no 3.12 that an agent is likely to have.
         return SpecifierSet(specifiers).contains(f"{version}.999", prereleases=True)
     except InvalidSpecifier:
-        return True  # poetry's own `^3.8`: the files' own tags decide
+        return True  # poetry's own `^3.8`; the tags of the files decide
 
 
-# How values are read; each raises WrongLock for one of another type
+# Readers of values. Each raises WrongLock for a value of another type.
 
 
 def tables(data: Table, name: str) -> list[Table]:
-    """A list of tables; none where there is none."""
+    """Read a list of tables; a missing one is empty."""
     found = data.get(name, [])
     if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
-        raise WrongLock(f"{name!r} is no list of tables", name)
+        raise WrongLock(f"{name!r} is not a list of tables", name)
     return found
 
 
 def table_of(data: Table, name: str) -> Table:
-    """A table; an empty one where there is none."""
+    """Read a table; a missing one is empty."""
     found = data.get(name, {})
     if not isinstance(found, dict):
         raise WrongLock(f"{name} = {found!r:.60}; expected a table", name)
@@ -96,25 +100,25 @@ def table_of(data: Table, name: str) -> Table:
 
 
 def text_of(table: Table, name: str, default: str = "") -> str:
-    """A text, or the default where there is none."""
+    """Read a text; a missing one is the default."""
     found = table.get(name, default)
     if not isinstance(found, str):
-        raise WrongLock(f"{_whose(table)}{name} = {found!r:.60}; expected a text", str(table.get("name", name)))
+        raise WrongLock(f"{_owner(table)}{name} = {found!r:.60}; expected a text", str(table.get("name", name)))
     return found
 
 
 def texts_of(table: Table, name: str) -> tuple[str, ...]:
-    """A list of texts; none where there is none."""
+    """Read a list of texts; a missing one is empty."""
     found = table.get(name, [])
     if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
         raise WrongLock(
-            f"{_whose(table)}{name} = {found!r:.60}; expected a list of texts", str(table.get("name", name))
+            f"{_owner(table)}{name} = {found!r:.60}; expected a list of texts", str(table.get("name", name))
         )
     return tuple(found)
 
 
 def name_of(table: Table) -> str:
-    """A package's name, as PEP 503 writes it."""
+    """Read a package's name, normalised (PEP 503)."""
     found = text_of(table, "name")
     if not found:
         raise WrongLock("a package has no name; expected a text", "[[package")
@@ -122,24 +126,24 @@ def name_of(table: Table) -> str:
 
 
 def version_of(table: Table) -> str:
-    """A version that must be there."""
+    """Read a version, which must be there."""
     found = text_of(table, "version")
     if not found:
-        raise WrongLock(f"{_whose(table)}no version; expected a text", str(table.get("name", "")))
+        raise WrongLock(f"{_owner(table)}no version; expected a text", str(table.get("name", "")))
     return found
 
 
 def files_of(table: Table, name: str) -> tuple[LockedFile, ...]:
-    """A package's files. poetry's and pdm's have `file` and `hash`, uv's `url` and `hash`."""
-    return tuple(file_of(each, _whose(table)) for each in tables(table, name))
+    """Read a package's files. poetry's and pdm's have `file` and `hash`, uv's `url` and `hash`."""
+    return tuple(file_of(each, _owner(table)) for each in tables(table, name))
 
 
-def file_of(table: Table, whose: str) -> LockedFile:
-    """One file; `whose` begins what is said of a wrong one."""
+def file_of(table: Table, owner: str) -> LockedFile:
+    """Read a file; `owner` begins the message about a wrong one."""
     url = text_of(table, "url")
     filename = text_of(table, "file") or text_of(table, "filename") or _last_part(url)
     if not filename:
-        raise WrongLock(f"{whose}a file without a name and a URL", "")
+        raise WrongLock(f"{owner}a file without a name and a URL", "")
     digest = text_of(table, "hash")
     return LockedFile(filename=filename, url=url, hashes=(digest,) if digest else ())
 
@@ -148,32 +152,36 @@ def _last_part(url: str) -> str:
     try:
         return unquote(urlsplit(url).path.rpartition("/")[2])
     except ValueError:
-        raise WrongLock(f"{url!r:.80} is no URL", url) from None
+        raise WrongLock(f"{url!r:.80} is not a URL", url) from None
 
 
 def marker_of(table: Table, name: str) -> str:
-    """A marker (PEP 508) that can be read; empty where there is none."""
-    return checked_marker(text_of(table, name), _whose(table))
+    """Read a marker (PEP 508); a missing one is empty."""
+    return checked_marker(text_of(table, name), _owner(table))
 
 
-def checked_marker(marker: str, whose: str) -> str:
-    """As `marker_of`, of a text; `whose` begins what is said of a wrong one."""
+def checked_marker(marker: str, owner: str) -> str:
+    """Check and normalise a marker; `owner` begins the message about a wrong one."""
     try:
         return str(Marker(marker)) if marker else ""
     except InvalidMarker as error:
-        raise WrongLock(f"{whose}{str(error).splitlines()[0]}; expected a marker (PEP 508)", marker) from None
+        raise WrongLock(f"{owner}{str(error).splitlines()[0]}; expected a marker (PEP 508)", marker) from None
 
 
 def either(markers: Sequence[str]) -> str:
-    """A marker that holds where one of these does; no marker at all holds everywhere."""
+    """A marker that holds where one of these does. An empty marker holds everywhere, and so does an empty list.
+
+    >>> either(["os_name == 'nt'", "extra == 'x'"])
+    "(os_name == 'nt') or (extra == 'x')"
+    """
     return "" if not markers or "" in markers else " or ".join(f"({each})" for each in dict.fromkeys(markers))
 
 
 def pythons_of(table: Table, name: str) -> str:
-    """Which versions of Python; poetry's `*` is any."""
+    """Read a specifier of Python versions; poetry's `*` becomes an empty one."""
     found = text_of(table, name)
     return "" if found == "*" else found
 
 
-def _whose(table: Table) -> str:
+def _owner(table: Table) -> str:
     return f"package {table['name']}: " if isinstance(table.get("name"), str) else ""

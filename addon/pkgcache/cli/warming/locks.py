@@ -1,7 +1,7 @@
 """Reading lock files: uv.lock, poetry.lock, pdm.lock, pylock.toml (PEP 751), Pipfile.lock. Pure: text to values.
 
-What a lock says of each package: its name, version, index, files, and for whom it is meant. Which kind it is tells the file's name, or
-what stands in it. Left out: what comes from no index (git, paths, folders, bare URLs): `skipped` says which.
+The kind is known from the file's name, or else from its content. Read of each package: name, version, index, files, and the environments
+that it is for. Left out are packages that come from no index (git, paths, folders, bare URLs); `Lock.skipped` names them.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from pkgcache.units import redact
 
 
 class LockError(ValueError):
-    """A lock that cannot be read: one line, `file, line: what is wrong; what would be right`."""
+    """A lock that cannot be read. The message is one line: `file, line: what is wrong; what would be right`."""
 
 
 def read_lock(name: str, text: str) -> Lock:
-    """A lock by its file's name and text. Raises LockError."""
+    """Read a lock, given its file's name and text. Raises LockError."""
     base = re.split(r"[/\\]", name)[-1]
     data = _parsed(name, base, text)
     kind = _kind(base, data)
     if kind is None:
         raise LockError(
-            f"{name}: no lock that is known; expected uv.lock, poetry.lock, pdm.lock, pylock.toml or Pipfile.lock"
+            f"{name}: not a known lock file; expected uv.lock, poetry.lock, pdm.lock, pylock.toml or Pipfile.lock"
         )
     try:
         return READERS[kind](data)
@@ -43,14 +43,14 @@ def _parsed(name: str, base: str, text: str) -> Table:
         )
     except json.JSONDecodeError as error:
         raise LockError(
-            f"{name}, line {error.lineno}: no JSON ({error.msg}); expected what `pipenv lock` writes"
+            f"{name}, line {error.lineno}: not JSON ({error.msg}); expected what `pipenv lock` writes"
         ) from None
     except tomllib.TOMLDecodeError as error:
-        said = re.sub(r" \(at (?:line (\d+), column \d+|end of document)\)$", "", str(error))
+        message = re.sub(r" \(at (?:line (\d+), column \d+|end of document)\)$", "", str(error))
         line = re.search(r"\(at line (\d+)", str(error))
         where = f", line {line[1]}" if line else ", at its end"
         raise LockError(
-            f"{name}{where}: no TOML ({said}); expected a lock as its tool writes it, without merge marks"
+            f"{name}{where}: not TOML ({message}); expected a lock as its tool writes it, without merge conflict markers"
         ) from None
     if not isinstance(data, dict):
         raise LockError(f"{name}: a list or a single value; expected what `pipenv lock` writes")
@@ -58,7 +58,7 @@ def _parsed(name: str, base: str, text: str) -> Table:
 
 
 def _kind(base: str, data: Table) -> str | None:
-    """Which tool's lock it is: by the name that the tool gives it, else by what only this tool writes."""
+    """Which tool's lock it is, by the name that the tool gives it, or else by keys that only this tool writes; None if neither fits."""
     metadata = data.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
     if (

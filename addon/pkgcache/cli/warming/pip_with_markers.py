@@ -1,7 +1,7 @@
-"""pip, for whom markers mean another machine than this: `pip_with_markers.py '{"sys_platform": "win32", …}' install …`.
+"""Run pip with the markers of another machine: `pip_with_markers.py '{"sys_platform": "win32", …}' install …`.
 
-pip's `--platform` and `--python-version` choose wheels; the markers of requirements are still those of the Python that runs pip
-(pip#11664 and others), so that a Windows agent's colorama would never be fetched. Run as a script, by requirements.py alone.
+pip's `--platform` and `--python-version` choose wheels, but requirements' markers are still evaluated for the Python that runs pip
+(pip#11664 and others), so a Windows agent's colorama would never be fetched. `requirements` runs this as a script.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pip._vendor.packaging import markers
 
 
 def run(environment: dict[str, str], words: list[str]) -> int:
-    """pip with these words, its markers meaning this environment: pip's exit code."""
-    markers.default_environment = lambda: dict(environment)  # type: ignore[assignment,return-value]  # older pips have no type of it
+    """Run pip with these arguments and marker values: its exit code."""
+    markers.default_environment = lambda: dict(environment)  # type: ignore[assignment,return-value]  # older pips have no type for it
     return main(words)
 
 

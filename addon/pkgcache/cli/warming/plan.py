@@ -1,4 +1,4 @@
-"""What `warm` fetches: the packages that pip resolves and those of locks, their pages, files, documents, and what sdists are built with."""
+"""What `warm` fetches: packages that pip resolves and those of locks, with their pages, files, documents and build requirements."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pkgcache.rules.routing.paths import api_base
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A package, and for whom it is. `locked`: pip has not resolved it, and so has not seen to what it is built with."""
+    """A package for an environment. `locked`: it comes from a lock, so pip has not fetched its build requirements yet."""
 
     package: Package
     target: Environment
@@ -27,7 +27,7 @@ class Choice:
 
 @dataclass(slots=True)
 class Plan:
-    """What is to be fetched: packages, and the pages of (project, index URL), of which some may be lacking."""
+    """What to fetch: packages, and pages by (project, index URL), of which the `optional_pages` may be missing."""
 
     choices: list[Choice] = field(default_factory=list)
     pages: list[tuple[str, str]] = field(default_factory=list)
@@ -38,21 +38,24 @@ class Plan:
 
 def plan_requirements(
     plan: Plan,
-    words: Sequence[str],
+    arguments: Sequence[str],
     files: Sequence[Path],
     targets: Sequence[Environment],
-    way: PipRoute,
+    route: PipRoute,
     warmer: Warmer,
 ) -> None:
-    """What pip says that it would install; its pages on all indexes that it asks, of which one has to have each."""
-    if not words:
+    """Plan what pip would install, given these arguments of its command line, and the pages on all indexes that it asks.
+
+    `files`: the requirements files among the arguments, which may name indexes.
+    """
+    if not arguments:
         return
-    indexes = list(dict.fromkeys([way.index or _default_index(), *way.more_indexes, *index_urls(files)]))
+    indexes = list(dict.fromkeys([route.index or _default_index(), *route.more_indexes, *index_urls(files)]))
     with bar("resolving", len(targets), of_bytes=False) as progress:
         for target in targets:
             progress.tell(f"pip resolves for {target}")
             try:
-                found = resolve(words, target, way)
+                found = resolve(arguments, target, route)
             except ResolutionError as error:
                 warmer.outcome.failed(f"{target}: {error}")
                 found = []
@@ -63,59 +66,60 @@ def plan_requirements(
             plan.optional_pages |= set(places)
 
 
-def plan_lock(plan: Plan, lock: Lock, targets: Sequence[Environment], way: PipRoute) -> None:
-    """What an installer takes of a lock, for each kind of agent."""
-    plan.skipped += [f"{each}: from no index" for each in lock.skipped]
+def plan_lock(plan: Plan, lock: Lock, targets: Sequence[Environment], route: PipRoute) -> None:
+    """Plan what an installer would take of a lock, for each environment."""
+    plan.skipped += [f"{each}: not from an index" for each in lock.skipped]
     for target in targets:
         for package in lock.of(target):
-            index = package.index or way.index or _default_index()
+            index = package.index or route.index or _default_index()
             plan.pages.append((package.name, index))
             plan.choices.append(Choice(package, target, locked=True))
             if lock.kind == "poetry" and _is_default(index):
                 plan.documents.append(_document(package))
 
 
-def fetch(plan: Plan, warmer: Warmer, way: PipRoute) -> None:
-    """Pages first, since they tell where files are. What fails is in the warmer's outcome."""
+def fetch(plan: Plan, warmer: Warmer, route: PipRoute) -> None:
+    """Fetch what is planned: pages first, since they say where files are. Failures are noted in the warmer's outcome."""
     with bar("index pages", None, of_bytes=False) as progress:
         listed = warmer.pages(plan.pages, progress)
     for place in dict.fromkeys(plan.pages):
         if place not in listed and place not in plan.optional_pages:
-            warmer.outcome.failed(f"{place[0]}: {without_credentials(place[1])[0]} has no page of it")
+            warmer.outcome.failed(f"{place[0]}: {without_credentials(place[1])[0]} has no page for it")
     indexes = list(dict.fromkeys(index for _, index in plan.pages))
-    wanted = list(plan.documents)
+    items = list(plan.documents)
     sdists: list[Choice] = []
     for choice in plan.choices:
         package = choice.package
         places = [(package.name, index) for index in ([package.index] if package.index else indexes)]
+        # Where several indexes have a file of one name, the first counts, as it does for pip.
         known = {name: file for place in reversed(places) for name, file in listed.get(place, {}).items()}
         files = chosen_files(package, choice.target, known)
         if not files:
             warmer.outcome.failed(f"{package.name} {package.version}: no file for {choice.target}")
         elif choice.locked and not files[0].url.endswith(".whl"):
             sdists.append(choice)
-        wanted += files
+        items += files
     with bar("files", None) as progress:
-        warmer.files(wanted, progress)
+        warmer.files(items, progress)
     if sdists:
-        _build(plan, sdists, warmer, way)
+        _fetch_build_requirements(plan, sdists, warmer, route)
 
 
-def _build(plan: Plan, sdists: Sequence[Choice], warmer: Warmer, way: PipRoute) -> None:
-    """What sdists need to be built: pip prepares them, as an agent's would; for another machine it cannot."""
+def _fetch_build_requirements(plan: Plan, sdists: Sequence[Choice], warmer: Warmer, route: PipRoute) -> None:
+    """Fetch what sdists need to be built, by letting pip prepare them. For another machine it cannot."""
     with bar("", len(sdists), of_bytes=False) as progress:
         for choice in sdists:
-            named = f"{choice.package.name} {choice.package.version}"
-            progress.tell(f"what {named} is built with")
+            name = f"{choice.package.name} {choice.package.version}"
+            progress.tell(f"build requirements of {name}")
             if choice.target.native:
-                words = ["--no-deps", "--no-binary", choice.package.name, named.replace(" ", "==")]
-                others = (choice.package.index,) if choice.package.index else ()
+                arguments = ["--no-deps", "--no-binary", choice.package.name, name.replace(" ", "==")]
+                more = (choice.package.index,) if choice.package.index else ()
                 try:
-                    resolve(words, choice.target, replace(way, more_indexes=(*way.more_indexes, *others)))
+                    resolve(arguments, choice.target, replace(route, more_indexes=(*route.more_indexes, *more)))
                 except ResolutionError as error:
-                    warmer.outcome.failed(f"{named}: what it is built with: {error}")
+                    warmer.outcome.failed(f"build requirements of {name}: {error}")
             else:
-                plan.skipped.append(f"what {named} is built with on other machines than this")
+                plan.skipped.append(f"build requirements of {name}, for other machines than this")
             progress.advance()
 
 
@@ -128,7 +132,7 @@ def _is_default(index: str) -> bool:
 
 
 def _document(package: Package) -> FetchItem:
-    """The document of the older JSON API that poetry asks for as it installs."""
+    """The document of the older JSON API that poetry asks for when it installs."""
     simple = pip_defaults().simple
     url = simple.with_path(f"{api_base(simple)}{package.name}/{package.version}/json")
     return FetchItem(url=str(url), accept="application/json", optional=True)

@@ -1,8 +1,8 @@
-"""Requirements files: pip itself resolves them through the proxy, for each kind of agent, and its report says what it would install.
+"""Requirements: pip itself resolves them through the proxy, for each environment, and reports what it would install.
 
-With `--dry-run` pip fetches pages and metadata as for an install, and no wheel whose metadata the index has; the files that the report
-names are fetched afterwards, several at once (warming.py). For another Python or platform pip takes wheels alone (it can build
-for its own only), and is run by pip_with_markers.py, since its own `--platform` leaves markers as they are on this machine.
+With `--dry-run` pip fetches pages and metadata as for an install, but no wheel whose metadata the index has; `fetcher` fetches the
+reported files afterwards, several at a time. For another Python or platform pip considers wheels only, since it can build only for its
+own, and is run by `pip_with_markers`, since its `--platform` leaves markers as they are on this machine.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _BROKEN = re.compile(r"^WARNING: Retrying \(.*\) after connection broken by (.*)
 
 
 class ResolutionError(Exception):
-    """pip did not come to an end: what it said, in one line."""
+    """pip could not resolve the requirements. The message is pip's, in one line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipRoute:
-    """How pip comes to the proxy, and where it asks."""
+    """How pip reaches the proxy (`bundle`: the certificates to trust), and which indexes it asks; an empty `index` is pip's default."""
 
     proxy: str
     bundle: Path
@@ -47,22 +47,22 @@ class PipRoute:
 
     @property
     def environment(self) -> dict[str, str]:
-        """An agent's environment: this one's, without settings that lead past the proxy."""
-        kept = {name: value for name, value in os.environ.items() if not _OURS.fullmatch(name)}
+        """This process's environment as an agent's, without settings that lead past the proxy."""
+        others = {name: value for name, value in os.environ.items() if not _OURS.fullmatch(name)}
         names = ("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy")
-        return kept | dict.fromkeys(names, self.proxy) | {
+        return others | dict.fromkeys(names, self.proxy) | {
             "PIP_CERT": str(self.bundle),
             "PIP_CONFIG_FILE": os.devnull,
             "PIP_NO_INPUT": "1",
             "PIP_NO_CACHE_DIR": "1",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-            **({"PIP_INDEX_URL": self.index} if self.index else {}),  # no words of a command line: these can be seen by all
+            **({"PIP_INDEX_URL": self.index} if self.index else {}),  # not arguments: every user can see those, and URLs hold passwords
             **({"PIP_EXTRA_INDEX_URL": " ".join(self.more_indexes)} if self.more_indexes else {}),
         }  # fmt: skip
 
 
 def index_urls(files: Sequence[Path]) -> list[str]:
-    """The indexes that requirements files name, and those that they include; credentials and all. Raises OSError."""
+    """The indexes that requirements files and the files they include name, with their credentials. Raises OSError."""
     return list(dict.fromkeys(_index_urls(files, set())))
 
 
@@ -78,10 +78,10 @@ def _index_urls(files: Sequence[Path], seen: set[Path]) -> Iterator[str]:
                 yield from _index_urls([nested], seen)
 
 
-def resolve(words: Sequence[str], environment: Environment, way: PipRoute) -> list[Package]:
-    """What pip would install of these words of its command line, in this environment. Raises ResolutionError.
+def resolve(arguments: Sequence[str], environment: Environment, route: PipRoute) -> list[Package]:
+    """Ask pip what it would install in an environment. Raises ResolutionError.
 
-    `words`: `-r FILE`, or requirements.
+    `arguments` are those of `pip install`: `-r FILE`, or requirements.
     """
     with tempfile.TemporaryDirectory(prefix="pypi-cache-warm-") as folder:
         report = Path(folder) / "report.json"
@@ -92,8 +92,8 @@ def resolve(words: Sequence[str], environment: Environment, way: PipRoute) -> li
             for platform in environment.platforms:
                 command += ["--platform", platform]
         done = subprocess.run(
-            [*command, *words],
-            env=way.environment,
+            [*command, *arguments],
+            env=route.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -112,16 +112,18 @@ def _pip(environment: Environment) -> list[str]:
 
 
 def pip_message(output: str) -> str:
-    """pip's own last words on why, and why it could not ask, if it could not."""
+    """The reason for a failure, in pip's words: its last error, and why it could not reach the index, if it could not."""
     lines = [line for line in output.splitlines() if line.strip()]
-    errors = [each for each in _ERROR.findall(output) if each != "Exception:"]  # which a traceback follows
-    last = next(iter([*reversed(errors), *reversed(lines)]), "")
+    errors = [
+        each for each in _ERROR.findall(output) if each != "Exception:"
+    ]  # a traceback follows, whose last line says more
+    reason = next(iter([*reversed(errors), *reversed(lines)]), "")
     broken = _BROKEN.findall(output)
-    return f"{last} ({broken[-1]})" if broken else last
+    return f"{reason} ({broken[-1]})" if broken else reason
 
 
 def read_report(report: Mapping[str, Any]) -> list[Package]:
-    """The packages of pip's installation report, whose files are known by their URLs; what is no archive is left out."""
+    """Read the packages of pip's installation report, with the URL of each file. Local folders and VCS checkouts are left out."""
     packages = []
     for item in report.get("install", ()):
         info = item["download_info"]

@@ -1,7 +1,7 @@
-"""A proxy for one run of `warm`: a mitmdump with the same settings and store, on a free port of this machine's own address.
+"""A proxy for one run of `warm`: a mitmdump with the same settings and store, on a free port of the loopback address.
 
-It may run beside the real one: the store is made for several processes, and a download is shared with those that wait for it.
-mitmproxy's options are those of config.yaml, but for where it listens, logins and scripts; its CA lives as long as it does.
+It may run beside the real one, since several processes can share a store and its downloads. It takes mitmproxy's options from
+config.yaml, except for where it listens, logins and scripts. Its CA is a new one, which is removed with it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ START_SECONDS = 60.0
 SETTLE_SECONDS = 60.0
 END_SECONDS = 30.0
 
-_NOT_ITS = frozenset(
+_OMITTED = frozenset(
     {"listen_host", "listen_port", "mode", "proxyauth", "scripts", "confdir", "server", "rfile", "save_stream_file"}
 )
 _PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
@@ -39,7 +39,7 @@ _STAMP = re.compile(r"^\[[0-9:.]+\] ")
 
 _MITMDUMP = "from mitmproxy.tools.main import mitmdump; mitmdump()"
 _SCRIPT = '''\
-"""The addon, and an end with whoever has started it, be he killed."""
+"""The addon, in a proxy that ends when its parent process does, even if that is killed."""
 
 import asyncio
 import os
@@ -51,7 +51,7 @@ from pkgcache.proxy.addon import PypiCache
 PARENT = int(os.environ["PYPI_CACHE_PARENT"])
 
 
-class EndsWithItsParent:
+class EndsWithParent:
     def running(self):
         self.task = asyncio.get_running_loop().create_task(self.watch())
 
@@ -61,16 +61,16 @@ class EndsWithItsParent:
         ctx.master.shutdown()
 
 
-addons = [PypiCache(), EndsWithItsParent()]
+addons = [PypiCache(), EndsWithParent()]
 '''
 
 
 @contextlib.contextmanager
-def own_proxy(place: StoreLocation) -> Iterator[ProxyClient]:
-    """A running proxy with these settings; it has ended when the block has. Raises UnusableError where it does not start."""
+def temporary_proxy(location: StoreLocation) -> Iterator[ProxyClient]:
+    """Run a proxy with these settings while the block runs. Raises UnusableError if it does not start."""
     with tempfile.TemporaryDirectory(prefix="pypi-cache-proxy-") as name:
         folder = Path(name)
-        (folder / "config.yaml").write_text(json.dumps(_options(place)))  # JSON is YAML
+        (folder / "config.yaml").write_text(json.dumps(_options(location)))  # JSON is YAML
         (folder / "script.py").write_text(_SCRIPT)
         log = folder / "log"
         command = [sys.executable, "-c", _MITMDUMP, "-s", str(folder / "script.py"), "--set", f"confdir={folder}"]
@@ -81,7 +81,7 @@ def own_proxy(place: StoreLocation) -> Iterator[ProxyClient]:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for the command, which then ends the proxy
+                start_new_session=True,  # so that a terminal's Ctrl-C reaches only the command, which then ends the proxy
             )
         try:
             client = _wait(process, log)
@@ -97,12 +97,12 @@ def own_proxy(place: StoreLocation) -> Iterator[ProxyClient]:
                 process.wait()
 
 
-def _options(place: StoreLocation) -> dict[str, Any]:
-    """mitmproxy's options for it: a parent proxy stays."""
+def _options(location: StoreLocation) -> dict[str, Any]:
+    """mitmproxy's options for it: those of config.yaml that fit, with a parent proxy if there is one."""
     options = {
-        name: value for name, value in place.config.items() if name not in _NOT_ITS and not name.startswith("web_")
+        name: value for name, value in location.config.items() if name not in _OMITTED and not name.startswith("web_")
     }
-    modes = place.config.get("mode", [])
+    modes = location.config.get("mode", [])
     parents = [
         mode.partition("@")[0]
         for mode in ([modes] if isinstance(modes, str) else modes)
@@ -110,8 +110,8 @@ def _options(place: StoreLocation) -> dict[str, Any]:
     ]
     return {
         **options,
-        **_typed(place.given),
-        f"{PREFIX}dir": str(place.folder.absolute()),
+        **_typed(location.given),
+        f"{PREFIX}dir": str(location.folder.absolute()),
         f"{PREFIX}access_log": "",
         f"{PREFIX}public_url": "",
         f"{PREFIX}flows": "never",
@@ -123,7 +123,7 @@ def _options(place: StoreLocation) -> dict[str, Any]:
 
 
 def _typed(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Our options as a configuration file has them: make_settings has checked them, and mitmproxy wants their very types there."""
+    """Our options for a configuration file, where mitmproxy wants exact types. `make_settings` has checked them."""
     typed: dict[str, Any] = {}
     for option in OPTIONS:
         if (value := given.get(option.full_name)) is None:
@@ -139,16 +139,16 @@ def _typed(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _environment() -> dict[str, str]:
-    """This one's; the package is found where it was found now, installed or not.
+    """This process's environment, in which the package is found even if it is not installed.
 
-    Where it is an agent's, of a pypi-cache on this machine, that one is no parent: with one store each would wait for the other's download.
+    If HTTPS_PROXY names a pypi-cache on this machine, it is removed: on a shared store, a parent and its child would each wait for the
+    other's download.
     """
     environment = dict(os.environ)
-    agents = proxy_of_environment(environment)
-    if agents is not None and agents.is_here:
-        say(
-            f"HTTPS_PROXY is this machine's pypi-cache: upstreams are asked directly; --proxy {shown_url(agents.url)} goes through it"
-        )
+    environment_proxy = proxy_of_environment(environment)
+    if environment_proxy is not None and environment_proxy.is_here:
+        say("HTTPS_PROXY is a pypi-cache on this machine, so upstreams are asked directly")
+        say(f"to fetch through it: --proxy {shown_url(environment_proxy.url)}")
         environment = {name: value for name, value in environment.items() if name.lower() not in _PROXIES}
     package = str(Path(pkgcache.__file__).parents[1])
     path = os.pathsep.join(filter(None, (package, environment.get("PYTHONPATH"))))
@@ -156,7 +156,7 @@ def _environment() -> dict[str, str]:
 
 
 def _wait(process: subprocess.Popen[bytes], log: Path) -> ProxyClient:
-    """Until it listens. Raises UnusableError."""
+    """Wait until it listens. Raises UnusableError if it does not."""
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
         if match := _LISTENS.search(log.read_text(errors="replace")):
@@ -167,7 +167,7 @@ def _wait(process: subprocess.Popen[bytes], log: Path) -> ProxyClient:
         if process.poll() is not None:
             break
         time.sleep(0.05)
-    said = [
+    lines = [
         _STAMP.sub("", line) for line in log.read_text(errors="replace").splitlines() if "Loading script" not in line
     ]
-    raise UnusableError(f"a proxy of its own does not start: {' / '.join(said[-3:]) or 'it says nothing'}")
+    raise UnusableError(f"the temporary proxy does not start: {' / '.join(lines[-3:]) or 'it printed nothing'}")
