@@ -83,12 +83,9 @@ def purge(
 
     Exit code 1 if nothing that is stored matches.
     """
-    kinds = kinds_of(files=files, pages=pages)
     selection = Selection(
         globs=read_globs(globs),
-        kinds=kinds
-        | frozenset[EntryKind]({"view"} if "page" in kinds else ())
-        | frozenset[EntryKind]({"part"} if "file" in kinds else ()),
+        kinds=_with_derived(kinds_of(files=files, pages=pages)),
         before=time.time() - older_than if older_than is not None else None,
     )
     removed = Removed()
@@ -108,6 +105,12 @@ def purge(
         raise click.ClickException(f"{' '.join(globs)}: nothing stored{old}")
     if not as_json:
         print_line(f"{removed} {'would be removed' if dry_run else 'removed'}")
+
+
+def _with_derived(kinds: frozenset[EntryKind]) -> frozenset[EntryKind]:
+    """Add the kinds of entries that exist only because of these: variants of pages, cached ranges of files."""
+    derived: dict[EntryKind, EntryKind] = {"page": "view", "file": "part"}
+    return kinds | {derived[kind] for kind in kinds if kind in derived}
 
 
 def _confirm(entries: Entries, selection: Selection) -> None:

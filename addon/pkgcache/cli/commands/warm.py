@@ -109,30 +109,30 @@ def warm(
     _check_requirements(requirements)
     _check_indexes([*filter(None, [index_url]), *more_indexes, *_indexes_of(requirements)], None if proxy else location)
     with _proxy(location, proxy) as client, tempfile.TemporaryDirectory(prefix="pypi-cache-") as folder:
+        warmer, plan = Warmer(client, jobs), Plan()
         route = _route(client, Path(folder), index_url, more_indexes)
-        warmer = Warmer(client, jobs)
-        plan = Plan()
         stored_before, limit = _figures(client, 0)
-        try:
-            plan_requirements(
-                plan,
-                [*(f"--requirement={path}" for path in requirements), *names],
-                requirements,
-                targets,
-                route,
-                warmer,
-            )
+        with _interruptible(warmer):
+            arguments = [*(f"--requirement={path}" for path in requirements), *names]
+            plan_requirements(plan, arguments, requirements, targets, route, warmer)
             for lock in parsed_locks:
                 plan_lock(plan, lock, targets, route)
             fetch(plan, warmer, route)
             warmer.outcome.stored = _figures(client, SETTLE_SECONDS)[0] - stored_before
-        except KeyboardInterrupt:
-            done = f"{counted(warmer.outcome.files, 'file')} fetched, {shown_size(warmer.outcome.size)}"
-            raise InterruptedByUser(f"{done}; run it again to continue") from None
     if warmer.outcome.size > limit:
         sizes = f"{shown_size(warmer.outcome.size)} of files, and the store may hold {shown_size(limit)}"
         warmer.outcome.failed(f"{sizes}: some were evicted again; expected a larger pypi_cache_max_size=…")
     _report(warmer, plan, targets, as_json=as_json)
+
+
+@contextlib.contextmanager
+def _interruptible(warmer: Warmer) -> Iterator[None]:
+    """Let Ctrl-C end the block with one line that says what was fetched. Raises InterruptedByUser."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        done = f"{counted(warmer.outcome.files, 'file')} fetched, {shown_size(warmer.outcome.size)}"
+        raise InterruptedByUser(f"{done}; run it again to continue") from None
 
 
 def _read(path: Path) -> Lock:
