@@ -17,8 +17,8 @@ import click
 from pkgcache.cli.exits import UnusableError
 from pkgcache.cli.store_location import StoreLocation
 from pkgcache.engine.store.database import TROUBLE, Database, described, is_damage
-from pkgcache.engine.store.entries import FORMAT, Entries
-from pkgcache.engine.store.format import StoreFormatError
+from pkgcache.engine.store.entries import Entries
+from pkgcache.engine.store.format import FORMAT, StoreFormatError, is_newer, read_format
 
 
 @contextlib.contextmanager
@@ -56,15 +56,19 @@ def _check(folder: Path, *, make: bool) -> None:
     missing = UnusableError(f"{folder}: no store there; the proxy prints its store's folder when it starts, for --dir")
     try:
         owner = folder.stat().st_uid
-        mark = (folder / "format").read_text(errors="replace").strip()
     except (FileNotFoundError, NotADirectoryError):
-        if make and not (folder / "entries").exists():
+        if make:
             return
         raise missing from None
+    mark = read_format(folder)
+    if mark is None:
+        if make and not (folder / "entries").exists():
+            return
+        raise missing
     if owner != os.geteuid():
         name = owner_name(owner)
         raise UnusableError(f"{folder} belongs to {name}: run it as that user, such as sudo -u {name} pypi-cache …")
-    if mark.isdecimal() and int(mark) > FORMAT:
+    if is_newer(mark):
         return  # a newer version's: `Entries.open` refuses it, and says what to do
     if mark != str(FORMAT):
         raise UnusableError(

@@ -23,7 +23,7 @@ from pkgcache.engine.runtime.health import Health
 from pkgcache.engine.runtime.metrics import Metrics
 from pkgcache.engine.runtime.open_files import raise_open_files
 from pkgcache.engine.runtime.tasks import Tasks
-from pkgcache.engine.store.store import TEND_SECONDS, Store
+from pkgcache.engine.store.store import MAINTENANCE_SECONDS, Store
 from pkgcache.engine.upstream.client import UpstreamClient
 from pkgcache.rules.http.freshness import Policy
 from pkgcache.rules.policy.admission import (
@@ -228,5 +228,5 @@ class Service:
 
     async def _keep_house(self) -> None:
         while True:
-            await asyncio.sleep(TEND_SECONDS)
+            await asyncio.sleep(MAINTENANCE_SECONDS)
             await self.store.run_maintenance()

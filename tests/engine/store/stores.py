@@ -25,7 +25,7 @@ async def opened(folder: Path, **more: Any) -> AsyncIterator[Store]:
         await store.close()
 
 
-def told(story: Callable[[], Awaitable[None]]) -> None:
+def run_async(story: Callable[[], Awaitable[None]]) -> None:
     """Run a test's story."""
     asyncio.run(asyncio.wait_for(story(), 60))  # type: ignore[arg-type]
 

@@ -14,7 +14,7 @@ import pytest
 
 from pkgcache.engine.runtime.health import Health
 from pkgcache.engine.store.format import StoreFormatError
-from tests.engine.store.stores import MB, adopt, content, everything, opened, told, value_file
+from tests.engine.store.stores import MB, adopt, content, everything, opened, value_file
 
 # Damage
 
@@ -32,149 +32,117 @@ def _overwrite(path: Path, offset: int, size: int) -> None:
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_a_damaged_database_is_set_aside(tmp_path: Path, damage: Callable[[Path], object]) -> None:
+async def test_a_damaged_database_is_set_aside(tmp_path: Path, damage: Callable[[Path], object]) -> None:
     """The proxy starts with an empty store; what was there is kept for whoever wants to look."""
-
-    async def story() -> None:
-        async with opened(tmp_path) as store:
-            await adopt(store, "k", b"v" * MB)
-        database = tmp_path / "entries" / "cache.db"
-        for leftover in ("cache.db-wal", "cache.db-shm"):
-            (tmp_path / "entries" / leftover).unlink(missing_ok=True)
-        damage(database)
-        health = Health()
-        async with opened(tmp_path, health=health) as store:
-            assert await store.get("k") is None
-            assert await adopt(store, "k", b"again" * MB)
-            assert await content(store, "k") == b"again" * MB
-            assert not health.problems
-
-    told(story)
-    (aside,) = tmp_path.glob("entries.damaged-*")
-    assert (aside / "cache.db").exists()
+    async with opened(tmp_path) as store:
+        await adopt(store, "k", b"v" * MB)
+    database = tmp_path / "entries" / "cache.db"
+    for leftover in ("cache.db-wal", "cache.db-shm"):
+        (tmp_path / "entries" / leftover).unlink(missing_ok=True)
+    damage(database)
+    health = Health()
+    async with opened(tmp_path, health=health) as store:
+        assert await store.get("k") is None
+        assert await adopt(store, "k", b"again" * MB)
+        assert await content(store, "k") == b"again" * MB
+        assert not health.problems
+    assert len([path for path in everything(tmp_path) if path.match("entries.damaged-*/cache.db")]) == 1
 
 
-def test_damage_while_it_runs_is_no_answers_trouble(tmp_path: Path) -> None:
+async def test_damage_while_it_runs_is_no_answers_trouble(tmp_path: Path) -> None:
     """Rows that cannot be read are misses; nothing is raised; /healthz tells."""
-
-    async def story() -> None:
-        health = Health()
-        async with opened(tmp_path, health=health) as store:
-            await store.put("k", b"v", {})
-            database = tmp_path / "entries" / "cache.db"
-            for path in (database, database.with_name("cache.db-wal")):
-                if path.exists():
-                    path.write_bytes(b"\xaa" * path.stat().st_size)
-            for _ in range(3):
-                assert await content(store, "k") in {None, b"v"}
-                await store.put("other", b"v", {})
-
-    told(story)
+    health = Health()
+    async with opened(tmp_path, health=health) as store:
+        await store.put("k", b"v", {})
+        database = tmp_path / "entries" / "cache.db"
+        for path in (database, database.with_name("cache.db-wal")):
+            if path.exists():
+                path.write_bytes(b"\xaa" * path.stat().st_size)
+        for _ in range(3):
+            assert await content(store, "k") in {None, b"v"}
+            await store.put("other", b"v", {})
 
 
-def test_a_missing_file_heals(tmp_path: Path) -> None:
+async def test_a_missing_file_heals(tmp_path: Path) -> None:
     """Somebody has tidied up: a miss, and the row is gone too, so that it counts for nothing."""
-
-    async def story() -> None:
-        async with opened(tmp_path) as store:
-            await adopt(store, "k", b"v" * MB)
-            value_file(tmp_path).unlink()
-            assert await store.get("k") is None
-            figures = await store.figures()
-            assert figures["entries"] == 0, "the row of a file that is gone still counts"
-            assert figures["bytes"] < MB
-            assert await adopt(store, "k", b"w" * MB)
-            assert await content(store, "k") == b"w" * MB
-
-    told(story)
+    async with opened(tmp_path) as store:
+        await adopt(store, "k", b"v" * MB)
+        value_file(tmp_path).unlink()
+        assert await store.get("k") is None
+        figures = await store.figures()
+        assert figures["entries"] == 0, "the row of a file that is gone still counts"
+        assert figures["bytes"] < MB
+        assert await adopt(store, "k", b"w" * MB)
+        assert await content(store, "k") == b"w" * MB
 
 
 @pytest.mark.parametrize("size", [0, 1, MB - 1, MB + 1])
-def test_a_wrong_size_heals(tmp_path: Path, size: int) -> None:
+async def test_a_wrong_size_heals(tmp_path: Path, size: int) -> None:
     """A file that is shorter or longer than it was (a full disk, a crash before the pages were written) is dropped."""
-
-    async def story() -> None:
-        async with opened(tmp_path) as store:
-            await adopt(store, "k", b"v" * MB)
-            os.truncate(value_file(tmp_path), size)
-            assert await store.get("k") is None
-            assert (await store.figures())["entries"] == 0
-            assert await adopt(store, "k", b"w" * MB)
-            assert await content(store, "k") == b"w" * MB
-
-    told(story)
+    async with opened(tmp_path) as store:
+        await adopt(store, "k", b"v" * MB)
+        os.truncate(value_file(tmp_path), size)
+        assert await store.get("k") is None
+        assert (await store.figures())["entries"] == 0
+        assert await adopt(store, "k", b"w" * MB)
+        assert await content(store, "k") == b"w" * MB
 
 
 @pytest.mark.parametrize("tag", [None, "", "no json", "[1]", "7", '"text"', '{"size": "many"}', b"\xff\xfe"])
-def test_damaged_notes_are_a_miss(tmp_path: Path, tag: Any) -> None:
+async def test_damaged_notes_are_a_miss(tmp_path: Path, tag: Any) -> None:
     """Notes that cannot be read would be served as headers: the entry is dropped instead."""
-
-    async def story() -> None:
-        async with opened(tmp_path) as store:
-            await adopt(store, "k", b"v" * MB)
-            await store.put("page", b"v", {})
-        with contextlib.closing(sqlite3.connect(tmp_path / "entries" / "cache.db")) as database, database:
-            database.execute("UPDATE Cache SET tag = ?", (tag,))
-        async with opened(tmp_path) as store:
-            assert await store.get("k") is None
-            assert await store.get("page") is None
-            assert await store.put("page", b"w", {})
-            assert await content(store, "page") == b"w"
-
-    told(story)
+    async with opened(tmp_path) as store:
+        await adopt(store, "k", b"v" * MB)
+        await store.put("page", b"v", {})
+    with contextlib.closing(sqlite3.connect(tmp_path / "entries" / "cache.db")) as database, database:
+        database.execute("UPDATE Cache SET tag = ?", (tag,))
+    async with opened(tmp_path) as store:
+        assert await store.get("k") is None
+        assert await store.get("page") is None
+        assert await store.put("page", b"w", {})
+        assert await content(store, "page") == b"w"
 
 
 # Formats
 
 
 @pytest.mark.parametrize("mark", ["2", "999"])
-def test_a_newer_format_is_refused(tmp_path: Path, mark: str) -> None:
+async def test_a_newer_format_is_refused(tmp_path: Path, mark: str) -> None:
     """A newer store is never misread, and never touched: one line says what to do."""
-
-    async def story() -> None:
-        async with opened(tmp_path) as store:
-            await store.put("k", b"v", {})
-        (tmp_path / "format").write_text(mark)
-        before = everything(tmp_path)
-        with pytest.raises(StoreFormatError) as caught:
-            async with opened(tmp_path):
-                pass
-        assert str(tmp_path) in str(caught.value)
-        assert "\n" not in str(caught.value)
-        assert everything(tmp_path) == before
-
-    told(story)
+    async with opened(tmp_path) as store:
+        await store.put("k", b"v", {})
+    (tmp_path / "format").write_text(mark)
+    before = everything(tmp_path)
+    with pytest.raises(StoreFormatError) as caught:
+        async with opened(tmp_path):
+            pass
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert everything(tmp_path) == before
 
 
 @pytest.mark.parametrize("mark", ["0", "", "x", "1.1", "../y", "-1"])
-def test_an_older_format_is_set_aside(tmp_path: Path, mark: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_older_format_is_set_aside(tmp_path: Path, mark: str, caplog: pytest.LogCaptureFixture) -> None:
     """An older store, or one whose mark makes no sense, is never misread: it is set aside, and one line says where."""
-
-    async def story() -> None:
-        async with opened(tmp_path) as store:
-            await store.put("k", b"v", {})
-        (tmp_path / "format").write_text(mark)
-        async with opened(tmp_path) as store:
-            assert await store.get("k") is None
-            assert await store.put("k", b"w", {})
-        assert [path for path in everything(tmp_path) if path.match("entries.format-*/cache.db")]
-        assert [record.levelname for record in caplog.records if "set aside" in record.getMessage()] == ["WARNING"]
-        async with opened(tmp_path) as store:
-            assert await content(store, "k") == b"w"
-
-    told(story)
+    async with opened(tmp_path) as store:
+        await store.put("k", b"v", {})
+    (tmp_path / "format").write_text(mark)
+    async with opened(tmp_path) as store:
+        assert await store.get("k") is None
+        assert await store.put("k", b"w", {})
+    assert [path for path in everything(tmp_path) if path.match("entries.format-*/cache.db")]
+    assert [record.levelname for record in caplog.records if "set aside" in record.getMessage()] == ["WARNING"]
+    async with opened(tmp_path) as store:
+        assert await content(store, "k") == b"w"
 
 
-def test_a_format_that_is_its_own(tmp_path: Path) -> None:
-    async def story() -> None:
-        async with opened(tmp_path) as store:
-            await store.put("k", b"v", {})
-        mark = (tmp_path / "format").read_text().strip()
-        (tmp_path / "format").write_text(f"  {mark}\n\n")
-        async with opened(tmp_path) as store:
-            assert await content(store, "k") == b"v"
-
-    told(story)
+async def test_a_format_that_is_its_own(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await store.put("k", b"v", {})
+    mark = (tmp_path / "format").read_text().strip()
+    (tmp_path / "format").write_text(f"  {mark}\n\n")
+    async with opened(tmp_path) as store:
+        assert await content(store, "k") == b"v"
 
 
 # A folder that cannot be used
@@ -201,45 +169,37 @@ def unusable_parent(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("make", [unusable_file, unusable_entries, unusable_parent])
-def test_a_folder_that_cannot_be_used_keeps_nothing(tmp_path: Path, make: Callable[[Path], Path]) -> None:
+async def test_a_folder_that_cannot_be_used_keeps_nothing(tmp_path: Path, make: Callable[[Path], Path]) -> None:
     """Downloads still go through (they grow in a folder of their own that goes with the process); /healthz tells."""
-
-    async def story() -> None:
-        folder, health = make(tmp_path), Health()
-        async with opened(folder, health=health) as store:
-            assert str(folder) in health.problems["store"]
-            assert not await store.put("k", b"v", {})
-            assert not await adopt(store, "k2", b"v" * MB)
-            assert await store.get("k") is None
-            assert await store.read("k2") is None
-            await store.note("k", {})
-            await store.drop("k")
-            await store.run_maintenance()
-            assert (await store.figures())["entries"] == 0
-            growing = store.growing
-            assert growing.is_dir()
-        assert not growing.exists()
-
-    told(story)
+    folder, health = make(tmp_path), Health()
+    async with opened(folder, health=health) as store:
+        assert str(folder) in health.problems["store"]
+        assert not await store.put("k", b"v", {})
+        assert not await adopt(store, "k2", b"v" * MB)
+        assert await store.get("k") is None
+        assert await store.read("k2") is None
+        await store.note("k", {})
+        await store.drop("k")
+        await store.run_maintenance()
+        assert (await store.figures())["entries"] == 0
+        growing = store.growing
+        assert growing.is_dir()
+    assert not growing.exists()
 
 
-def test_trouble_is_told_once_and_its_end_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_trouble_is_reported_once_and_its_end_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A full disk is one line in the log and not one for each request."""
-
-    async def story() -> None:
-        health = Health()
-        async with opened(tmp_path, health=health) as store:
-            missing = store.growing / "not-there.part"
-            for _ in range(5):
-                assert not await store.adopt("k", missing, 5, {})
-            assert "store-write" in health.problems
-            assert store.growing.parent != tmp_path, "downloads go elsewhere meanwhile"
-            assert not await store.adopt("k", store.growing / "x.part", 5, {})
-            await store.run_maintenance()
-            assert not health.problems
-            assert store.growing.parent == tmp_path
-
-    told(story)
+    health = Health()
+    async with opened(tmp_path, health=health) as store:
+        missing = store.growing / "not-there.part"
+        for _ in range(5):
+            assert not await store.adopt("k", missing, 5, {})
+        assert "store-write" in health.problems
+        assert store.growing.parent != tmp_path, "downloads go elsewhere meanwhile"
+        assert not await store.adopt("k", store.growing / "x.part", 5, {})
+        await store.run_maintenance()
+        assert not health.problems
+        assert store.growing.parent == tmp_path
     lines = [record.getMessage() for record in caplog.records if "store" in record.getMessage()]
     assert len([line for line in lines if "cannot be written" in line]) == 1
     assert len([line for line in lines if "works again" in line]) == 1

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import IO, Any
 
+from pkgcache.engine.store.keys import StoreKey
 from pkgcache.rules.routing.digests import Digest
 
 FORMAT = 1
@@ -51,7 +52,7 @@ class EntryHeader:
     number in the store that it was exported from.
     """
 
-    key: str
+    key: StoreKey
     notes: dict[str, Any]
     size: int
     digest: str

@@ -23,7 +23,9 @@ from pkgcache.cli.opening import opened, owner_name
 from pkgcache.cli.output import counted, shown_size
 from pkgcache.cli.store_location import StoreLocation
 from pkgcache.engine.store.database import SMALL_BYTES
-from pkgcache.engine.store.entries import Entries, unowned
+from pkgcache.engine.store.entries import PROBE_KEY, Entries
+from pkgcache.engine.store.eviction import Limits
+from pkgcache.engine.store.growing import unowned
 
 CA_NAME = "mitmproxy-ca-cert.pem"
 CA_KEY_NAME = "mitmproxy-ca.pem"
@@ -134,8 +136,8 @@ def check_store(location: StoreLocation) -> Iterator[Finding]:
         return
     try:
         with opened(location) as entries:
-            entries.put("probe", bytes(2 * SMALL_BYTES), {})
-            entries.drop("probe")
+            entries.put(PROBE_KEY, bytes(2 * SMALL_BYTES), {})
+            entries.drop(PROBE_KEY)
             figures = entries.figures()
             held = f"{counted(figures['entries'], 'entry', 'entries')}, {shown_size(figures['bytes'])}"
             yield well("store", f"{folder}: {held}; it can be written")
@@ -170,7 +172,7 @@ def check_disk(location: StoreLocation) -> Iterator[Finding]:
     folder = next((each for each in (location.folder, *location.folder.absolute().parents) if each.is_dir()), Path("/"))
     disk = shutil.disk_usage(folder)
     limit = location.settings.max_size
-    reserve = Entries(folder, max_size=limit, min_free=location.settings.min_free).min_free
+    reserve = Limits(max_size=limit, min_free=location.settings.min_free).min_free_on(folder)
     message = f"{shown_size(disk.free)} of {shown_size(disk.total)} free"
     if disk.free < reserve:
         advice = "make room, or lower pypi_cache_max_size or pypi_cache_min_free"

@@ -25,7 +25,8 @@ from pkgcache.cli.selection import read_globs
 from pkgcache.cli.store_location import StoreLocation, with_store_options
 from pkgcache.engine.pages.learned_hosts import MOST_PER_INDEX
 from pkgcache.engine.store.database import SMALL_BYTES
-from pkgcache.engine.store.entries import Entries, file_stem
+from pkgcache.engine.store.entries import Entries
+from pkgcache.engine.store.growing import file_stem
 from pkgcache.engine.store.keys import HOSTS_KEY, parse_key
 from pkgcache.engine.store.notes import HostNotes
 
@@ -123,7 +124,7 @@ def _take(entries: Entries, location: StoreLocation, item: Item, imported: Impor
         if stored is not None and not is_newer(header, stored):
             imported.present += 1
             return
-        if not entries.make_disk_room(header.size):
+        if not entries.eviction.make_disk_room(header.size):
             raise RefusedError(f"the disk has no room for its {shown_size(header.size)}")
         _store(entries, item, kind=parsed.kind)
     except (RefusedError, WrongValueError) as error:

@@ -71,7 +71,7 @@ def stats(location: StoreLocation, *, proxy: str | None, as_json: bool) -> None:
                 tally.count(row, parse_key(row.key))
                 progress.advance()
         disk = shutil.disk_usage(location.folder)
-        min_free = entries.min_free
+        min_free = entries.eviction.min_free
     found: dict[str, Any] = {
         "folder": str(location.folder),
         **figures,

@@ -13,7 +13,8 @@ from dataclasses import replace
 from pkgcache.engine.caching import Collaborators
 from pkgcache.engine.files.identity import FileIdentity
 from pkgcache.engine.fills.fill import Fill
-from pkgcache.engine.store.entries import Entry, file_stem
+from pkgcache.engine.store.entries import Entry
+from pkgcache.engine.store.growing import file_stem
 from pkgcache.engine.store.keys import StoreKey
 from pkgcache.engine.store.notes import FileNotes
 from pkgcache.engine.store.rehash import Rehasher

@@ -11,7 +11,7 @@ from collections import OrderedDict
 
 from pkgcache.engine.pages.stored_page import PageRequest, StoredPage, gzipped_page
 from pkgcache.engine.pages.variants import PageVariant, PageVariants
-from pkgcache.engine.store.keys import file_key
+from pkgcache.engine.store.keys import StoreKey, file_key
 from pkgcache.engine.store.store import Store
 from pkgcache.rules.http.validation import strong_tag
 from pkgcache.rules.policy.admission import Admission, Refused
@@ -70,9 +70,9 @@ class VariantFilter:
         present = await self._store.present(list(keys))
         return young | {name for key, name in keys.items() if key not in present}
 
-    def _looked_at(self, ask: PageRequest, table: FileTable, now: float) -> tuple[frozenset[str], dict[str, str]]:
+    def _looked_at(self, ask: PageRequest, table: FileTable, now: float) -> tuple[frozenset[str], dict[StoreKey, str]]:
         """The names of the files that are too young, and the keys and names of all."""
-        keys: dict[str, str] = {}
+        keys: dict[StoreKey, str] = {}
         young: set[str] = set()
         for identity, facts in table.items():
             if isinstance(self._admission.admit_file(facts.upload_time, now), Refused):

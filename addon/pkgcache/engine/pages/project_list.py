@@ -26,8 +26,9 @@ from pkgcache.engine.responses.messages import CLIENT_SECONDS, Request, Response
 from pkgcache.engine.responses.relay import RelayBody
 from pkgcache.engine.runtime.metrics import Metrics
 from pkgcache.engine.runtime.tasks import Tasks, shielded
-from pkgcache.engine.store.entries import Entry, Notes, file_stem
-from pkgcache.engine.store.keys import project_list_key
+from pkgcache.engine.store.entries import Entry, Notes
+from pkgcache.engine.store.growing import file_stem
+from pkgcache.engine.store.keys import StoreKey, project_list_key
 from pkgcache.engine.store.store import Store
 from pkgcache.engine.upstream.client import UpstreamClient
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
@@ -98,7 +99,7 @@ class ProjectLists:
             return still_fetching(_what(route.index))
 
     async def _decided(
-        self, request: Request, index: Index, wanted: Representation, key: str, entry: Entry | None
+        self, request: Request, index: Index, wanted: Representation, key: StoreKey, entry: Entry | None
     ) -> Response:
         """By RFC 9111. Raises AllFailedError and TimeoutError."""
         if entry is None:
@@ -132,7 +133,7 @@ class ProjectLists:
                 return reply
 
     async def _fetched(
-        self, request: Request, index: Index, wanted: Representation, key: str, notes: Notes | None
+        self, request: Request, index: Index, wanted: Representation, key: StoreKey, notes: Notes | None
     ) -> Response:
         """The list as it comes, or the stored one once an upstream has said that it is unchanged."""
         joined = key in self._fills
@@ -172,7 +173,7 @@ class ProjectLists:
 
     # The fetch
 
-    def _fill(self, index: Index, wanted: Representation, key: str, notes: Notes | None) -> ProjectListFill:
+    def _fill(self, index: Index, wanted: Representation, key: StoreKey, notes: Notes | None) -> ProjectListFill:
         """The one fetch of this list that is under way, begun if there is none."""
         if (fill := self._fills.get(key)) is None:
             path = self._store.growing / f"{file_stem(key)}-{secrets.token_hex(4)}.part"
@@ -181,7 +182,7 @@ class ProjectLists:
         return fill
 
     async def _run(
-        self, fill: ProjectListFill, index: Index, wanted: Representation, key: str, notes: Notes | None
+        self, fill: ProjectListFill, index: Index, wanted: Representation, key: StoreKey, notes: Notes | None
     ) -> None:
         errors: list[UpstreamError] = []
         try:
@@ -211,7 +212,7 @@ class ProjectLists:
             fill.end()
 
     async def _from_upstream(
-        self, fill: ProjectListFill, upstream: Upstream, wanted: Representation, key: str, notes: Notes | None
+        self, fill: ProjectListFill, upstream: Upstream, wanted: Representation, key: StoreKey, notes: Notes | None
     ) -> None:
         """One upstream's list, and into the store with it. Raises UpstreamError and OSError."""
         headers = {"Accept": upstream_accept(wanted), "Accept-Encoding": "gzip"}

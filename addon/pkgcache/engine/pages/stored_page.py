@@ -26,7 +26,7 @@ GZIP_LEVEL, GZIP_LEVEL_OF_LARGE = 6, 4
 class StoredPage:
     """A stored upstream answer: `body` is gzipped, and None where it has yet to be read from the store."""
 
-    key: str
+    key: StoreKey
     notes: Notes
     body: bytes | None = None
 

@@ -21,7 +21,7 @@ from pkgcache.engine.pages.stored_page import PageGoneError, PageRequest, Stored
 from pkgcache.engine.pages.worker import LARGE, PageWorker
 from pkgcache.engine.runtime.tasks import Tasks
 from pkgcache.engine.store.entries import Notes
-from pkgcache.engine.store.keys import page_key
+from pkgcache.engine.store.keys import StoreKey, page_key
 from pkgcache.engine.store.lru import ByteLru
 from pkgcache.engine.store.store import HOT_SECONDS, Store
 from pkgcache.rules.http.validation import strong_tag
@@ -177,7 +177,7 @@ class PageVariants:
         order = spec_of(ask, kept.notes, view.kind)
         return await self._parsed(view.plain, lambda: self._process.release(view.plain, order, version))
 
-    def _note(self, key: str, links: _Links) -> None:
+    def _note(self, key: StoreKey, links: _Links) -> None:
         """Take note of what a page says of its files."""
         self._tables.put(key, links, len(links.table.text) + LINKS_BYTES)
 
@@ -251,7 +251,7 @@ class PageVariants:
             return (await self._derived(ask, kept, page, spec_of(ask, notes, kind), kind))[1]
         return links.table
 
-    async def _still(self, key: str, links: _Links) -> bool:
+    async def _still(self, key: StoreKey, links: _Links) -> bool:
         """Whether these are the links of the page that is stored: another process may have renewed it. A page that is not keeps them."""
         if links.is_new:
             return True

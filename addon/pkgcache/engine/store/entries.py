@@ -1,24 +1,22 @@
-"""The entries of a store's folder, bounded in bytes: what the proxy's threads (engine/store.py) and the command work on. Synchronous.
+"""The entries of a store's folder, bounded in bytes: what the proxy's threads (store.py) and the command work on. Synchronous.
 
-An entry is a row of engine/database.py with its JSON notes. Nothing expires by itself: entries carry their own times, because stale
-ones must stay readable. What must not be seen half done is noted in a journal first (`growing/*.commit`), so that a kill at any
-instant leaves a whole entry or none; engine/upkeep.py undoes what a kill left behind, and re-hashes.
+An entry is a row of the database (database.py) with its JSON notes. Nothing expires by itself: entries carry their own times, and
+stale ones must stay readable (RFC 5861, or no network). A commit that renames a file is noted in a journal first (`growing/*.commit`), so
+that a kill at any instant leaves a whole entry or none; recovery.py undoes it at the next opening.
 
-Several processes may share the folder. All methods raise what `database.TROUBLE` names; who calls them decides what that means.
+Several processes may share the folder. Methods raise what `database.TROUBLE` names: the proxy then keeps nothing for a while, the
+command ends.
 """
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import logging
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,24 +31,28 @@ from pkgcache.engine.store.database import (
     is_busy,
     is_damage,
 )
-from pkgcache.engine.store.eviction import Bounds
-from pkgcache.engine.store.format import StoreFormatError
+from pkgcache.engine.store.eviction import Eviction, Limits
+from pkgcache.engine.store.format import check_format, remove_old_asides, set_aside
+from pkgcache.engine.store.growing import commit_journal, file_stem
+from pkgcache.engine.store.keys import StoreKey
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
-"""The version of keys and notes; a store of an older one is set aside, one of a newer one is refused."""
-
 KEYS_AT_ONCE = 500
-ASIDE_SECONDS = 7 * 86400.0
-"""How long a damaged store that was set aside is kept for whoever wants to look at it."""
+"""Rows of one statement, or of one transaction: none takes long, however many entries there are. SQLite itself binds 999 at least."""
+
+PROBE_KEY = StoreKey("probe")
 
 type Notes = dict[str, Any]
+"""An entry's notes as JSON has them (notes.py reads them as types), with the value's `size` in bytes among them."""
 
 
 @dataclass(slots=True)
 class Entry:
-    """What was found: the notes, and the value as bytes or as an open file of `size` bytes. `mark` tells this very value."""
+    """An entry as it was found: its notes, and its value as bytes or as an open file of `size` bytes, which the caller closes.
+
+    `mark` tells this very value from one that takes its place under the same key.
+    """
 
     notes: Notes
     value: bytes
@@ -61,10 +63,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One entry without its value: `size` is the value's in bytes, `filename` its file under `entries/` (None: it is in the row)."""
+    """One entry without its value. `size` is the value's in bytes, `filename` its file below `entries/` (None: it is in the row).
+
+    Times are in seconds since the epoch. `notes` is empty where they cannot be read.
+    """
 
     rowid: int
-    key: str
+    key: StoreKey
     size: int
     stored_at: float
     accessed_at: float
@@ -72,23 +77,27 @@ class Row:
     notes: Notes
 
 
-class Entries(Bounds):
+class Entries:
     """The entries of one folder. `open` before anything else, `close` at the end."""
 
     def __init__(
         self, directory: Path, *, max_size: int, min_free: int, before_eviction: Callable[[], None] = lambda: None
     ) -> None:
-        super().__init__(directory, max_size=max_size, min_free=min_free, before_eviction=before_eviction)
+        """`max_size` and `min_free` are in bytes (`Limits`); `before_eviction` is called on the thread that evicts."""
+        self.directory = directory
         self.folder = directory / "entries"
         self.growing = directory / "growing"
+        self._limits = Limits(max_size=max_size, min_free=min_free)
+        self._before_eviction = before_eviction
         self._database: Database | None = None
+        self._eviction: Eviction | None = None
 
     # Opening and closing
 
     def open(self, *, make: bool = True, damaged: bool = False) -> None:
         """Open the store, or make it (`make`; else FileNotFoundError). A damaged database is set aside, and a new one begun.
 
-        `damaged`: it is known to be, though opening it may not tell.
+        `damaged`: it is known to be damaged, though opening it may not tell.
 
         Raises StoreFormatError for a store of a newer format.
         """
@@ -96,46 +105,21 @@ class Entries(Bounds):
             raise FileNotFoundError(f"there is no store in {self.directory}")
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.growing.mkdir(mode=0o700, exist_ok=True)
-        self._check_format()
+        check_format(self.directory, self.folder)
         if damaged:
-            self._set_aside(f"damaged-{int(time.time())}", "its database is damaged")
+            set_aside(self.folder, f"damaged-{int(time.time())}", "its database is damaged")
         try:
             self._database = Database(self.folder)
         except DatabaseError as error:
             if not is_damage(error):
-                raise  # locked, read-only, full: the database itself may be well
-            self._set_aside(f"damaged-{int(time.time())}", f"its database was damaged ({error})")
+                raise  # locked, read-only or full: the database itself may be well
+            set_aside(self.folder, f"damaged-{int(time.time())}", f"its database was damaged ({error})")
             self._database = Database(self.folder)
-        for aside in self.directory.glob("entries.*-*"):
-            if time.time() - aside.stat().st_mtime > ASIDE_SECONDS:
-                shutil.rmtree(aside, ignore_errors=True)
-
-    def _check_format(self) -> None:
-        mark = self.directory / "format"
-        found = mark.read_text(errors="replace").strip() if mark.exists() else ""
-        if found == str(FORMAT):
-            return
-        if found.isdecimal() and int(found) > FORMAT:
-            raise StoreFormatError(
-                f"pypi_cache_dir={str(self.directory)!r}: its store has format {found}, and this version reads format {FORMAT}; "
-                "give another folder, or the version that made it",
-            )
-        if self.folder.exists():
-            self._set_aside(f"format-{found[:16] or 'unknown'}".replace("/", "_"), f"its format is {found[:16]!r}")
-        fresh = self.directory / "format.new"
-        fresh.write_text(f"{FORMAT}\n")
-        fresh.replace(mark)
-
-    def _set_aside(self, ending: str, why: str) -> None:
-        aside = self.directory / f"entries.{ending}"
-        if aside.exists():
-            shutil.rmtree(aside)
-        self.folder.rename(aside)
-        os.utime(aside)
-        logger.warning("the store is set aside in %s, %s; a new one is begun", aside, why)
+        self._eviction = Eviction(self._database, self.directory, self._limits, self._before_eviction)
+        remove_old_asides(self.folder)
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the database."""
         if self._database is not None:
             self._database.close()
 
@@ -146,16 +130,23 @@ class Entries(Bounds):
         return self._database
 
     @property
+    def eviction(self) -> Eviction:
+        """What makes room in the open database."""
+        assert self._eviction is not None
+        return self._eviction
+
+    @property
     def in_place(self) -> bool:
-        """Whether the folder is still the one that was opened."""
+        """Whether the folder is still the one that was opened: an operator may have removed or replaced it."""
         return self.database.in_place and self.growing.is_dir()
 
     # Reading
 
-    def get(self, key: str, known: object = None) -> Entry | None:
-        """The entry of `key`, its value read or its file opened; None where there is none. What is damaged is dropped, and said.
+    def get(self, key: StoreKey, known: object = None) -> Entry | None:
+        """Return the entry of `key`, its value read or its file opened; None where there is none.
 
-        Where it is the very value that `known` is the mark of, its file is not opened: the entry has neither value nor file.
+        A damaged one is dropped, logged, and counts as none. Where it is still the value that `known` is the mark of, its file is not
+        opened: the entry has neither value nor file.
         """
         found = self.database.find(key)
         if found is None:
@@ -178,22 +169,22 @@ class Entries(Bounds):
             return Entry(notes=notes, value=value, file=None, size=size, mark=found.mark)
         return Entry(notes=notes, value=b"", file=value, size=size, mark=found.mark)
 
-    def _heal(self, key: str, found: RowMatch, why: str) -> None:
-        """Drop what was found damaged, unless another has taken its place meanwhile."""
+    def _heal(self, key: StoreKey, found: RowMatch, why: str) -> None:
+        """Drop a damaged entry, unless another has taken its place meanwhile."""
         if self.drop_if_idle(key, mark=found.mark):
             logger.warning("%s: %s; dropped", key, why)
 
-    def notes(self, key: str) -> Notes | None:
-        """As `get`, the notes alone: nothing is opened for them."""
+    def notes(self, key: StoreKey) -> Notes | None:
+        """Return the notes of `key` without opening a file; None where there is no entry, or its notes are no JSON object."""
         rows = self.database.sql("SELECT tag FROM Cache WHERE key = ? AND raw = 1", (key,))
         try:
             return read_notes(rows[0][0]) if rows else None
         except (ValueError, TypeError):
             return None  # `get` heals it
 
-    def present(self, keys: Sequence[str]) -> set[str]:
+    def present(self, keys: Sequence[StoreKey]) -> set[StoreKey]:
         """Which of the keys have an entry."""
-        found: set[str] = set()
+        found: set[StoreKey] = set()
         for start in range(0, len(keys), KEYS_AT_ONCE):
             some = keys[start : start + KEYS_AT_ONCE]
             marks = ",".join("?" * len(some))
@@ -202,7 +193,10 @@ class Entries(Bounds):
         return found
 
     def rows(self, *, after: int = 0) -> Iterator[Row]:
-        """All entries in the order in which they came, a few hundred at a time: no long transaction, however many there are."""
+        """Yield all entries in the order of their row numbers, from behind `after`.
+
+        A few hundred at a time: a long read transaction would keep SQLite from truncating its log, which then grows without bound.
+        """
         select = (
             "SELECT rowid, key, max(size, coalesce(length(value), 0)), store_time, access_time, filename, tag "
             "FROM Cache WHERE raw = 1 AND rowid > ? ORDER BY rowid LIMIT ?"
@@ -212,7 +206,7 @@ class Entries(Bounds):
                 try:
                     notes = read_notes(tag)
                 except (ValueError, TypeError):
-                    notes = {}
+                    notes = {}  # `get` heals it
                 yield Row(
                     rowid=rowid,
                     key=key,
@@ -225,18 +219,18 @@ class Entries(Bounds):
             after = batch[-1][0]
 
     def figures(self) -> dict[str, int]:
-        """Entries and bytes, of how many."""
-        return {"entries": len(self.database), "bytes": self.database.volume(), "max_bytes": self.max_size}
+        """Return how many entries and bytes the store has, and how many bytes it may have."""
+        return {"entries": len(self.database), "bytes": self.database.volume(), "max_bytes": self._limits.max_size}
 
     # Writing
 
-    def put(self, key: str, value: bytes, notes: Notes, *, patience: float = WRITE_PATIENCE) -> bool:
-        """Store bytes; large ones as a file, by way of the `growing` folder. False where they are not kept: too large."""
+    def put(self, key: StoreKey, value: bytes, notes: Notes, *, patience: float = WRITE_PATIENCE) -> bool:
+        """Store bytes: small ones in the row, large ones as a file. False where they are larger than the whole store may be."""
         if len(value) < SMALL_BYTES:
             return self._set(key, value, len(value), notes, patience)
         path = self.growing / f"{file_stem(key)}.{os.getpid()}.part"
         with path.open("wb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # a sibling that starts removes what nobody owns
+            fcntl.flock(file, fcntl.LOCK_EX)  # another process that starts removes unlocked files
             try:
                 file.write(value)
                 file.flush()
@@ -244,48 +238,40 @@ class Entries(Bounds):
             finally:
                 path.unlink(missing_ok=True)
 
-    def adopt(self, key: str, path: Path, size: int, notes: Notes, *, patience: float = WRITE_PATIENCE) -> bool:
-        """Make a finished file of the `growing` folder an entry, by rename. False where it is not kept: too large."""
-        if size > self.max_size:
-            logger.warning(
-                "%s: %d bytes are more than pypi_cache_max_size (%d); served, not kept", key, size, self.max_size
-            )
+    def adopt(self, key: StoreKey, path: Path, size: int, notes: Notes, *, patience: float = WRITE_PATIENCE) -> bool:
+        """Make a finished file of the `growing` folder an entry, by rename. False where it is larger than the whole store may be.
+
+        The order makes a kill or a power failure harmless: the bytes are on the disk (fsync) before the file has its final name; that
+        name is in the journal before the rename; and the journal goes only once the row is committed.
+        """
+        limit = self._limits.max_size
+        if size > limit:
+            logger.warning("%s: %d bytes are more than pypi_cache_max_size (%d); served, not kept", key, size, limit)
             return False
         fsync(path)
-        journal = path.with_suffix(".commit")
-        named: list[str] = []
+        with commit_journal(path, key, undo=self.database.remove_file) as note_name:
+            return self._set(key, Adopted(path, size, note_name), size, notes, patience)
 
-        def intend(name: str) -> None:
-            named.append(name)
-            journal.write_text(json.dumps({"key": key, "filename": name}))
-
-        try:
-            return self._set(key, Adopted(path, size, intend), size, notes, patience)
-        except BaseException:
-            for name in named:  # it has its name, and no row
-                self.database.remove_file(name)
-            raise
-        finally:
-            journal.unlink(missing_ok=True)
-
-    def _set(self, key: str, value: bytes | Adopted, size: int, notes: Notes, patience: float) -> bool:
-        self.make_room(size, patience)
+    def _set(self, key: StoreKey, value: bytes | Adopted, size: int, notes: Notes, patience: float) -> bool:
+        self.eviction.make_room(size, patience)
         with self.database.transaction(patience):
-            self.make_room(size, patience)  # for what another process has brought meanwhile: now none can
+            # Again, now that no other process can write: one may have brought a file since, and both together pass the limit. The first
+            # call keeps this one short, because eviction of many files within the transaction would hold up all others.
+            self.eviction.make_room(size, patience)
             self.database.set(key, value, json.dumps({**notes, "size": size}))
         return True
 
-    def note(self, key: str, notes: Notes, *, patience: float = WRITE_PATIENCE) -> None:
-        """Replace an entry's notes and leave its value alone."""
+    def note(self, key: StoreKey, notes: Notes, *, patience: float = WRITE_PATIENCE) -> None:
+        """Replace an entry's notes, and leave its value alone. Nothing happens where there is no entry."""
         with self.database.transaction(patience):
-            # The value's size stands among the notes, and stays as it is: the caller knows nothing of it.
+            # The value's size is one of the notes on disk, and stays as it is: the caller does not know it.
             update = (
                 "UPDATE Cache SET tag = json_set(?, '$.size', json_extract(tag, '$.size')) WHERE key = ? AND raw = 1"
             )
             self.database.sql(update, (json.dumps(notes), key))
 
-    def drop(self, key: str, *, mark: object = None, patience: float = WRITE_PATIENCE) -> bool:
-        """Forget an entry (`mark`: only that very value): whether there was one."""
+    def drop(self, key: StoreKey, *, mark: object = None, patience: float = WRITE_PATIENCE) -> bool:
+        """Drop an entry: whether there was one. With a `mark` only that very value, and not one that has taken its place."""
         with self.database.transaction(patience):
             found = self.database.find(key)
             if found is None or (mark is not None and found.mark != mark):
@@ -293,8 +279,8 @@ class Entries(Bounds):
             self.database.delete(key)
             return True
 
-    def drop_if_idle(self, key: str, *, mark: object) -> bool:
-        """As `drop`, for who has come to read and is not to wait: where somebody writes just now, the next who finds it drops it."""
+    def drop_if_idle(self, key: StoreKey, *, mark: object) -> bool:
+        """Drop an entry unless another thread or process is writing: a reader does not wait for that; the next one drops it."""
         try:
             return self.drop(key, mark=mark, patience=0)
         except DatabaseError as error:
@@ -303,7 +289,7 @@ class Entries(Bounds):
             return False
 
     def drop_rows(self, rows: Iterable[Row]) -> int:
-        """Drop these very values; what has taken their place stays. How many bytes went."""
+        """Drop these very values, and not what has taken their place: how many bytes went."""
         freed = 0
         with self.database.transaction(WRITE_PATIENCE):
             for row in rows:
@@ -318,13 +304,13 @@ class Entries(Bounds):
         return freed
 
     def probe(self) -> None:
-        """See whether things can be written: raises what `database.TROUBLE` names where they cannot."""
-        self.check_disk()
-        self.put("probe", bytes(2 * SMALL_BYTES), {}, patience=0)
-        self.drop("probe")
+        """Write and drop an entry that is a file, to see whether that works again."""
+        self.eviction.check_disk()
+        self.put(PROBE_KEY, bytes(2 * SMALL_BYTES), {}, patience=0)
+        self.drop(PROBE_KEY)
 
-    def touch(self, times: Mapping[str, float], *, patience: float = WRITE_PATIENCE) -> None:
-        """Write down when entries were last asked for."""
+    def touch(self, times: Mapping[StoreKey, float], *, patience: float = WRITE_PATIENCE) -> None:
+        """Write down when entries were last asked for, in seconds since the epoch. A later time that is already there stays."""
         update = "UPDATE Cache SET access_time = ? WHERE key = ? AND raw = 1 AND access_time < ?"
         pending = list(times.items())
         for start in range(0, len(pending), KEYS_AT_ONCE):
@@ -334,30 +320,12 @@ class Entries(Bounds):
 
 
 def read_notes(tag: Any) -> Notes:
-    """An entry's notes. Raises ValueError or TypeError for anything but a JSON object."""
+    """Read an entry's notes. Raises ValueError or TypeError for anything but a JSON object.
+
+    >>> read_notes('{"size": 3}')
+    {'size': 3}
+    """
     notes = json.loads(tag)
     if not isinstance(notes, dict):
         raise TypeError("its notes are no object")
     return notes
-
-
-def file_stem(key: str) -> str:
-    """The name, without ending, of what belongs to a key in the `growing` folder: the same in every process."""
-    return blake2b(key.encode(), digest_size=16).hexdigest()
-
-
-@contextlib.contextmanager
-def unowned(path: Path) -> Iterator[bool]:
-    """Whether no live process holds the lock of a growing file (or the file is gone); the lock is held meanwhile."""
-    try:
-        handle = path.open("rb")
-    except FileNotFoundError:
-        yield True
-        return
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True

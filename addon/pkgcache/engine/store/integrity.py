@@ -16,7 +16,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import IO
 
-from pkgcache.engine.store.entries import Entries, Row, file_stem
+from pkgcache.engine.store.entries import Entries, Row
+from pkgcache.engine.store.growing import file_stem
 from pkgcache.rules.http.validation import strong_tag
 from pkgcache.rules.routing.digests import Digest
 

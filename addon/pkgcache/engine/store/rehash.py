@@ -18,6 +18,7 @@ from pkgcache.engine.runtime.single_flight import SingleFlight
 from pkgcache.engine.runtime.tasks import Tasks
 from pkgcache.engine.store.entries import Entry
 from pkgcache.engine.store.integrity import HASH_CHUNK, mismatch
+from pkgcache.engine.store.keys import StoreKey
 from pkgcache.engine.store.lru import ByteLru
 from pkgcache.engine.store.store import Store
 from pkgcache.rules.routing.digests import Digest
@@ -61,18 +62,18 @@ class Rehasher:
     def __init__(self, store: Store, tasks: Tasks) -> None:
         self._store = store
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="rehash")
-        self._sound: ByteLru[str, tuple[Identity, float]] = ByteLru(REMEMBERED)
-        self._checks: SingleFlight[tuple[str, Identity], str] = SingleFlight(tasks)
+        self._sound: ByteLru[StoreKey, tuple[Identity, float]] = ByteLru(REMEMBERED)
+        self._checks: SingleFlight[tuple[StoreKey, Identity], str] = SingleFlight(tasks)
 
     def close(self) -> None:
         """End the threads."""
         self._pool.shutdown(wait=True)
 
-    def trust(self, key: str, descriptor: int) -> None:
+    def trust(self, key: StoreKey, descriptor: int) -> None:
         """Remember a file as sound that was verified as it was downloaded."""
         self._remember(key, _identity(descriptor))
 
-    def check(self, key: str, entry: Entry) -> Rehash | None:
+    def check(self, key: StoreKey, entry: Entry) -> Rehash | None:
         """Return the check of an entry's open file, and begin it if there is none. None: the file was found sound lately."""
         assert entry.file is not None
         descriptor = entry.file.fileno()
@@ -87,7 +88,7 @@ class Rehasher:
 
         return Rehash(self._checks.join((key, identity), work, f"check of {key}"))
 
-    async def _check(self, key: str, entry: Entry, identity: Identity, file: IO[bytes]) -> str:
+    async def _check(self, key: StoreKey, entry: Entry, identity: Identity, file: IO[bytes]) -> str:
         with file:
             digest = entry.notes.get("digest")
             fault = await asyncio.get_running_loop().run_in_executor(self._pool, _fault, file.fileno(), digest)
@@ -97,7 +98,7 @@ class Rehasher:
             self._remember(key, identity)
         return fault
 
-    def _remember(self, key: str, identity: Identity) -> None:
+    def _remember(self, key: StoreKey, identity: Identity) -> None:
         self._sound.put(key, (identity, time.monotonic()), 1)
 
 

@@ -1,12 +1,9 @@
-"""The store as the event loop sees it: entries on disk by key (entries.py), behind threads (access.py), and a memory of hot ones.
+"""The store as the event loop sees it: entries on disk by key, read and written on threads (session.py), and hot ones in memory.
 
-A hit writes nothing: last-access times are gathered (housekeeping.py). A small file that was asked for lately is not even
-opened: what the store said of it is believed for HOT_SECONDS, then its row is looked at again, since other processes may have changed
-it. Bytes are written behind the caller's back (`put`), and can be read at once; a commit that must wait for another process's lock so
-makes no client wait.
-
-Trouble (a full disk, a locked or damaged database, a missing folder, no file handles) is never an answer's trouble: it is told once, the
-caller sees a miss, and `tend` tries every few seconds whether the cause is gone.
+- A hit writes nothing (maintenance.py gathers access times). A small file that was asked for within HOT_SECONDS is not even opened; then
+  its row is looked at again, since other processes may have replaced it.
+- `put` and `note` return before anything is written (write_behind.py).
+- Trouble with the folder never fails a request (session.py): a `get` gives None, a `put` gives False.
 """
 
 from __future__ import annotations
@@ -22,24 +19,28 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pkgcache.engine.runtime.health import Health
-from pkgcache.engine.store.entries import Entries, Entry, Notes, file_stem
+from pkgcache.engine.store.entries import Entries, Entry, Notes
+from pkgcache.engine.store.growing import file_stem
 from pkgcache.engine.store.integrity import mismatch
+from pkgcache.engine.store.keys import StoreKey
 from pkgcache.engine.store.lru import ByteLru
 from pkgcache.engine.store.maintenance import Maintenance
 from pkgcache.engine.store.session import StoreSession
+from pkgcache.engine.store.write_behind import WriteBehind
 from pkgcache.rules.routing.digests import Digest
 
 logger = logging.getLogger(__name__)
 
 HOT_SECONDS = 1.0
 HOT_BYTES = 256 * 1024
-"""Files up to this size are held in memory."""
+"""Release files up to this size are kept in memory once they are asked for."""
 
-TEND_SECONDS = 5.0
+HOT_OVERHEAD = 2048
+"""What an entry in memory takes beside its value, about: notes with their headers, and the objects that hold them."""
+
+MAINTENANCE_SECONDS = 5.0
 COMMIT_PATIENCE = 2.0
-
-PENDING_BYTES = 64 << 20
-"""Once so much is yet to be written, whoever brings more waits."""
+"""Seconds that `find` waits for another process's commit, which takes milliseconds unless the disk is busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +49,8 @@ class _Hot:
     seen: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Pending:
-    value: bytes
-    notes: Notes
-
-    @property
-    def entry(self) -> Entry:
-        size = len(self.value)
-        return Entry(notes={**self.notes, "size": size}, value=self.value, file=None, size=size)
-
-
 class Store:
-    """Entries by key, for one process of several that may share the folder. Every public coroutine keeps off the event loop."""
+    """Entries by key, for one process of several that may share the folder. No public coroutine blocks the event loop."""
 
     def __init__(
         self,
@@ -74,49 +64,48 @@ class Store:
         failed: Callable[[], None] = lambda: None,
         damaged: Callable[[], None] = lambda: None,
     ) -> None:
+        """`memory`: bytes for hot entries. `failed` is called for each failure of the folder, `damaged` for each damaged entry."""
         self.directory = directory
         self.max_size = max_size
         self._min_free = min_free
         self._health = health
         self._elsewhere: Path | None = None
-        self._access = StoreSession(directory, self._entries, health, failed)
-        self._house = Maintenance(self._access, inactive=inactive)
-        self._hot: ByteLru[str, _Hot] = ByteLru(memory)
-        self._pending: dict[str, _Pending] = {}
-        self._pending_bytes = 0
-        self._noted: dict[str, Notes] = {}
+        self._session = StoreSession(directory, self._entries, health, failed)
+        self._maintenance = Maintenance(self._session, inactive=inactive)
+        self._pending = WriteBehind(self._session, self._maintenance)
+        self._hot: ByteLru[StoreKey, _Hot] = ByteLru(memory)
         self._reserved: dict[Path, int] = {}
         self._damaged = damaged
 
     # Opening and closing
 
     def open(self) -> None:
-        """Open or make the store; a folder that cannot be used leaves a store that keeps nothing for now (`tend`).
+        """Open or make the store. While the folder cannot be used nothing is kept, and `run_maintenance` tries again.
 
         Raises StoreFormatError for a store of a newer format.
         """
-        self._access.open()
+        self._session.open()
 
     def _entries(self) -> Entries:
-        """The folder's entries, yet to be opened."""
+        """Make the folder's entries, not yet open."""
         return Entries(
-            self.directory, max_size=self.max_size, min_free=self._min_free, before_eviction=self._house.flush
+            self.directory, max_size=self.max_size, min_free=self._min_free, before_eviction=self._maintenance.flush
         )
 
     @property
     def usable(self) -> bool:
-        """Whether it keeps anything just now."""
-        return self._access.entries is not None
+        """Whether anything is kept just now."""
+        return self._session.entries is not None
 
     def takes(self, size: int | None) -> bool:
-        """Whether it keeps something of this size just now, as far as the size is known."""
+        """Whether something of `size` bytes (None: unknown) is kept just now."""
         return self.usable and (size is None or size <= self.max_size)
 
     @property
     def growing(self) -> Path:
-        """Where downloads grow: in the store's folder, or while that cannot be written somewhere else, and are then not kept."""
-        if self._access.entries is not None and "store-write" not in self._health.problems:
-            return self._access.entries.growing
+        """The folder where downloads are written: the store's, or while that cannot be written a temporary one, and then not kept."""
+        if self._session.entries is not None and "store-write" not in self._health.problems:
+            return self._session.entries.growing
         if self._elsewhere is None:
             try:
                 self._elsewhere = Path(tempfile.mkdtemp(prefix="pypi-cache-"))
@@ -126,113 +115,106 @@ class Store:
 
     async def flush_pending(self) -> None:
         """Wait until all that was put is written."""
-        await asyncio.wrap_future(self._access.writer.submit(lambda: None))
+        await self._pending.flush()
 
     async def close(self) -> None:
-        """Write down what is gathered and let go of the files."""
-        await self._access.close(self._house.flush)
+        """Write what is pending and the access times, and close the database."""
+        await self._session.close(self._maintenance.flush)
         if self._elsewhere is not None:
             shutil.rmtree(self._elsewhere, ignore_errors=True)
 
     # Reading
 
-    def from_memory(self, key: str) -> Entry | None:
-        """The entry, if it is in memory and was seen in the store within the last second."""
+    def from_memory(self, key: StoreKey) -> Entry | None:
+        """Return the entry if it is in memory, and was seen in the store within the last HOT_SECONDS."""
         hot = self._hot.get(key)
         if hot is None or time.time() - hot.seen > HOT_SECONDS:
             return None
-        self._house.touch(key)
-        return replace(hot.entry, notes=dict(hot.entry.notes))
+        self._maintenance.touch(key)
+        return replace(hot.entry, notes=dict(hot.entry.notes))  # a copy: callers change the notes that they get
 
-    async def get(self, key: str) -> Entry | None:
-        """The entry of `key`, its value read or its file opened; None where there is none, or where the store has trouble."""
-        if pending := self._pending.get(key):
+    async def get(self, key: StoreKey) -> Entry | None:
+        """Return the entry of `key`, its value read or its file opened; None where there is none, or the store has trouble."""
+        if pending := self._pending.value(key):
             return pending.entry
         if entry := self.from_memory(key):
             return entry
-        hot, noting = self._hot.get(key), key in self._noted
-        entry = await self._access.read(lambda entries: self._get(entries, key, hot.entry if hot else None))
+        hot, noting = self._hot.get(key), self._pending.notes(key) is not None
+        entry = await self._session.read(lambda entries: self._get(entries, key, hot.entry if hot else None))
         if entry is None:
             self._hot.drop(key)
             return None
-        if noting and key not in self._noted:  # written meanwhile, perhaps after the row was read
+        if noting and self._pending.notes(key) is None:
+            # The pending notes were written meanwhile, perhaps after the row was read: its notes may be the old ones.
             if entry.file is not None:
                 entry.file.close()
             return await self.get(key)
-        self._house.touch(key)
-        if noted := self._noted.get(key):
+        self._maintenance.touch(key)
+        if noted := self._pending.notes(key):
             return replace(entry, notes=dict(noted))
         if entry.file is None and key.startswith("file|"):
-            self._hot.put(key, _Hot(entry, time.time()), entry.size + 2048)
+            self._hot.put(key, _Hot(entry, time.time()), entry.size + HOT_OVERHEAD)
             entry = replace(entry, notes=dict(entry.notes))
         return entry
 
-    def _get(self, entries: Entries, key: str, hot: Entry | None) -> Entry | None:
+    def _get(self, entries: Entries, key: StoreKey, hot: Entry | None) -> Entry | None:
+        """On a reader thread: the entry, a small release file's value read and compared with its digest."""
         entry = entries.get(key, hot.mark if hot else None)
         if entry is None or entry.file is None:
             return replace(entry, value=hot.value) if entry is not None and hot and entry.mark == hot.mark else entry
         if entry.size > HOT_BYTES or not key.startswith("file|"):
-            return entry
+            return entry  # a large release file is checked while it is sent (rehash.py)
         with entry.file:
             value = entry.file.read()
         if fault := mismatch(Digest.parse(entry.notes["digest"]), [value]):
             if entries.drop_if_idle(key, mark=entry.mark):
-                self._tell_damaged(key, fault)
+                self._report_damage(key, fault)
             return None
         return replace(entry, value=value, file=None)
 
-    async def drop_damaged(self, key: str, mark: object, why: str) -> None:
-        """Forget a value that is not what was stored."""
+    async def drop_damaged(self, key: StoreKey, mark: object, why: str) -> None:
+        """Drop a value that is not what was stored."""
         self._hot.drop(key)
-        if await self._access.write(lambda entries: entries.drop(key, mark=mark)):
-            self._tell_damaged(key, why)  # else another reader has found out, or it was replaced
+        if await self._session.write(lambda entries: entries.drop(key, mark=mark)):
+            self._report_damage(key, why)  # else another reader has dropped it, or it was replaced
 
-    def _tell_damaged(self, key: str, why: str) -> None:
+    def _report_damage(self, key: StoreKey, why: str) -> None:
         self._damaged()
         logger.warning("%s: damaged on the disk (%s); dropped, to be fetched again", key, why)
 
-    async def notes(self, key: str) -> Notes | None:
-        """As `get`, the notes alone: nothing is opened for them."""
-        if pending := self._pending.get(key):
+    async def notes(self, key: StoreKey) -> Notes | None:
+        """Return the notes of `key` alone, without opening a file; None as `get`."""
+        if pending := self._pending.value(key):
             return pending.entry.notes
-        if noted := self._noted.get(key):
+        if noted := self._pending.notes(key):
             return dict(noted)
-        notes = await self._access.read(lambda entries: entries.notes(key))
+        notes = await self._session.read(lambda entries: entries.notes(key))
         if notes is not None:
-            self._house.touch(key)
-        elif pending := self._pending.get(key):  # put while it was looked for
+            self._maintenance.touch(key)
+        elif pending := self._pending.value(key):  # put while the database was asked
             return pending.entry.notes
         return notes
 
-    async def present(self, keys: list[str]) -> set[str]:
-        """Which of the keys have an entry."""
-        pending = {key for key in keys if key in self._pending}
-        return pending | (await self._access.read(lambda entries: entries.present(keys)) or set())
+    async def present(self, keys: list[StoreKey]) -> set[StoreKey]:
+        """Return those of the keys that have an entry."""
+        pending = {key for key in keys if self._pending.value(key)}
+        return pending | (await self._session.read(lambda entries: entries.present(keys)) or set())
 
-    async def read(self, key: str) -> tuple[Notes, bytes] | None:
-        """As `get`, with the whole value in memory."""
-        if pending := self._pending.get(key):
+    async def read(self, key: StoreKey) -> tuple[Notes, bytes] | None:
+        """Return the notes of `key` and its whole value; None as `get`."""
+        if pending := self._pending.value(key):
             return pending.entry.notes, pending.value
-        noting = key in self._noted
-        found = await self._access.read(lambda entries: self._read(entries, key))
+        noting = self._pending.notes(key) is not None
+        found = await self._session.read(lambda entries: _read(entries, key))
         if found is None:
             return None
-        if noting and key not in self._noted:  # as above
+        if noting and self._pending.notes(key) is None:  # as in `get`
             return await self.read(key)
-        self._house.touch(key)
-        return self._noted.get(key, found[0]), found[1]
+        self._maintenance.touch(key)
+        return self._pending.notes(key) or found[0], found[1]
 
-    def _read(self, entries: Entries, key: str) -> tuple[Notes, bytes] | None:
-        entry = entries.get(key)
-        if entry is None:
-            return None
-        if entry.file is None:
-            return entry.notes, entry.value
-        with entry.file:
-            return entry.notes, entry.file.read()
-
-    async def find(self, key: str) -> Entry | None:
-        """As `get`, but a commit that another process has begun is waited for: between its rename and its row nothing is seen."""
+    async def find(self, key: StoreKey) -> Entry | None:
+        """Get an entry that another process may be committing: between the rename of its file and its row `get` would find nothing."""
         patience = time.monotonic() + COMMIT_PATIENCE
         journal = self.growing / (file_stem(key) + ".commit")
         while journal.exists() and time.monotonic() < patience:
@@ -241,96 +223,61 @@ class Store:
 
     # Writing
 
-    async def put(self, key: str, value: bytes, notes: Notes) -> bool:
-        """Store bytes, behind the caller's back: they can be read at once. False where the store keeps nothing just now."""
+    async def put(self, key: StoreKey, value: bytes, notes: Notes) -> bool:
+        """Store bytes; they can be read at once, and are written a little later. False where nothing is kept just now."""
         if type(key) is not str or type(value) is not bytes:
             raise TypeError(f"the store takes bytes by a text, not {type(value).__name__} by {type(key).__name__}")
-        if self._access.entries is None:
+        if self._session.entries is None:
             return False
-        pending, size = _Pending(value, notes), len(value)
-        self._pending_bytes += size
-        self._pending[key] = pending
-        self._noted.pop(key, None)
-        written = asyncio.get_running_loop().run_in_executor(self._access.writer, self._write, key, pending)
-        written.add_done_callback(lambda _: self._no_longer_pending(size))
-        if self._pending_bytes > PENDING_BYTES:
-            await written
+        await self._pending.put(key, value, notes)
         return True
 
-    def _write(self, key: str, pending: _Pending) -> None:
-        """The writer's: what is pending, unless something newer is, or it was dropped."""
-        try:
-            if self._pending.get(key) is pending:
-                self._access.guarded(
-                    lambda entries: entries.put(key, pending.value, pending.notes, patience=self._access.patience),
-                    "store-write",
-                )
-                self._house.trim_if_full()
-        finally:
-            if self._pending.get(key) is pending:
-                del self._pending[key]
-
-    def _no_longer_pending(self, size: int) -> None:
-        """Counted where it was added, by the event loop: of two threads that count, one may lose what the other has done."""
-        self._pending_bytes -= size
-
-    async def adopt(self, key: str, path: Path, size: int, notes: Notes) -> bool:
+    async def adopt(self, key: StoreKey, path: Path, size: int, notes: Notes) -> bool:
         """Make a finished file of the `growing` folder an entry, by rename. False where it is not kept."""
-        if self._access.entries is None or path.parent != self._access.entries.growing:
+        if self._session.entries is None or path.parent != self._session.entries.growing:
             return False
         self._hot.drop(key)
-        return bool(await self._access.write(lambda entries: self._adopt(entries, key, path, size, notes)))
+        return bool(await self._session.write(lambda entries: self._adopt(entries, key, path, size, notes)))
 
-    def _adopt(self, entries: Entries, key: str, path: Path, size: int, notes: Notes) -> bool:
-        kept = entries.adopt(key, path, size, notes, patience=self._access.patience)
-        self._house.trim_if_full()
-        return kept
+    def _adopt(self, entries: Entries, key: StoreKey, path: Path, size: int, notes: Notes) -> bool:
+        adopted = entries.adopt(key, path, size, notes, patience=self._session.patience)
+        self._maintenance.trim_if_full()
+        return adopted
 
-    async def note(self, key: str, notes: Notes) -> None:
-        """Replace an entry's notes and leave its value alone, behind the caller's back."""
-        if pending := self._pending.get(key):
+    async def note(self, key: StoreKey, notes: Notes) -> None:
+        """Replace an entry's notes and leave its value alone; they can be read at once, and are written a little later."""
+        if pending := self._pending.value(key):
             await self.put(key, pending.value, notes)
-        elif self._access.entries is not None:
+        elif self._session.entries is not None:
             self._hot.drop(key)
-            self._noted[key] = notes
-            self._access.submit(lambda: self._write_notes(key, notes))
+            self._pending.note(key, notes)
 
-    def _write_notes(self, key: str, notes: Notes) -> None:
-        """The writer's: notes that are pending, unless newer ones are."""
-        if self._noted.get(key) is notes:
-            self._access.guarded(
-                lambda entries: entries.note(key, notes, patience=self._access.patience), "store-write"
-            )
-            if self._noted.get(key) is notes:
-                del self._noted[key]
-
-    async def drop(self, key: str) -> None:
-        """Forget an entry."""
-        self._pending.pop(key, None)
-        self._noted.pop(key, None)
+    async def drop(self, key: StoreKey) -> None:
+        """Drop an entry."""
+        self._pending.forget(key)
         self._hot.drop(key)
-        await self._access.write(lambda entries: entries.drop(key))
+        await self._session.write(lambda entries: entries.drop(key))
 
-    # Bounds
+    # Room on the disk
 
     async def reserve(self, path: Path, size: int) -> bool:
-        """Whether the disk takes a download of `size` bytes beside those under way; what nobody asked for longest goes for it."""
-        if self._access.entries is None or path.parent != self._access.entries.growing:
+        """Whether the disk has room for a download of `size` bytes beside those under way, evicting for it if need be."""
+        if self._session.entries is None or path.parent != self._session.entries.growing:
             return True
         self._reserved[path] = size
-        room = await self._access.read(lambda entries: entries.has_disk_room(self._outstanding()))
+        room = await self._session.read(lambda entries: entries.eviction.has_disk_room(self._outstanding()))
         if room is False:
-            room = await self._access.write(lambda entries: entries.make_disk_room(self._outstanding()))
+            room = await self._session.write(lambda entries: entries.eviction.make_disk_room(self._outstanding()))
         if room is False:
             self.release(path)
-        return room is not False
+        return room is not False  # None: the store has trouble, which fails no download
 
     def release(self, path: Path) -> None:
-        """A download is over."""
+        """End the reservation of a download that is over."""
         self._reserved.pop(path, None)
 
     def _outstanding(self) -> int:
-        """How many bytes the downloads under way have yet to bring."""
+        """How many bytes the downloads under way have yet to write."""
         total = 0
         for path, size in list(self._reserved.items()):
             with contextlib.suppress(OSError):
@@ -338,17 +285,27 @@ class Store:
             total += max(0, size)
         return total
 
-    # Looking after it
+    # Maintenance
 
     async def run_maintenance(self) -> None:
-        """What is to be done every few seconds: see whether trouble is over, evict, drop what is inactive."""
-        await asyncio.get_running_loop().run_in_executor(self._access.writer, self._house.run)
+        """Do what is due every MAINTENANCE_SECONDS: see whether trouble is over, evict, drop what is inactive."""
+        await asyncio.get_running_loop().run_in_executor(self._session.writer, self._maintenance.run)
 
     def fails_to_grow(self, error: OSError) -> None:
-        """A download could not be written to the `growing` folder."""
-        self._access.is_bad("store-write", error, "cannot be written, new files are not kept")
+        """Report that a download could not be written to the `growing` folder."""
+        self._session.report("store-write", error, "cannot be written, new files are not kept")
 
     async def figures(self) -> dict[str, int]:
-        """Entries and bytes, for the pages that show them."""
-        found = await self._access.read(lambda entries: entries.figures())
+        """Return how many `entries` and `bytes` there are, and `max_bytes`."""
+        found = await self._session.read(lambda entries: entries.figures())
         return found or {"entries": 0, "bytes": 0, "max_bytes": self.max_size}
+
+
+def _read(entries: Entries, key: StoreKey) -> tuple[Notes, bytes] | None:
+    entry = entries.get(key)
+    if entry is None:
+        return None
+    if entry.file is None:
+        return entry.notes, entry.value
+    with entry.file:
+        return entry.notes, entry.file.read()
