@@ -17,7 +17,7 @@ from tests.support.authority import Authority
 from tests.support.behaviour import Behaviour
 from tests.support.factories import MakeProxy, MakeUpstream
 from tests.support.house import ACCEPTS, House, open_house, slug, tidied
-from tests.support.index import HTML_TYPE, JSON_TYPE, LinkForm, PageStyle
+from tests.support.index import HTML_TYPE, JSON_TYPE, PLAIN_HTML_TYPE, LinkForm, PageStyle, root_html
 from tests.support.wheels import make_wheel
 from tests.support.wire import Fetched, fetch_many
 
@@ -137,14 +137,50 @@ def test_what_a_client_asks_for(cache_control: str, expected: int, house: House)
     assert house.page_requests(name) == expected
 
 
-def test_only_if_cached(house: House) -> None:
-    """RFC 9111 §5.2.1.7: a stored answer or 504, and nothing is forwarded."""
-    house.upstream.add(make_wheel("only-stored"))
-    assert house.page("only-stored", Cache_Control="only-if-cached").status == 504
-    assert house.page_requests("only-stored") == 0
-    house.page("only-stored")
-    assert house.page("only-stored", Cache_Control="only-if-cached").status == 200
-    assert house.page_requests("only-stored") == 1
+@pytest.mark.parametrize("kind", ["page", "document", "list", "file", "signature"])
+def test_only_if_cached(kind: str, hasty: House) -> None:
+    """RFC 9111 §5.2.1.7: a stored answer or 504, and nothing is forwarded, so Cache-Status has no `fwd` (RFC 9211 §2.2).
+
+    It used to say that no upstream had it, `fwd=miss`, and of a stale page the key that it has in the store.
+    """
+    release = make_wheel(f"only-stored-{kind}")
+    hasty.upstream.add(release)
+    hasty.upstream.serve("/pypi/simple/", root_html([release.project]), PLAIN_HTML_TYPE)
+    hasty.upstream.serve(f"/pypi/{release.quoted_path}.asc", b"signed", "text/plain", Cache_Control="max-age=0")
+    url, what = {
+        "page": (names.page_url(release.project), "the page of only-stored-page on index pypi"),
+        "document": (
+            f"https://{names.INDEX_HOST}/pypi/{release.project}/json",
+            "of only-stored-document on index pypi",
+        ),
+        "list": (names.INDEX_URL, "the project list of index pypi"),
+        "file": (names.file_url(release), release.filename),
+        "signature": (names.file_url(release, ".asc"), f"{release.filename}.asc"),
+    }[kind]
+
+    def asked(method: str, **headers: str) -> Fetched:
+        named = {"Accept": "*/*", **{name.replace("_", "-"): value for name, value in headers.items()}}
+        return hasty.fetch(url, method=method, headers=named)
+
+    def refused(why: str) -> None:
+        before = len(hasty.upstream.requests)
+        for method in ("GET", "HEAD"):
+            answer = asked(method, Cache_Control="only-if-cached")
+            assert (answer.status, status_of(answer)) == (504, "pypi-cache; detail=only-if-cached")
+            text = answer.body.decode()
+            assert method == "HEAD" or (what in text and why in text)
+            assert "|" not in text
+            assert "upstream" not in text
+        assert len(hasty.upstream.requests) == before
+
+    refused("is not in the store")
+    assert asked("GET").status == 200
+    if kind != "signature":  # it may not be used unasked even once
+        fresh = asked("GET", Cache_Control="only-if-cached")
+        assert (fresh.status, status_of(fresh).partition("; ttl")[0]) == (200, "pypi-cache; hit")
+    if kind != "file":  # its digest says that it never changes
+        time.sleep(LAPSE)
+        refused("must be revalidated")
 
 
 # Revalidation

@@ -6,13 +6,16 @@ import asyncio
 import logging
 import secrets
 import time
+from functools import partial
 
 from pkgcache.engine.caching import Collaborators
 from pkgcache.engine.credentials import CredentialSpaces
+from pkgcache.engine.files.core_metadata import metadata_of_stored_wheel
 from pkgcache.engine.files.release_files import ReleaseFiles
 from pkgcache.engine.pages.fetcher import PageFetcher
 from pkgcache.engine.pages.filtering import VariantFilter
 from pkgcache.engine.pages.json_api import FileSources
+from pkgcache.engine.pages.known_files import KnownFiles
 from pkgcache.engine.pages.learned_hosts import LearnedHosts
 from pkgcache.engine.pages.project_list import ProjectLists
 from pkgcache.engine.pages.project_pages import Pages
@@ -92,10 +95,6 @@ class Service:
             stale_if_error=settings.stale_if_error,
             offline=settings.offline,
         )
-        self.variants = PageVariants(
-            self.store, self.hosts, self.tasks, opens=self.router.is_package_host, memory=settings.memory * 3 // 4
-        )
-        fetcher = PageFetcher(self.store, self.client, self.variants, self.metrics, offline=settings.offline)
         shared = Collaborators(
             store=self.store,
             client=self.client,
@@ -104,21 +103,25 @@ class Service:
             policy=policy,
             settings=settings,
         )
-        self.files = ReleaseFiles(shared, self.variants)
+        memory = settings.memory // 8 * 3  # the store's small files have a quarter of it all
+        self.variants = PageVariants(
+            self.store, self.hosts, self.tasks, is_package_host=self.router.is_package_host, memory=memory
+        )
+        self.known_files = KnownFiles(self.variants, self.store, memory=memory)
+        fetcher = PageFetcher(self.store, self.client, self.variants, self.metrics, offline=settings.offline)
+        self.files = ReleaseFiles(shared, self.known_files)
         self.pages = Pages(
-            policy,
-            settings.negative_ttl,
-            self.store,
-            self.client,
+            shared,
             fetcher,
             self.variants,
-            VariantFilter(self.variants, self.store, self.admission, offline=settings.offline),
-            self.metrics,
-            self.tasks,
-            needs_times=settings.cooldown > 0,
-            sources=FileSources(route=self.router.route, answer=self.files.answer),
+            VariantFilter(self.variants, self.known_files, self.store, self.admission, offline=settings.offline),
+            FileSources(
+                route=self.router.route,
+                answer=self.files.answer,
+                stored_metadata=partial(metadata_of_stored_wheel, self.store),
+            ),
         )
-        self.project_lists = ProjectLists(policy, self.store, self.client, fetcher, self.metrics, self.tasks)
+        self.project_lists = ProjectLists(shared, fetcher)
         self._ready = asyncio.Event()
         self._open_to_all = self.admission == Admission()
 
@@ -220,10 +223,10 @@ class Service:
         verdict = self.admission.admit_project(project, route.index.name)
         if isinstance(verdict, Refused) or not self.admission.cooldown:
             return verdict
-        link = await self.variants.link_of(route)
+        link = await self.known_files.link_of(route)
         if link is None or not link.upload_time:
-            await self.pages.known(route, project)
-            link = await self.variants.link_of(route)
+            await self.pages.make_known(route, project)
+            link = await self.known_files.link_of(route)
         return self.admission.admit_file(link.upload_time if link else "", time.time())
 
     async def _keep_house(self) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from pkgcache.engine.pages.project_pages import worker
-from pkgcache.engine.pages.worker import LARGE, PageWorker, filtered
+from pkgcache.engine.pages import worker
+from pkgcache.engine.pages.worker import LARGE, PageWorker, without_files
 from pkgcache.rules.routing.urls import parse_url
 from pkgcache.rules.simple.json_api_build import find_release
 from pkgcache.rules.simple.links import PageContext
@@ -35,7 +35,7 @@ NO_PAGES: dict[Kind, bytes] = {
 }
 
 
-def order(stored: Kind, wanted: Kind, **more: Any) -> TransformSpec:
+def spec(stored: Kind, wanted: Kind, **more: Any) -> TransformSpec:
     context = PageContext(
         upstream=parse_url(MIRROR),
         client_url=parse_url("https://index.test/simple/large/"),
@@ -64,22 +64,22 @@ def running(process: PageWorker) -> subprocess.Popen[bytes]:
 def test_it_says_what_is_said_here(stored: Kind, wanted: Kind, process: PageWorker) -> None:
     page = PAGES[stored]
     assert len(page) > LARGE
-    here, table = transform(page, order(stored, wanted))
+    here, table = transform(page, spec(stored, wanted))
     for _ in range(2):
-        made, done, text = process.derived(page, order(stored, wanted), lambda made: len(made.body))
+        made, done, text = process.transform(page, spec(stored, wanted), lambda made: len(made.body))
         assert (made, done, text) == (here, len(here.body), table())
-    again, _, _ = process.derived(made.body, order(wanted, wanted), lambda _: None)
+    again, _, _ = process.transform(made.body, spec(wanted, wanted), lambda _: None)
     assert again.edited is False
     assert again.body is made.body
     gone = frozenset(each.filename for each in RELEASES[1:])
-    assert process.filtered(page, order(stored, stored), gone) == filtered(page, order(stored, stored), gone)
-    assert process.filtered(page, order(stored, stored), frozenset()).body is page
+    assert process.remove(page, spec(stored, stored), gone) == without_files(page, spec(stored, stored), gone)
+    assert process.remove(page, spec(stored, stored), frozenset()).body is page
     assert running(process).poll() is None
 
 
 def test_a_release(process: PageWorker) -> None:
     for version in ("1.7", "", "3.0", "nonsense"):
-        assert process.release(PAGES["json"], order("json", "json"), version) == find_release(PAGES["json"], version)
+        assert process.release(PAGES["json"], spec("json", "json"), version) == find_release(PAGES["json"], version)
     running(process)
 
 
@@ -87,41 +87,41 @@ def test_a_release(process: PageWorker) -> None:
 def test_what_is_no_page(kind: Kind, process: PageWorker) -> None:
     """It is refused in the same words, and the process goes on."""
     with pytest.raises(BrokenPage) as here:
-        transform(NO_PAGES[kind], order(kind, kind))
+        transform(NO_PAGES[kind], spec(kind, kind))
     with pytest.raises(BrokenPage) as there:
-        process.derived(NO_PAGES[kind], order(kind, kind), len)
+        process.transform(NO_PAGES[kind], spec(kind, kind), len)
     assert str(there.value) == str(here.value)
-    assert process.derived(PAGES[kind], order(kind, kind), lambda _: None)[0].edited
+    assert process.transform(PAGES[kind], spec(kind, kind), lambda _: None)[0].edited
     assert running(process).poll() is None
 
 
 def test_small_pages_need_no_process(process: PageWorker) -> None:
     page = project_json("small", RELEASES[:3], MIRROR)
-    assert process.derived(page, order("json", "json"), lambda _: None)[0].edited
+    assert process.transform(page, spec("json", "json"), lambda _: None)[0].edited
     assert process._process is None
 
 
 def test_a_process_that_dies_is_replaced(process: PageWorker, caplog: pytest.LogCaptureFixture) -> None:
     """Killed between two pages, and while a page is finished: each time the page is worked on here, and the next one there."""
     caplog.set_level(logging.WARNING, logger="pkgcache")
-    page, what = PAGES["json"], order("json", "json")
+    page, what = PAGES["json"], spec("json", "json")
     here, table = transform(page, what)
-    process.derived(page, what, lambda _: None)
+    process.transform(page, what, lambda _: None)
     for _ in range(2):
         running(process).send_signal(signal.SIGKILL)
         running(process).wait()
-        assert process.derived(page, what, lambda _: 7) == (here, 7, table())
-        assert process.derived(page, what, lambda _: 7) == (here, 7, table())
+        assert process.transform(page, what, lambda _: 7) == (here, 7, table())
+        assert process.transform(page, what, lambda _: 7) == (here, 7, table())
     assert "worked on in the proxy's own" in caplog.text
 
 
 def test_an_error_while_a_page_is_finished(process: PageWorker) -> None:
     """What belongs to that page is not taken for an answer to the next."""
-    page, what = PAGES["json"], order("json", "json")
+    page, what = PAGES["json"], spec("json", "json")
     with pytest.raises(TypeError):
-        process.derived(page, what, len)  # type: ignore[arg-type]
-    here, table = transform(PAGES["html"], order("html", "html"))
-    assert process.derived(PAGES["html"], order("html", "html"), lambda _: 7) == (here, 7, table())
+        process.transform(page, what, len)  # type: ignore[arg-type]
+    here, table = transform(PAGES["html"], spec("html", "html"))
+    assert process.transform(PAGES["html"], spec("html", "html"), lambda _: 7) == (here, 7, table())
 
 
 def test_where_there_is_no_python_to_start(
@@ -131,16 +131,18 @@ def test_where_there_is_no_python_to_start(
     caplog.set_level(logging.WARNING, logger="pkgcache")
     monkeypatch.setattr(sys, "executable", str(tmp_path / "nothing"))
     for _ in range(2):
-        assert process.derived(PAGES["json"], order("json", "json"), lambda _: 7)[1] == 7
+        assert process.transform(PAGES["json"], spec("json", "json"), lambda _: 7)[1] == 7
     assert len(caplog.records) == 1
 
 
 def test_it_is_gone_when_it_is_closed(process: PageWorker) -> None:
-    process.derived(PAGES["json"], order("json", "json"), lambda _: None)
+    process.transform(PAGES["json"], spec("json", "json"), lambda _: None)
     child = running(process)
     process.close()
     assert child.returncode == 0
-    assert process.derived(PAGES["json"], order("json", "json"), lambda _: 7)[1] == 7, "and nothing is started any more"
+    assert process.transform(PAGES["json"], spec("json", "json"), lambda _: 7)[1] == 7, (
+        "and nothing is started any more"
+    )
     assert process._process is None
 
 
@@ -150,7 +152,7 @@ def test_it_ends_with_whoever_started_it(tmp_path: Path) -> None:
         "import sys; sys.path[:] = sys.argv[1:]\n"
         "from tests.engine.pages import test_worker as these\n"
         "process = these.PageWorker()\n"
-        "process.derived(these.PAGES['json'], these.order('json', 'json'), lambda _: None)\n"
+        "process.transform(these.PAGES['json'], these.spec('json', 'json'), lambda _: None)\n"
         "print(these.running(process).pid, flush=True)\n"
         "import os, signal; os.kill(os.getpid(), signal.SIGKILL)\n"
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from multidict import CIMultiDict
 
 from pkgcache.engine.fills.fill_request import FileHead, FillRequest
-from pkgcache.engine.pages.variants import PageVariants
+from pkgcache.engine.pages.known_files import KnownFiles
 from pkgcache.engine.store.keys import StoreKey, file_key
 from pkgcache.rules.routing.digests import Digest, strongest
 from pkgcache.rules.routing.routes import ReleaseFile
@@ -76,8 +76,8 @@ class FileIdentity:
 class FileResolver:
     """Finds out which file a route means, from its path and from stored pages. Nothing is fetched for it."""
 
-    def __init__(self, variants: PageVariants) -> None:
-        self._variants = variants
+    def __init__(self, known_files: KnownFiles) -> None:
+        self._known_files = known_files
         self._latest: FileIdentity | None = None
 
     def from_memory(self, route: ReleaseFile) -> FileIdentity | None:
@@ -88,7 +88,7 @@ class FileResolver:
         digest: Digest | None = None
         if route.release is not None and not route.suffix:
             digest = route.release.digest
-        elif route.suffix == ".metadata" and (link := self._variants.link_in_memory(route)):
+        elif route.suffix == ".metadata" and (link := self._known_files.link_in_memory(route)):
             digest = None if isinstance(link.core_metadata, bool) else strongest(link.core_metadata)
         if digest is None:
             return None
@@ -104,7 +104,7 @@ class FileResolver:
         size: int | None = None
         if route.release is not None and not route.suffix:
             digest = route.release.digest
-        elif link := await self._variants.link_of(route):
+        elif link := await self._known_files.link_of(route):
             if not route.suffix:
                 digest, size = strongest(link.hashes), link.size
             elif route.suffix == ".metadata" and not isinstance(link.core_metadata, bool):
@@ -114,7 +114,7 @@ class FileResolver:
     async def size(self, file: FileIdentity) -> int | None:
         """The file's length in bytes, if it is known or a stored page tells it."""
         if file.size is None and not file.route.suffix:
-            link = await self._variants.link_of(file.route)
+            link = await self._known_files.link_of(file.route)
             return link.size if link else None
         return file.size
 

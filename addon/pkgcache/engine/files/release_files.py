@@ -23,7 +23,7 @@ from pkgcache.engine.files.range_cache import RangeCache
 from pkgcache.engine.files.revalidation import ReplacedError, Revalidation
 from pkgcache.engine.fills.fill import Fill
 from pkgcache.engine.fills.fill_request import FileHead
-from pkgcache.engine.pages.variants import PageVariants
+from pkgcache.engine.pages.known_files import KnownFiles
 from pkgcache.engine.responses.bodies import Source, StoredBytes, StoredFile
 from pkgcache.engine.responses.failures import failed, offline, only_stored, still_fetching
 from pkgcache.engine.responses.file_response import FileRepresentation, file_response
@@ -51,12 +51,12 @@ _WRONG_BYTES = frozenset({Failure.WRONG_DIGEST, Failure.WRONG_LENGTH, Failure.WR
 class ReleaseFiles:
     """Answers requests for release files."""
 
-    def __init__(self, shared: Collaborators, variants: PageVariants) -> None:
+    def __init__(self, shared: Collaborators, known_files: KnownFiles) -> None:
         self._store = shared.store
         self._metrics = shared.metrics
         self._offline = shared.settings.offline
         self._rehasher = Rehasher(shared.store, shared.tasks)
-        self._resolver = FileResolver(variants)
+        self._resolver = FileResolver(known_files)
         self._ranges = RangeCache(shared)
         self._passthrough = Passthrough(shared.client, shared.metrics, self._ranges)
         self.fills = FillRegistry(shared, self._rehasher)

@@ -1,7 +1,8 @@
-"""Fetching index pages: each upstream in turn, until one has the page.
+"""Fetches index pages: asks each upstream in turn until one has the page, and stores what it sends.
 
-404 only where every upstream that answers says so; never two upstreams' pages merged. What comes is checked (a page's media type,
-PEP 691 version 1) before it is stored with its first view.
+The answer is 404 only where every upstream that answers says so, and two upstreams' pages are never merged. A page is checked (its
+media type, PEP 691's version 1, that it reads as a project page) before it is stored with its first variant: what a captive portal
+answers with 200 must not be served for ten minutes.
 """
 
 from __future__ import annotations
@@ -10,20 +11,21 @@ import asyncio
 import re
 import time
 import zlib
+from dataclasses import replace
 from http import HTTPStatus
 
 from multidict import CIMultiDict
 
 from pkgcache.engine.pages.stored_page import PageRequest, StoredPage, body_digest, gzipped_page
-from pkgcache.engine.pages.variants import PageVariants, variant_notes
+from pkgcache.engine.pages.variants import PageVariants, notes_of
+from pkgcache.engine.responses.failures import offline_error
 from pkgcache.engine.runtime.metrics import Metrics
-from pkgcache.engine.store.entries import Notes
+from pkgcache.engine.store.notes import PageNotes
 from pkgcache.engine.store.store import Store
-from pkgcache.engine.upstream.client import UpstreamClient
+from pkgcache.engine.upstream.client import UpstreamClient, UpstreamResponse
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
 from pkgcache.rules.http.accept import parse_content_type
-from pkgcache.rules.http.freshness import Stored
-from pkgcache.rules.http.storability import NotStorable, Storability, storable, storable_headers
+from pkgcache.rules.http.storability import NotStorable, storable, storable_headers
 from pkgcache.rules.http.validation import freshened, updates, validators
 from pkgcache.rules.routing.indexes import Index, Upstream
 from pkgcache.rules.routing.paths import api_base
@@ -32,170 +34,178 @@ from pkgcache.rules.simple.page_model import BrokenPage
 from pkgcache.rules.simple.representations import Representation, representation_of, upstream_accept
 
 MAX_PAGE = 256 * 1024 * 1024
+"""Bytes of a page, as it comes and decompressed: what a gzip bomb may take in memory."""
+
 _BASE = re.compile(rb"<base", re.IGNORECASE)
 _GZIP = b"\x1f\x8b"
 
 
 class PageFetcher:
-    """Brings pages from upstreams and stores them."""
+    """Fetches pages from upstreams and stores them. `offline`: no upstream may be asked."""
 
     def __init__(
-        self, store: Store, client: UpstreamClient, views: PageVariants, metrics: Metrics, *, offline: bool
+        self, store: Store, client: UpstreamClient, variants: PageVariants, metrics: Metrics, *, offline: bool
     ) -> None:
         self._store = store
         self._client = client
-        self._views = views
+        self._variants = variants
         self._metrics = metrics
         self._offline = offline
 
     def healthy_first(self, index: Index) -> list[Upstream]:
-        """An index's upstreams, those that rest after failures last."""
+        """An index's upstreams in the operator's order, but those whose circuit breaker is open last."""
         return sorted(index.upstreams, key=lambda upstream: self._client.is_open(upstream.simple))
 
-    def _asked(self, ask: PageRequest) -> list[Upstream]:
-        """Whom to ask: with a client's credentials nobody but the index that the client named."""
-        if ask.authorization:
-            return [Upstream(simple=ask.index.simple, authorization=ask.authorization)]
-        return self.healthy_first(ask.index)
+    def _upstreams_for(self, page_request: PageRequest) -> list[Upstream]:
+        """Whom to ask. A client's credentials go only to the index that the client named, never to a mirror of it."""
+        if page_request.authorization:
+            return [Upstream(simple=page_request.index.simple, authorization=page_request.authorization)]
+        return self.healthy_first(page_request.index)
 
-    async def fetch(self, ask: PageRequest, kept: StoredPage | None, *, remember_absence: bool = True) -> StoredPage:
-        """Ask each upstream until one has the page. 404 only where every one that answers says so. Raises AllFailedError."""
+    async def fetch(
+        self, page_request: PageRequest, stored: StoredPage | None, *, remember_absence: bool = True
+    ) -> StoredPage:
+        """The page from the first upstream that has it, revalidated where `stored` came from the same one; stored then.
+
+        A page of status 404 or 410 where every upstream that answered says so. Raises AllFailedError where none answered.
+        """
         if self._offline:
-            raise AllFailedError(
-                [
-                    UpstreamError(
-                        Failure.OFFLINE,
-                        ask.project,
-                        "it is not in the store, and the proxy is offline (pypi_cache_offline)",
-                    )
-                ]
-            )
+            raise offline_error(page_request.project)
         errors: list[UpstreamError] = []
         absent: StoredPage | None = None
-        for upstream in self._asked(ask):
+        for upstream in self._upstreams_for(page_request):
             try:
-                found = await self._fetch_kind(upstream, ask, kept)
+                page = await self._fetch_either_kind(upstream, page_request, stored)
             except UpstreamError as error:
                 self._metrics.upstream_failed(error)
                 errors.append(error)
                 continue
-            if found.notes["status"] == 200:
-                return found
-            absent = absent or found
+            if page.found:
+                return page
+            absent = absent or page
         if absent is None:
             raise AllFailedError(errors)
-        if errors:
-            absent.notes["passing"] = True  # somebody did not answer: true for now, and not to be remembered
-        elif remember_absence:
-            await self.remember_absence(ask, absent)
+        if errors:  # the upstream that failed may have the page, so the 404 is for this request only
+            return replace(absent, notes=replace(absent.notes, transient=True))
+        if remember_absence:
+            await self.remember_absence(absent)
         return absent
 
-    async def remember_absence(self, ask: PageRequest, absent: StoredPage) -> None:
-        """Keep a 404 for a moment, unless it is only true for now."""
-        if not absent.notes.get("passing"):
-            await self._store.put(ask.key, b"-", absent.notes)
+    async def remember_absence(self, absent: StoredPage) -> None:
+        """Store a 404 or 410, unless it is only true for now."""
+        if not absent.notes.transient:
+            await self._store.put(absent.key, b"-", absent.notes.to_json())
 
-    async def _fetch_kind(self, upstream: Upstream, ask: PageRequest, kept: StoredPage | None) -> StoredPage:
-        """As `_fetch_from`; and where an upstream does not speak HTML at all, its JSON."""
+    async def _fetch_either_kind(
+        self, upstream: Upstream, page_request: PageRequest, stored: StoredPage | None
+    ) -> StoredPage:
+        """As `_fetch_from`; from an upstream that answers 406 because it has no HTML at all, its JSON."""
         try:
-            return await self._fetch_from(upstream, ask, kept)
+            return await self._fetch_from(upstream, page_request, stored)
         except UpstreamError as error:
-            if error.status != HTTPStatus.NOT_ACCEPTABLE or ask.document or ask.representation.kind == "json":
+            html_refused = page_request.representation.kind == "html" and not page_request.document
+            if error.status != HTTPStatus.NOT_ACCEPTABLE or not html_refused:
                 raise
-        return await self._fetch_from(upstream, ask, kept, refused=True)
+        return await self._fetch_from(upstream, page_request, stored, html_refused=True)
 
     async def _fetch_from(
-        self, upstream: Upstream, ask: PageRequest, kept: StoredPage | None, *, refused: bool = False
+        self, upstream: Upstream, page_request: PageRequest, stored: StoredPage | None, *, html_refused: bool = False
     ) -> StoredPage:
-        url, accept = _place(upstream, ask, refused=refused)
+        """One upstream's page or its 404. Raises UpstreamError."""
+        url, accept = _target(upstream, page_request, html_refused=html_refused)
         headers = {"Accept": accept, "Accept-Encoding": "gzip"}
-        conditional = kept is not None and kept.notes["status"] == 200 and kept.notes.get("upstream") == upstream.name
-        if kept is not None and conditional:
-            headers |= validators(kept.stored.headers)
+        # Another upstream's validators mean nothing here: two mirrors may give different pages the same ETag.
+        same = stored if stored is not None and stored.found and stored.notes.upstream == upstream.name else None
+        if same is not None:
+            headers |= validators(same.notes.headers)
         before = time.time()
+        sole_source = len(page_request.index.upstreams) == 1
         async with self._client.request(
-            "GET", url, headers, upstream.authorization, sole_source=len(ask.index.upstreams) == 1
-        ) as answer:
-            if (
-                answer.status == 304
-                and kept is not None
-                and conditional
-                and updates(kept.stored.headers, answer.headers)
-            ):
-                return await self._renewed(kept, freshened(kept.stored, answer.headers, before, time.time()))
-            if answer.status not in {200, 404, 410}:
-                raise answer.refused()
-            notes: Notes = {
-                "status": answer.status,
-                "headers": list(storable_headers(answer.headers).items()),
-                "request_time": before,
-                "response_time": time.time(),
-                "upstream": upstream.name,
-                "url": str(answer.url),
-                "of": "",
-            }
-            if answer.status != 200:
-                return StoredPage(key=ask.key, notes=notes, body=b"")
-            body = await answer.body(MAX_PAGE)
-            encoding = answer.headers.get("Content-Encoding", "identity").lower()
-            representation = _representation(ask, answer.headers.get("Content-Type"))
-            refusal = storable(request_headers=CIMultiDict(), status=200, response_headers=answer.headers)
+            "GET", url, headers, upstream.authorization, sole_source=sole_source
+        ) as response:
+            if response.status == 304 and same is not None and updates(same.notes.headers, response.headers):
+                return await self._freshened(same, response, before)
+            if response.status not in {200, 404, 410}:
+                raise response.refused()
+            notes = PageNotes(
+                status=response.status,
+                headers=storable_headers(response.headers),
+                request_time=before,
+                response_time=time.time(),
+                upstream=upstream.name,
+                url=str(response.url),
+            )
+            if response.status != 200:
+                return StoredPage(key=page_request.key, notes=notes, body=b"")
+            body = await response.body(MAX_PAGE)
+        content_type = response.headers.get("Content-Type")
+        representation = _representation(page_request, content_type)
         if representation is None:
             raise UpstreamError(
-                Failure.WRONG_TYPE,
-                url,
-                f"no index page, but {answer.headers.get('Content-Type', 'something without a type')!r}",
+                Failure.WRONG_TYPE, url, f"no index page, but {content_type or 'something without a type'!r}"
             )
-        page, compressed, notes["of"] = await self._views.in_thread(lambda: _decoded(body, encoding, url))
-        notes["kind"] = representation.value
-        notes["based"] = representation.kind == "html" and _BASE.search(page) is not None
-        return await self.keep(ask, notes, page, compressed, refusal)
+        encoding = response.headers.get("Content-Encoding", "identity").lower()
+        plain, gzipped, digest = await self._variants.in_thread(lambda: _decoded(body, encoding, url))
+        refusal = storable(request_headers=CIMultiDict(), status=200, response_headers=response.headers)
+        notes = replace(
+            notes,
+            source_digest=digest,
+            representation=representation,
+            has_base_href=representation.kind == "html" and _BASE.search(plain) is not None,
+            transient=isinstance(refusal, NotStorable),
+        )
+        return await self.keep(page_request, notes, plain, gzipped)
 
-    async def _renewed(self, kept: StoredPage, stored: Stored) -> StoredPage:
-        notes = {
-            **kept.notes,
-            "headers": list(stored.headers.items()),
-            "request_time": stored.request_time,
-            "response_time": stored.response_time,
-        }
-        await self._store.note(kept.key, notes)
-        return StoredPage(key=kept.key, notes=notes)
+    async def _freshened(self, stored: StoredPage, response: UpstreamResponse, before: float) -> StoredPage:
+        """The stored page as a 304 renews it (RFC 9111 §4.3.4)."""
+        now = freshened(stored.stored, response.headers, before, time.time())
+        notes = replace(
+            stored.notes,
+            headers=CIMultiDict(now.headers),
+            request_time=now.request_time,
+            response_time=now.response_time,
+        )
+        await self._store.note(stored.key, notes.to_json())
+        return StoredPage(key=stored.key, notes=notes)
 
     async def keep(
-        self, ask: PageRequest, notes: Notes, page: bytes, compressed: bytes | None, refusal: Storability
+        self, page_request: PageRequest, notes: PageNotes, plain: bytes, gzipped: bytes | None
     ) -> StoredPage:
-        """Derive the view that is asked for, and store page and view. Raises UpstreamError for what is no page."""
-        compressing = asyncio.ensure_future(self._compressed(page, compressed))
-        kept = StoredPage(key=ask.key, notes=notes, body=compressed)
+        """Make the variant in the page's own representation, and store page and variant, but for a transient one.
+
+        `gzipped`: the body as the upstream compressed it, None where it did not. Raises UpstreamError for what is no page.
+        """
+        # Compressing takes about as long as parsing, and zlib lets go of the interpreter's lock: both at once.
+        compressing = asyncio.ensure_future(self._gzipped(plain, gzipped))
+        page = StoredPage(key=page_request.key, notes=notes, body=gzipped)
         try:
-            view = await self._views.transform(ask, kept, page, Representation(notes["kind"]).kind, check=True)
+            variant, _ = await self._variants.transform(page_request, page, plain, page.representation.kind, check=True)
         except BrokenPage as error:
-            raise UpstreamError(Failure.WRONG_PAGE, notes["url"], f"no index page: {error}") from error
+            raise UpstreamError(Failure.WRONG_PAGE, notes.url, f"no index page: {error}") from error
         finally:
-            kept = StoredPage(key=ask.key, notes=notes, body=await compressing)
-        assert kept.body is not None
-        if isinstance(refusal, NotStorable):
-            notes["passing"] = True
-        else:
-            await self._store.put(ask.variant_key(notes, view.kind), view.plain + view.gzipped, variant_notes(view))
-            await self._store.put(ask.key, kept.body, notes)
-        return kept
+            body = await compressing
+        if not notes.transient:
+            # The variant first: who finds the page then finds its variant too, and need not make it.
+            key = page_request.variant_key(notes, variant.kind)
+            await self._store.put(key, variant.plain + variant.gzipped, notes_of(variant).to_json())
+            await self._store.put(page_request.key, body, notes.to_json())
+        return replace(page, body=body)
 
-    async def _compressed(self, page: bytes, compressed: bytes | None) -> bytes:
-        """The page as it is stored: as the upstream has compressed it, if it has; else while the page is parsed."""
-        return compressed if compressed is not None else await self._views.in_thread(lambda: gzipped_page(page))
+    async def _gzipped(self, plain: bytes, gzipped: bytes | None) -> bytes:
+        return gzipped if gzipped is not None else await self._variants.in_thread(lambda: gzipped_page(plain))
 
 
-def _place(upstream: Upstream, ask: PageRequest, *, refused: bool) -> tuple[Url, str]:
-    """Where an upstream has it, and the Accept to ask with. A page always with its slash: mirrors redirect oddly."""
+def _target(upstream: Upstream, page_request: PageRequest, *, html_refused: bool) -> tuple[Url, str]:
+    """An upstream's URL of the page or document, and the Accept to send. A page's URL ends in a slash: mirrors redirect oddly."""
     simple = upstream.simple
-    if ask.document:
-        return simple.with_path(api_base(simple) + ask.document), "application/json"
-    return simple.with_path(f"{simple.path}{ask.project}/"), upstream_accept(ask.representation, refused=refused)
+    if page_request.document:
+        return simple.with_path(api_base(simple) + page_request.document), "application/json"
+    accept = upstream_accept(page_request.representation, refused=html_refused)
+    return simple.with_path(f"{simple.path}{page_request.project}/"), accept
 
 
-def _representation(ask: PageRequest, content_type: str | None) -> Representation | None:
-    if ask.document:
+def _representation(page_request: PageRequest, content_type: str | None) -> Representation | None:
+    if page_request.document:
         return Representation.JSON if parse_content_type(content_type)[0] == "application/json" else None
     return representation_of(content_type)
 
@@ -216,5 +226,6 @@ def _decoded(body: bytes, encoding: str, url: Url) -> tuple[bytes, bytes | None,
         raise UpstreamError(Failure.WRONG_ENCODING, url, f"it says {encoding}, and is not: {error}") from error
     if not decoder.eof:
         raise UpstreamError(Failure.WRONG_LENGTH, url, "its compressed page is cut short or too long")
-    as_it_came = body.startswith(_GZIP) and not decoder.unused_data
-    return plain, body if as_it_came else None, body_digest(plain)
+    # Some servers send several members; the stored body must decompress as one.
+    is_one_member = body.startswith(_GZIP) and not decoder.unused_data
+    return plain, body if is_one_member else None, body_digest(plain)

@@ -1,84 +1,88 @@
-"""Pages without the files that a client is not to choose: those younger than the cooldown, and offline those not in the store.
+"""Pages without the files that a client must not choose: those younger than the cooldown, and offline those that are not stored.
 
-Applied when a page is served, on the view that the client would get; the stored page stays whole. What is left out depends on the
-time and on the store, so a filtered view lives in memory for a few seconds only.
+The filter is applied to the variant that the client would get; the stored page stays whole. What is left out depends on the time and
+on the store, so a filtered variant lives in memory for a few seconds only. Which file is too young is decided in
+`rules/policy/admission`.
 """
 
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 
+from pkgcache.engine.pages.known_files import KnownFiles
 from pkgcache.engine.pages.stored_page import PageRequest, StoredPage, gzipped_page
 from pkgcache.engine.pages.variants import PageVariant, PageVariants
 from pkgcache.engine.store.keys import StoreKey, file_key
+from pkgcache.engine.store.lru import ByteLru
 from pkgcache.engine.store.store import Store
 from pkgcache.rules.http.validation import strong_tag
 from pkgcache.rules.policy.admission import Admission, Refused
 from pkgcache.rules.routing.digests import parse_release_path, strongest
 from pkgcache.rules.simple.file_table import FileTable
 
-LIVES_SECONDS = 5.0
-IN_MEMORY = 256
+FILTERED_SECONDS = 5.0
+"""How long a filtered variant is used, so the delay before a file that was stored, or has outgrown the cooldown, appears on a page."""
+
+FILTERED_BYTES = 32 << 20
+"""Memory for filtered variants: a few pages of 8,000 files, or hundreds of usual ones."""
 
 
 class VariantFilter:
-    """Filters views; `active` says whether there is anything to filter by."""
+    """Filters variants; `active` says whether there is anything to filter by."""
 
-    def __init__(self, views: PageVariants, store: Store, admission: Admission, *, offline: bool) -> None:
-        self._views = views
+    def __init__(
+        self, variants: PageVariants, known_files: KnownFiles, store: Store, admission: Admission, *, offline: bool
+    ) -> None:
+        self._variants = variants
+        self._known_files = known_files
         self._store = store
         self._admission = admission
         self._offline = offline
-        self._made: OrderedDict[tuple[str, str], tuple[float, PageVariant]] = OrderedDict()
+        self._filtered: ByteLru[tuple[StoreKey, str], tuple[float, PageVariant]] = ByteLru(FILTERED_BYTES)
         self.active = offline or admission.cooldown > 0
 
-    async def apply(self, ask: PageRequest, kept: StoredPage, view: PageVariant) -> PageVariant:
-        """The view without what is to be left out."""
-        key = (ask.variant_key(kept.notes, view.kind), view.source_digest)
+    async def apply(self, page_request: PageRequest, page: StoredPage, variant: PageVariant) -> PageVariant:
+        """The variant without the files that are left out now; the variant itself where none are."""
+        key = (page_request.variant_key(page.notes, variant.kind), variant.source_digest)
         now = time.time()
-        made, filtered = self._made.get(key, (0.0, view))
-        if now - made < LIVES_SECONDS:
-            return filtered
-        table = await self._views.links_of(ask, view.source_digest)
-        dropped = await self._dropped(ask, table, now) if table else frozenset()
-        result = await self._views.without(ask, kept, view, dropped)
+        if (found := self._filtered.get(key)) and now - found[0] < FILTERED_SECONDS:
+            return found[1]
+        table = await self._known_files.table(page_request, variant.source_digest)
+        names = await self._left_out(page_request, table, now) if table else frozenset()
+        result = await self._variants.without(page_request, page, variant, names)
+        filtered = variant
         if result.dropped:
-            gzipped = await self._views.in_thread(lambda: gzipped_page(result.body))
             filtered = PageVariant(
-                source_digest=view.source_digest,
-                kind=view.kind,
+                source_digest=variant.source_digest,
+                kind=variant.kind,
                 plain=result.body,
-                gzipped=gzipped,
+                gzipped=await self._variants.in_thread(lambda: gzipped_page(result.body)),
                 etag=strong_tag(result.body),
                 edited=True,
                 filtered=True,
             )
-        else:
-            filtered = view
-        self._made[key] = (now, filtered)
-        self._made.move_to_end(key)
-        if len(self._made) > IN_MEMORY:
-            self._made.popitem(last=False)
+        self._filtered.put(key, (now, filtered), filtered.size)
         return filtered
 
-    async def _dropped(self, ask: PageRequest, table: FileTable, now: float) -> frozenset[str]:
-        """The names of the files that are to be left out."""
-        young, keys = await self._views.in_thread(lambda: self._looked_at(ask, table, now))
+    async def _left_out(self, page_request: PageRequest, table: FileTable, now: float) -> frozenset[str]:
+        """The names of the files that are left out."""
+        young, keys = await self._variants.in_thread(lambda: self._examine(page_request, table, now))
         if not self._offline:
             return young
         present = await self._store.present(list(keys))
         return young | {name for key, name in keys.items() if key not in present}
 
-    def _looked_at(self, ask: PageRequest, table: FileTable, now: float) -> tuple[frozenset[str], dict[StoreKey, str]]:
-        """The names of the files that are too young, and the keys and names of all."""
+    def _examine(
+        self, page_request: PageRequest, table: FileTable, now: float
+    ) -> tuple[frozenset[str], dict[StoreKey, str]]:
+        """The names of the files that are too young; and offline, the store keys of all files, with their names."""
         keys: dict[StoreKey, str] = {}
         young: set[str] = set()
         for identity, facts in table.items():
             if isinstance(self._admission.admit_file(facts.upload_time, now), Refused):
                 young.add(facts.filename)
             if self._offline:
-                release = parse_release_path(identity) if ask.index.shares_pypi_files else None
+                release = parse_release_path(identity) if page_request.index.shares_pypi_files else None
                 digest = release.digest if release else strongest(facts.hashes)
-                keys[file_key(ask.space, str(digest or identity), facts.filename)] = facts.filename
+                keys[file_key(page_request.space, str(digest or identity), facts.filename)] = facts.filename
         return frozenset(young), keys

@@ -1,16 +1,14 @@
-"""The older JSON API's documents: the mirror's own, and where no mirror has one, made of its page and a wheel's core metadata.
+"""The older JSON API's documents (`/pypi/<project>/json`): the upstream's own, or made where no upstream has one.
 
-A made document lives as long as the page that it is made of. While its page is there and the metadata cannot be had for now, nothing is
-made: poetry would lock what a document says.
+poetry asks for them. Most mirrors do not have them, so a document is then made of the project's page and a wheel's core metadata
+(`rules/simple/json_api_build`). It lives as long as the page that it is made of. While the page is there and the metadata cannot be
+had for now, nothing is made: poetry would lock what an incomplete document says.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any
-from zipfile import BadZipFile
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
@@ -18,13 +16,10 @@ from pkgcache.engine.pages.fetcher import PageFetcher
 from pkgcache.engine.pages.stored_page import PageGoneError, PageRequest, StoredPage, body_digest
 from pkgcache.engine.pages.variants import PageVariants
 from pkgcache.engine.responses.messages import Request, Response
-from pkgcache.engine.store.entries import Notes
-from pkgcache.engine.store.keys import file_key
-from pkgcache.engine.store.store import Store
+from pkgcache.engine.store.keys import StoreKey, file_key
 from pkgcache.engine.upstream.client import UpstreamClient
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
-from pkgcache.engine.upstream.wheel_metadata import metadata_of_wheel, read_metadata
-from pkgcache.rules.http.storability import NotStorable, Storable, StoreRefusal
+from pkgcache.engine.upstream.wheel_metadata import metadata_of_wheel
 from pkgcache.rules.routing.digests import strongest
 from pkgcache.rules.routing.paths import api_base
 from pkgcache.rules.routing.routes import PUBLIC, ReleaseFile, Route, with_credentials
@@ -33,152 +28,149 @@ from pkgcache.rules.simple.json_api_build import Release, build_document, has_me
 from pkgcache.rules.simple.page_model import BrokenPage
 from pkgcache.rules.simple.representations import Representation
 
-_OF_THE_PAGE = ("Cache-Control", "Expires", "Date", "Age")
+_LIFETIME_HEADERS = ("Cache-Control", "Expires", "Date", "Age")
 """What a made document has of its page's headers: how long it lives."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileSources:
-    """How files are come by: what a URL means, and the answer to a request for a release file."""
+    """How a release file's bytes are found from here; the rooms of files are above this one and hand these in.
+
+    `route`: what a URL means. `answer`: the answer to a request for a release file. `stored_metadata`: the METADATA inside the stored
+    wheel of that key, None where there is none.
+    """
 
     route: Callable[[Url], Route]
     answer: Callable[[Request, ReleaseFile], Awaitable[Response]]
+    stored_metadata: Callable[[StoreKey], Awaitable[bytes | None]]
 
 
 class JsonApi:
-    """Brings documents. `current` gives a page as any client would get it now (raises AllFailedError, TimeoutError)."""
+    """Finds or makes documents. `current_page` gives a page as any client would get it now (raises AllFailedError, TimeoutError)."""
 
     def __init__(
         self,
-        store: Store,
         client: UpstreamClient,
         fetcher: PageFetcher,
-        views: PageVariants,
+        variants: PageVariants,
         sources: FileSources,
-        current: Callable[[PageRequest], Awaitable[StoredPage]],
+        current_page: Callable[[PageRequest], Awaitable[StoredPage]],
         *,
         offline: bool,
     ) -> None:
-        self._store = store
         self._client = client
         self._fetcher = fetcher
-        self._views = views
+        self._variants = variants
         self._sources = sources
-        self._current = current
+        self._current_page = current_page
         self._offline = offline
 
-    async def fetch(self, ask: PageRequest, kept: StoredPage | None) -> StoredPage:
-        """The document from an upstream, or made; 404 where there is no such release. Raises AllFailedError."""
+    async def fetch(self, page_request: PageRequest, stored: StoredPage | None) -> StoredPage:
+        """The document from an upstream, or made; of status 404 where there is no such release. Raises AllFailedError."""
         try:
-            found = await self._fetcher.fetch(ask, kept, remember_absence=False)
+            document = await self._fetcher.fetch(page_request, stored, remember_absence=False)
         except AllFailedError:
-            # What an upstream gave before, be it stale, is better than what can be made of its page.
-            made = None if kept is not None and kept.notes["status"] == 200 else await self._made(ask)
+            # What an upstream gave before, however stale, is better than what can be made of its page.
+            made = None if stored is not None and stored.found else await self._make(page_request)
             if made is None:
                 raise
             return made
-        if found.notes["status"] == 200:
-            return found
-        if (made := await self._made(ask)) is None:
-            await self._fetcher.remember_absence(ask, found)
-        return made or found
+        if document.found:
+            return document
+        if made := await self._make(page_request):
+            return made
+        await self._fetcher.remember_absence(document)
+        return document
 
-    async def _made(self, ask: PageRequest) -> StoredPage | None:
+    async def _make(self, page_request: PageRequest) -> StoredPage | None:
         """The document made of its page; None where there is no page, or no such release on it. Raises AllFailedError."""
-        simple = ask.index.simple
-        page_ask = replace(
-            ask,
+        simple = page_request.index.simple
+        of_page = replace(
+            page_request,
             representation=Representation.JSON,
-            client_url=simple.with_path(f"{simple.path}{ask.project}/"),
+            client_url=simple.with_path(f"{simple.path}{page_request.project}/"),
             document="",
         )
         try:
-            page = await self._current(page_ask)
-            if page.notes["status"] != 200:
+            page = await self._current_page(of_page)
+            if not page.found:
                 return None
-            view = await self._views.variant(page_ask, page, "json")
+            variant = await self._variants.variant(of_page, page, "json")
         except (AllFailedError, PageGoneError, BrokenPage, TimeoutError):
             return None
-        version = ask.document.removeprefix(f"{ask.project}/").removesuffix("json").removesuffix("/")
-        release = await self._views.release(page_ask, page, view, version)
+        version = page_request.document.removeprefix(f"{page_request.project}/").removesuffix("json").removesuffix("/")
+        release = await self._variants.release(of_page, page, variant, version)
         if release is None:
             return None
-        metadata = await self._metadata(ask, release)
-        whole = None if version else view.plain
-        body = await self._views.in_thread(lambda: build_document(ask.project, release, metadata, whole))
-        headers = {name: page.stored.headers[name] for name in _OF_THE_PAGE if name in page.stored.headers}
-        notes: Notes = {
-            **page.notes,
-            "headers": [("Content-Type", "application/json"), *headers.items()],
-            "url": str(simple.with_path(api_base(simple) + ask.document)),
-            "of": body_digest(body),
-            "kind": Representation.JSON.value,
-            "based": False,
-        }
-        passing = NotStorable(StoreRefusal.RESPONSE_NO_STORE) if page.notes.get("passing") else Storable()
-        return await self._fetcher.keep(ask, notes, body, None, passing)
+        metadata = await self._metadata(page_request, release)
+        whole = None if version else variant.plain
+        body = await self._variants.in_thread(lambda: build_document(page_request.project, release, metadata, whole))
+        headers = CIMultiDict({"Content-Type": "application/json"})
+        headers.update({name: page.notes.headers[name] for name in _LIFETIME_HEADERS if name in page.notes.headers})
+        notes = replace(
+            page.notes,
+            headers=headers,
+            url=str(simple.with_path(api_base(simple) + page_request.document)),
+            source_digest=body_digest(body),
+            representation=Representation.JSON,
+            has_base_href=False,
+        )
+        return await self._fetcher.keep(page_request, notes, body, None)
 
     # Core metadata
 
-    async def _metadata(self, ask: PageRequest, release: Release) -> bytes | None:
+    async def _metadata(self, page_request: PageRequest, release: Release) -> bytes | None:
         """A wheel's METADATA; None for a release without wheels, or whose wheel nobody has. Raises AllFailedError."""
         wheel = release.wheel
-        route = wheel and self._sources.route(parse_url(wheel["url"].partition("#")[0]))
-        if not wheel or not isinstance(route, ReleaseFile):
+        if not wheel:
+            return None
+        url = parse_url(wheel["url"].partition("#")[0])
+        route = self._route(page_request, url)
+        if route is None:
             return None
         try:
-            if (stored := await self._of_stored(ask, route, wheel)) is not None:
+            digest = route.release.digest if route.release else strongest(wheel.get("hashes") or {})
+            key = file_key(page_request.space, str(digest or route.identity), route.filename)
+            if (stored := await self._sources.stored_metadata(key)) is not None:
                 return stored
             if has_metadata(wheel):
-                return await self._asked(ask, wheel)
+                return await self._advertised(page_request, url.with_path(f"{url.path}.metadata", url.query))
             if self._offline:
                 return None
-            return await metadata_of_wheel(self._client, self._as(ask, route).sources)
+            return await metadata_of_wheel(self._client, route.sources)
         except UpstreamError as error:
             if error.failure is Failure.NOT_FOUND:
                 return None
             raise AllFailedError([error]) from error
 
-    async def _of_stored(self, ask: PageRequest, route: ReleaseFile, wheel: Mapping[str, Any]) -> bytes | None:
-        """The METADATA of a wheel that is in the store."""
-        digest = route.release.digest if route.release else strongest(wheel.get("hashes") or {})
-        entry = await self._store.get(file_key(ask.space, str(digest or route.identity), route.filename))
-        if entry is None:
-            return None
-
-        def read() -> bytes | None:
-            with entry.file or io.BytesIO(entry.value) as stored:
-                try:
-                    return read_metadata(stored)
-                except (ValueError, OSError, BadZipFile):
-                    return None
-
-        return await self._views.in_thread(read)
-
-    async def _asked(self, ask: PageRequest, wheel: Mapping[str, Any]) -> bytes:
-        """The `.metadata` that the page tells of, as clients get it. Raises UpstreamError."""
-        url = parse_url(wheel["url"].partition("#")[0])
-        url = url.with_path(f"{url.path}.metadata", url.query)
-        route = self._sources.route(url)
-        assert isinstance(route, ReleaseFile)
+    async def _advertised(self, page_request: PageRequest, url: Url) -> bytes:
+        """The `.metadata` that the page advertises (PEP 658), as clients get it. Raises UpstreamError."""
+        route = self._route(page_request, url)
+        assert route is not None
         request = Request(method="GET", url=url, headers=CIMultiDictProxy(CIMultiDict()))
-        reply = await self._sources.answer(request, self._as(ask, route))
-        body = reply.body if isinstance(reply.body, bytes) else b""
-        if not isinstance(reply.body, bytes):
-            try:
-                while chunk := await reply.body.read():
-                    body += chunk
-            finally:
-                reply.body.close()
-        if reply.status != 200:
-            failure = Failure.NOT_FOUND if reply.status in {404, 410} else Failure.STATUS
+        response = await self._sources.answer(request, route)
+        body = await _read(response)
+        if response.status != 200:
+            failure = Failure.NOT_FOUND if response.status in {404, 410} else Failure.STATUS
             raise UpstreamError(failure, url, body.decode(errors="replace").strip().replace("\n", " "))
         return body
 
-    def _as(self, ask: PageRequest, route: ReleaseFile) -> ReleaseFile:
-        """The file as the client that asked may have it."""
-        if ask.space == PUBLIC:
-            return route
-        found = with_credentials(route, route.sources[0][0], ask.authorization, ask.space)
-        assert isinstance(found, ReleaseFile)
-        return found
+    def _route(self, page_request: PageRequest, url: Url) -> ReleaseFile | None:
+        """A file as the client that asked may have it, None for a URL that is no release file's."""
+        route = self._sources.route(url)
+        if isinstance(route, ReleaseFile) and page_request.space != PUBLIC:
+            route = with_credentials(route, route.sources[0][0], page_request.authorization, page_request.space)
+        return route if isinstance(route, ReleaseFile) else None
+
+
+async def _read(response: Response) -> bytes:
+    """The whole body. Raises CutShortError."""
+    if isinstance(response.body, bytes):
+        return response.body
+    body = bytearray()
+    try:
+        while chunk := await response.body.read():
+            body += chunk
+    finally:
+        response.body.close()
+    return bytes(body)

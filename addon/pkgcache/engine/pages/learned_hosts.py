@@ -1,6 +1,7 @@
-"""File hosts learned from the links of the operator's indexes, remembered in the store.
+"""File hosts learned from the links of the operator's indexes, and remembered in the store.
 
-Bounded and logged: a poisoned page must not get any host opened. A host that nobody asked for a month is forgotten.
+TLS to a learned host is opened, so their number is bounded and each is logged: a poisoned page must not get just any host decrypted.
+A host that no request went to for a month is forgotten.
 """
 
 from __future__ import annotations
@@ -8,9 +9,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 from pkgcache.engine.store.keys import HOSTS_KEY
+from pkgcache.engine.store.notes import HostNotes
 from pkgcache.engine.store.store import Store
 from pkgcache.rules.routing.routes import Address
 
@@ -21,7 +22,7 @@ FORGOTTEN_AFTER = 30 * 86400.0
 
 
 class LearnedHosts(Mapping[Address, str]):
-    """File host address to the name of the index whose pages link there."""
+    """File host address to the name of the index whose pages link there. Looking one up by `[]` counts as a use of it."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -43,22 +44,27 @@ class LearnedHosts(Mapping[Address, str]):
         return address in self._index
 
     async def load(self) -> None:
-        """What earlier runs learned."""
+        """Add the hosts that earlier runs learned."""
         if (found := await self._store.read(HOSTS_KEY)) is None:
             return
+        try:
+            notes = HostNotes.from_json(found[0])
+        except ValueError as error:
+            await self._store.drop_damaged(HOSTS_KEY, None, f"its notes are no hosts: {error}")
+            return
         now = time.time()
-        for host, port, index, used in found[0].get("hosts", ()):
+        for host, port, index, used in notes.hosts:
             if now - used < FORGOTTEN_AFTER:
                 self._index[(host, port)] = index
                 self._used[(host, port)] = used
 
     async def save(self) -> None:
-        """Write down what is known."""
-        rows: list[Any] = [[*address, index, self._used[address]] for address, index in self._index.items()]
-        await self._store.put(HOSTS_KEY, b"-", {"hosts": rows})
+        """Store the hosts."""
+        hosts = tuple((*address, index, self._used[address]) for address, index in self._index.items())
+        await self._store.put(HOSTS_KEY, b"-", HostNotes(hosts=hosts).to_json())
 
     def learn(self, index: str, addresses: Iterable[Address]) -> bool:
-        """Take note of where an index's release files are; whether anything was new."""
+        """Remember where an index's release files are. Returns whether any of the addresses was new."""
         new = False
         for address in addresses:
             if address in self._index:

@@ -1,318 +1,324 @@
-"""The list of all projects (`/simple/`): kept as pages are, by RFC 9111, but as a file that is streamed, since it has 40 MB and more.
+"""Answers requests for the list of all projects (`/simple/`), which is cached as pages are, but as a file: it has 40 MB and more.
 
-One fetch however many ask; clients follow it as it grows (engine/rootfill.py). What is stored has its links as they hold at every
-address of the index (rules/rootlinks.py), so that one file serves all of them.
+One fetch however many clients ask; they follow it as it grows (`project_list_fill`). The links of the stored list hold at every address
+of its index (`rules/simple/project_list`), so one file serves all clients.
 
-Leaves out: one representation made of the other, lists for a client's credentials, and what other processes are fetching just now.
+Left out: converting one representation to the other, lists for a client's credentials, and joining what other processes fetch.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from dataclasses import dataclass, replace
 
 from multidict import CIMultiDict
 
+from pkgcache.engine.caching import CachedAnswers, Collaborators, OnlyIfCachedError, Refresh, Refreshed
 from pkgcache.engine.pages.fetcher import PageFetcher
+from pkgcache.engine.pages.page_response import forbid_storing_stale
 from pkgcache.engine.pages.project_list_fill import ProjectListFill
 from pkgcache.engine.responses.bodies import StoredBytes, StoredFile
-from pkgcache.engine.responses.failures import failed, still_fetching
+from pkgcache.engine.responses.failures import failed, offline_error, only_stored, still_fetching
 from pkgcache.engine.responses.file_response import FileRepresentation, file_response
 from pkgcache.engine.responses.messages import CLIENT_SECONDS, Request, Response
 from pkgcache.engine.responses.relay import RelayBody
-from pkgcache.engine.runtime.metrics import Metrics
-from pkgcache.engine.runtime.tasks import Tasks, shielded
-from pkgcache.engine.store.entries import Entry, Notes
+from pkgcache.engine.runtime.tasks import shielded
+from pkgcache.engine.store.entries import Entry
 from pkgcache.engine.store.growing import file_stem
 from pkgcache.engine.store.keys import StoreKey, project_list_key
-from pkgcache.engine.store.store import Store
-from pkgcache.engine.upstream.client import UpstreamClient
+from pkgcache.engine.store.notes import ListNotes
+from pkgcache.engine.upstream.client import UpstreamResponse
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
 from pkgcache.rules.http.cache_status import CacheStatus
-from pkgcache.rules.http.freshness import (
-    Fresh,
-    MustRevalidate,
-    Policy,
-    StaleReason,
-    StaleUsable,
-    Stored,
-    decide,
-    only_if_cached,
-)
+from pkgcache.rules.http.freshness import Stored
 from pkgcache.rules.http.storability import NotStorable, storable, storable_headers
 from pkgcache.rules.http.validation import freshened, updates, validators
 from pkgcache.rules.routing.indexes import Index, Upstream
 from pkgcache.rules.routing.routes import ProjectListPage
 from pkgcache.rules.simple.representations import NotAcceptable, Representation, accepts, negotiate, upstream_accept
 
-STALE_SECONDS = 4.0
-"""A client waits so long for a list to be renewed before it gets the stale one; the refresh goes on."""
+_PASSED_ON = ("Last-Modified", "Cache-Control", "Expires", "X-PyPI-Last-Serial")
+
+
+@dataclass(frozen=True, slots=True)
+class _ListRequest:
+    """One index's list in one representation."""
+
+    index: Index
+    representation: Representation
+    key: StoreKey
+
+    @property
+    def shown(self) -> str:
+        return f"the project list of index {self.index.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredList:
+    """A stored list, its file open: `close` it, or hand it to a response."""
+
+    entry: Entry
+    notes: ListNotes
+
+    @property
+    def stored(self) -> Stored:
+        return self.notes.stored
+
+    def close(self) -> None:
+        if self.entry.file is not None:
+            self.entry.file.close()
 
 
 class ProjectLists:
     """Answers requests for lists of all projects."""
 
-    def __init__(
-        self, policy: Policy, store: Store, client: UpstreamClient, fetcher: PageFetcher, metrics: Metrics, tasks: Tasks
-    ) -> None:
-        self._policy = policy
-        self._store = store
-        self._client = client
+    def __init__(self, shared: Collaborators, fetcher: PageFetcher) -> None:
+        self._store = shared.store
+        self._client = shared.client
+        self._metrics = shared.metrics
+        self._tasks = shared.tasks
+        self._offline = shared.policy.offline
         self._fetcher = fetcher
-        self._metrics = metrics
-        self._tasks = tasks
-        self._fills: dict[str, ProjectListFill] = {}
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="root")
+        self._answers = CachedAnswers("root", shared.policy, shared.metrics)
+        # Not a `SingleFlight`: clients join a fill while it grows, and do not wait for its end.
+        self._fills: dict[StoreKey, ProjectListFill] = {}
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="project-lists")
 
     def close(self) -> None:
-        """Let go of the thread; the fills' tasks have ended before."""
+        """End the thread; the tasks of the fills have ended before."""
         self._pool.shutdown(wait=True)
 
     async def answer(self, request: Request, route: ProjectListPage) -> Response:
-        """The reply to a GET or HEAD for an index's list."""
-        if not route.client_url.path.endswith("/"):  # its links are relative to the folder
-            moved = Response.text(301, f"{route.client_url.path}/")
-            moved.headers["Location"] = f"{route.client_url.path}/"
+        """The answer to a GET or HEAD for an index's list."""
+        path = route.client_url.path
+        if not path.endswith("/"):  # its links are relative to the folder
+            moved = Response.text(301, f"{path}/")
+            moved.headers["Location"] = f"{path}/"
             return moved
-        wanted = negotiate(request.headers.get("Accept"))
-        if isinstance(wanted, NotAcceptable):
+        representation = negotiate(request.headers.get("Accept"))
+        if isinstance(representation, NotAcceptable):
             return Response.text(406, "a list is JSON or HTML: " + ", ".join(r.content_type for r in Representation))
-        key = project_list_key(route.index.name, wanted)
-        under_way = self._fills.get(key)
-        entry = await self._store.get(key)
-        if entry is None and under_way is not None and under_way is not self._fills.get(key):
-            entry = await self._store.get(key)  # it came while it was looked for
-        if entry is not None and not accepts(request.headers.get("Accept"), Representation(entry.notes["kind"])):
-            _close(entry)
-            entry = None
-        try:
-            return await self._decided(request, route.index, wanted, key, entry)
-        except AllFailedError as error:
-            if any(each.failure is Failure.DISK for each in error.errors):
-                return await self._passed_through(request, route.index)
-            return failed(_what(route.index), error, request)
-        except TimeoutError:
-            return still_fetching(_what(route.index))
-
-    async def _decided(
-        self, request: Request, index: Index, wanted: Representation, key: StoreKey, entry: Entry | None
-    ) -> Response:
-        """By RFC 9111. Raises AllFailedError and TimeoutError."""
-        if entry is None:
-            if only_if_cached(request.headers):  # RFC 9111 §5.2.1.7
-                return Response.text(504, f"{_what(index)} is not in the store, and only-if-cached was asked")
-            return await self._fetched(request, index, wanted, key, None)
-        match decide(_stored(entry.notes), request.headers, self._policy, time.time()):
-            case Fresh(ttl=ttl):
-                self._metrics.hit("root")
-                return _from_store(request, entry, CacheStatus(hit=True, ttl=math.floor(ttl)))
-            case StaleUsable(ttl=ttl, reason=reason, revalidate=revalidate):
-                if revalidate:
-                    self._fill(index, wanted, key, entry.notes)
-                self._metrics.stale("root")
-                return _from_store(request, entry, CacheStatus(hit=True, ttl=math.floor(ttl), detail=str(reason)))
-            case MustRevalidate(only_if_cached=True):
-                _close(entry)
-                return Response.text(504, f"{_what(index)} is past its lifetime, and only-if-cached was asked")
-            case MustRevalidate(ttl=ttl, stale_if_error_ok=stale_ok):
-                try:
-                    async with asyncio.timeout(STALE_SECONDS if stale_ok else None):
-                        reply = await self._fetched(request, index, wanted, key, entry.notes)
-                except (AllFailedError, TimeoutError):
-                    if not stale_ok:
-                        _close(entry)
-                        raise
-                    self._metrics.stale("root")
-                    stale = CacheStatus(hit=True, ttl=math.floor(ttl), detail="stale-if-error")
-                    return _from_store(request, entry, stale)
-                _close(entry)
-                return reply
-
-    async def _fetched(
-        self, request: Request, index: Index, wanted: Representation, key: StoreKey, notes: Notes | None
-    ) -> Response:
-        """The list as it comes, or the stored one once an upstream has said that it is unchanged."""
-        joined = key in self._fills
-        fill = self._fill(index, wanted, key, notes)
-        fill.attach()
+        wanted = _ListRequest(route.index, representation, project_list_key(route.index.name, representation))
+        fill = self._fills.get(wanted.key)
+        stored = await self._find(request, wanted)
+        if stored is None and fill is not None and fill is not self._fills.get(wanted.key):
+            stored = await self._find(request, wanted)  # it was stored while it was looked for
+        served = None
         try:
             async with asyncio.timeout(CLIENT_SECONDS):
-                head = await asyncio.shield(fill.announced)
-        except BaseException:
-            fill.release()
-            raise
-        (self._metrics.collapsed if joined else self._metrics.miss)("root")
-        fwd = "miss" if notes is None else "stale"
-        if head is None:
-            fill.release()
-            if (entry := await self._store.get(key)) is None:
-                gone = UpstreamError(Failure.BROKEN, key, "the stored list went away just now; ask again")
-                raise AllFailedError([gone])
-            return _from_store(request, entry, CacheStatus(fwd="stale", fwd_status=304, collapsed=joined))
-        if not accepts(request.headers.get("Accept"), head.representation):
-            fill.release()
-            return Response.text(406, f"{_what(index)} is there as {head.representation.content_type} alone")
-        found = FileRepresentation(
-            total=None,
-            etag=f'"{fill.file.path.stem}"',
-            other_tags=(),
-            headers=_headers(head.headers, head.representation),
-            cache=CacheStatus(
-                fwd="miss" if fwd == "miss" else "stale",
-                fwd_status=200,
-                stored=self._store.usable and not joined,
-                collapsed=joined,
-            ),
-            upstream=head.upstream,
-        )
-        return file_response(request, found, fill)
+                served, cache = await self._answers.answer(
+                    stored, request.headers, lambda: self._refresh(request, wanted, stored)
+                )
+        except OnlyIfCachedError as error:
+            return only_stored(wanted.shown, stale=error.stale)
+        except AllFailedError as error:
+            if any(each.failure is Failure.DISK for each in error.errors):
+                return await self._pass_through(request, wanted)
+            return failed(wanted.shown, error, request)
+        except TimeoutError:
+            return still_fetching(wanted.shown)
+        finally:
+            if stored is not None and stored is not served:
+                stored.close()
+        if isinstance(served, ProjectListFill):
+            return _from_fill(request, wanted, served, cache)
+        return _from_store(request, served, cache)
 
-    # The fetch
+    async def _find(self, request: Request, wanted: _ListRequest) -> _StoredList | None:
+        """The stored list, if there is one and the client takes what its upstream sent."""
+        entry = await self._store.get(wanted.key)
+        if entry is None:
+            return None
+        try:
+            stored = _StoredList(entry, ListNotes.from_json(entry.notes))
+        except ValueError as error:
+            if entry.file is not None:
+                entry.file.close()
+            await self._store.drop_damaged(wanted.key, entry.mark, f"its notes are no list's: {error}")
+            return None
+        if accepts(request.headers.get("Accept"), stored.notes.representation):
+            return stored
+        stored.close()
+        return None
 
-    def _fill(self, index: Index, wanted: Representation, key: StoreKey, notes: Notes | None) -> ProjectListFill:
+    # The refresh
+
+    def _refresh(
+        self, request: Request, wanted: _ListRequest, stored: _StoredList | None
+    ) -> Refresh[_StoredList | ProjectListFill]:
         """The one fetch of this list that is under way, begun if there is none."""
-        if (fill := self._fills.get(key)) is None:
-            path = self._store.growing / f"{file_stem(key)}-{secrets.token_hex(4)}.part"
-            fill = self._fills[key] = ProjectListFill(path, self._pool)
-            self._tasks.start(self._run(fill, index, wanted, key, notes), f"fetch of {key}")
+        collapsed = wanted.key in self._fills
+        fill = self._fills.get(wanted.key) or self._begin(wanted, stored.notes if stored else None)
+
+        async def wait() -> Refreshed[_StoredList | ProjectListFill]:
+            """Until clients may be told of the list, or an upstream says that the stored one is unchanged."""
+            fill.attach()
+            try:
+                head = await fill.wait_announced()
+            except BaseException:
+                fill.release()
+                raise
+            if head is not None:
+                return Refreshed(answer=fill, status=200, kept=self._store.usable)
+            fill.release()
+            if (found := await self._find(request, wanted)) is None:
+                gone = UpstreamError(Failure.BROKEN, wanted.index.name, "the stored list went away just now; retry")
+                raise AllFailedError([gone])
+            return Refreshed(answer=found, status=304)
+
+        return Refresh(wait=wait, collapsed=collapsed)
+
+    def _begin(self, wanted: _ListRequest, stored: ListNotes | None) -> ProjectListFill:
+        path = self._store.growing / f"{file_stem(wanted.key)}-{secrets.token_hex(4)}.part"
+        fill = self._fills[wanted.key] = ProjectListFill(path, self._pool)
+        self._tasks.start(self._run(fill, wanted, stored), f"fetch of {wanted.shown}")
         return fill
 
-    async def _run(
-        self, fill: ProjectListFill, index: Index, wanted: Representation, key: StoreKey, notes: Notes | None
-    ) -> None:
+    async def _run(self, fill: ProjectListFill, wanted: _ListRequest, stored: ListNotes | None) -> None:
+        """Fetch from each upstream in turn, until one has the list, or clients have some of it: no other's can go on from there."""
         errors: list[UpstreamError] = []
         try:
-            if self._policy.offline:
-                offline = "it is not in the store, and the proxy is offline (pypi_cache_offline)"
-                errors.append(UpstreamError(Failure.OFFLINE, index.name, offline))
+            if self._offline:
+                fill.fail(offline_error(wanted.index.name))
                 return
-            for upstream in self._fetcher.healthy_first(index):
+            for upstream in self._fetcher.healthy_first(wanted.index):
                 try:
-                    await self._from_upstream(fill, upstream, wanted, key, notes)
+                    await self._from_upstream(fill, upstream, wanted, stored)
                 except UpstreamError as error:
                     self._metrics.upstream_failed(error)
                     errors.append(error)
-                    if fill.begun:
+                    if fill.announced:
                         return
                 else:
-                    errors.clear()
                     return
         except OSError as error:
             self._store.fails_to_grow(error)
             errors.append(UpstreamError(Failure.DISK, str(fill.file.path), f"cannot be written: {error}"))
         finally:
             if not fill.settled:
-                stopped = UpstreamError(Failure.BROKEN, index.name, "the fetch was stopped")
+                stopped = UpstreamError(Failure.BROKEN, wanted.index.name, "the fetch was stopped")
                 fill.fail(AllFailedError(errors or [stopped]))
-            del self._fills[key]
+            # Before `end`: whoever asks from now on must not join a fill whose file is about to be closed.
+            del self._fills[wanted.key]
             fill.end()
 
     async def _from_upstream(
-        self, fill: ProjectListFill, upstream: Upstream, wanted: Representation, key: StoreKey, notes: Notes | None
+        self, fill: ProjectListFill, upstream: Upstream, wanted: _ListRequest, stored: ListNotes | None
     ) -> None:
-        """One upstream's list, and into the store with it. Raises UpstreamError and OSError."""
-        headers = {"Accept": upstream_accept(wanted), "Accept-Encoding": "gzip"}
-        conditional = notes is not None and notes["upstream"] == upstream.name
-        if notes is not None and conditional:
-            headers |= validators(_stored(notes).headers)
+        """Fetch one upstream's list and store it. Raises UpstreamError and OSError."""
+        headers = {"Accept": upstream_accept(wanted.representation), "Accept-Encoding": "gzip"}
+        same = stored if stored is not None and stored.upstream == upstream.name else None
+        if same is not None:
+            headers |= validators(same.upstream_headers)
         before = time.time()
-        async with self._client.request("GET", upstream.simple, headers, upstream.authorization) as answer:
-            if answer.status == 304 and notes is not None and updates(_stored(notes).headers, answer.headers):
-                now = freshened(_stored(notes), answer.headers, before, time.time())
-                times = {"request_time": now.request_time, "response_time": now.response_time}
-                await self._store.note(key, {**notes, **times, "upstream_headers": list(now.headers.items())})
+        async with self._client.request("GET", upstream.simple, headers, upstream.authorization) as response:
+            if response.status == 304 and same is not None and updates(same.upstream_headers, response.headers):
+                now = freshened(same.stored, response.headers, before, time.time())
+                renewed = replace(
+                    same,
+                    upstream_headers=CIMultiDict(now.headers),
+                    request_time=now.request_time,
+                    response_time=now.response_time,
+                )
+                await self._store.note(wanted.key, renewed.to_json())
                 fill.be_unchanged()
                 return
-            if answer.status != 200:
-                raise answer.refused()
-            await fill.take(answer, upstream.name)
-            refusal = storable(request_headers=CIMultiDict(), status=200, response_headers=answer.headers)
-        assert fill.head is not None
+            if response.status != 200:
+                raise _refused(response)
+            head = await fill.download(response, upstream.name)
+            refusal = storable(request_headers=CIMultiDict(), status=200, response_headers=response.headers)
         fill.be_verified()
         if isinstance(refusal, NotStorable):
             return
-        kept: Notes = {
-            "kind": fill.head.representation.value,
-            "url": fill.head.url,
-            "upstream": upstream.name,
-            "digest": f"sha256:{fill.digest}",
-            "upstream_headers": list(storable_headers(fill.head.headers).items()),
-            "request_time": before,
-            "response_time": time.time(),
-        }
-        await shielded(self._store.adopt(key, fill.file.path, fill.written, kept))
+        notes = ListNotes(
+            representation=head.representation,
+            url=head.url,
+            upstream=upstream.name,
+            digest=f"sha256:{fill.digest}",
+            upstream_headers=storable_headers(head.headers),
+            request_time=before,
+            response_time=time.time(),
+        )
+        await shielded(self._store.adopt(wanted.key, fill.file.path, fill.written, notes.to_json()))
 
-    async def _passed_through(self, request: Request, index: Index) -> Response:
-        """For this client alone, as it comes: while the disk takes nothing."""
+    async def _pass_through(self, request: Request, wanted: _ListRequest) -> Response:
+        """The list for this client alone, as the upstream sends it: the disk takes nothing."""
         errors: list[UpstreamError] = []
         headers = {name: request.headers[name] for name in ("Accept", "Accept-Encoding") if name in request.headers}
-        for upstream in self._fetcher.healthy_first(index):
-            passage = RelayBody(self._client.request(request.method, upstream.simple, headers, upstream.authorization))
+        for upstream in self._fetcher.healthy_first(wanted.index):
+            body = RelayBody(self._client.request(request.method, upstream.simple, headers, upstream.authorization))
             try:
-                answer = await passage.open()
-                if answer.status != 200:
-                    raise answer.refused()
+                response = await body.open()
+                if response.status != 200:
+                    raise _refused(response)
             except UpstreamError as error:
-                await passage.aclose()
+                await body.aclose()
                 self._metrics.upstream_failed(error)
                 errors.append(error)
                 continue
-            passed = storable_headers(answer.headers)
+            passed = storable_headers(response.headers)
             if "Content-Length" not in passed and request.method == "GET":
                 passed["Transfer-Encoding"] = "chunked"
             if request.method == "HEAD":
-                await passage.aclose()
-            body: Any = b"" if request.method == "HEAD" else passage
-            cache = CacheStatus(fwd="bypass", fwd_status=200, detail="disk-failed")
-            return Response(status=200, headers=passed, body=body, cache=cache, upstream=answer.url.origin)
-        return failed(_what(index), AllFailedError(errors), request)
+                await body.aclose()
+            return Response(
+                status=200,
+                headers=passed,
+                body=b"" if request.method == "HEAD" else body,
+                cache=CacheStatus(fwd="bypass", fwd_status=200, detail="disk-failed"),
+                upstream=response.url.origin,
+            )
+        return failed(wanted.shown, AllFailedError(errors), request)
 
 
-def _what(index: Index) -> str:
-    return f"the project list of index {index.name}"
-
-
-def _stored(notes: Notes) -> Stored:
-    return Stored(
-        status=200,
-        headers=CIMultiDict(notes["upstream_headers"]),
-        request_time=notes["request_time"],
-        response_time=notes["response_time"],
-    )
-
-
-def _close(entry: Entry) -> None:
-    if entry.file is not None:
-        entry.file.close()
+def _refused(response: UpstreamResponse) -> UpstreamError:
+    """The failure of an upstream that does not give its list. A 404 too is a failure: an index has a list, so the answer is a 502."""
+    error = response.refused()
+    error.failure = Failure.STATUS
+    return error
 
 
 def _headers(upstream_headers: CIMultiDict[str], representation: Representation) -> CIMultiDict[str]:
     """The headers of an answer but for its length and tag. The upstream's own tag is of other bytes."""
-    passed = ("Last-Modified", "Cache-Control", "Expires", "X-PyPI-Last-Serial")
-    headers = CIMultiDict({name: upstream_headers[name] for name in passed if name in upstream_headers})
+    headers = CIMultiDict({name: upstream_headers[name] for name in _PASSED_ON if name in upstream_headers})
     headers["Content-Type"] = upstream_headers.get("Content-Type", representation.content_type)
     headers["Vary"] = "Accept"
     return headers
 
 
-def _from_store(request: Request, entry: Entry, cache: CacheStatus) -> Response:
-    notes = entry.notes
-    headers = _headers(CIMultiDict(notes["upstream_headers"]), Representation(notes["kind"]))
-    headers["Age"] = str(max(0, int(time.time() - notes["response_time"])))
-    if cache.hit and cache.detail not in {"", StaleReason.STALE_WHILE_REVALIDATE}:
-        headers["Cache-Control"] = "no-store"  # clients are not to keep staleness
-        headers.pop("Expires", None)
-    found = FileRepresentation(
+def _from_fill(request: Request, wanted: _ListRequest, fill: ProjectListFill, cache: CacheStatus) -> Response:
+    """The list as it grows. Until it is verified its tag is the fill's own, which no later answer has."""
+    head = fill.head
+    assert head is not None
+    if not accepts(request.headers.get("Accept"), head.representation):
+        fill.release()
+        return Response.text(406, f"{wanted.shown} is there as {head.representation.content_type} alone")
+    representation = FileRepresentation(
+        total=None,
+        etag=f'"{fill.file.path.stem}"',
+        other_tags=(),
+        headers=_headers(head.headers, head.representation),
+        cache=cache,
+        upstream=head.upstream,
+    )
+    return file_response(request, representation, fill)
+
+
+def _from_store(request: Request, stored: _StoredList, cache: CacheStatus) -> Response:
+    entry, notes = stored.entry, stored.notes
+    headers = _headers(notes.upstream_headers, notes.representation)
+    headers["Age"] = str(max(0, int(time.time() - notes.response_time)))
+    forbid_storing_stale(headers, cache)
+    representation = FileRepresentation(
         total=entry.size,
-        etag=f'"{notes["digest"]}"',
+        etag=f'"{notes.digest}"',
         other_tags=(),
         headers=headers,
         cache=cache,
-        upstream="" if cache.hit else notes["upstream"],
+        upstream="" if cache.hit else notes.upstream,
     )
     source = StoredBytes(entry.value) if entry.file is None else StoredFile(entry.file, entry.size)
-    return file_response(request, found, source)
+    return file_response(request, representation, source)

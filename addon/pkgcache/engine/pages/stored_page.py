@@ -1,4 +1,8 @@
-"""engine/pages/stored_page.py."""
+"""A page as it is stored, and the request that it is stored for.
+
+What is stored is the upstream's body with its links untouched, gzipped, and beside it the response's headers, its final URL and its
+times (`PageNotes`). A page's key is (credential space, index, project, representation asked for), so JSON and HTML never share one.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,11 @@ import hashlib
 import zlib
 from dataclasses import dataclass, field
 
-from multidict import CIMultiDict
-
 from pkgcache.engine.pages.worker import LARGE
 from pkgcache.engine.store.entries import Notes
 from pkgcache.engine.store.keys import StoreKey, page_key, variant_key
+from pkgcache.engine.store.notes import PageNotes
+from pkgcache.engine.store.store import Store
 from pkgcache.rules.http.freshness import Stored
 from pkgcache.rules.routing.indexes import Index
 from pkgcache.rules.routing.urls import Url
@@ -19,31 +23,43 @@ from pkgcache.rules.simple.representations import Representation
 from pkgcache.rules.simple.transform import Kind
 
 GZIP_LEVEL, GZIP_LEVEL_OF_LARGE = 6, 4
-"""A client waits for the compressing of a new page; of 5 MB, level 4 takes 42 ms and is 5 % larger than level 6 in 58 ms."""
+"""A client waits while a new page is compressed. 5 MB take 42 ms at level 4, 58 ms at level 6, which makes them 5 % smaller."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredPage:
-    """A stored upstream answer: `body` is gzipped, and None where it has yet to be read from the store."""
+    """An upstream's answer: a page, a document of the JSON API, or a remembered 404.
+
+    `body` is gzipped; None where it has not been read from the store.
+    """
 
     key: StoreKey
-    notes: Notes
+    notes: PageNotes
     body: bytes | None = None
 
     @property
     def stored(self) -> Stored:
         """What the rules of freshness look at."""
-        return Stored(
-            status=self.notes["status"],
-            headers=CIMultiDict(self.notes["headers"]),
-            request_time=self.notes["request_time"],
-            response_time=self.notes["response_time"],
-        )
+        return self.notes.stored
+
+    @property
+    def found(self) -> bool:
+        """Whether there is a page: it is no 404 or 410."""
+        return self.notes.status == 200
+
+    @property
+    def representation(self) -> Representation:
+        """The representation that the upstream sent, which need not be the one asked for. Only for a page that was found."""
+        assert self.notes.representation is not None
+        return self.notes.representation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageRequest:
-    """One page in one representation, as one kind of client looks at it."""
+    """One page, or the JSON API's `document`, as one kind of client asks for it.
+
+    `space` names whose credentials may read it, and `authorization` is what they are sent as; '' for a public page.
+    """
 
     index: Index
     project: str
@@ -58,13 +74,18 @@ class PageRequest:
     """The page's key in the store."""
 
     def __post_init__(self) -> None:
-        """Make the key once: it is asked for a dozen times a request."""
+        """Make the key once: it is needed a dozen times a request."""
         key = page_key(self.space, self.index.name, self.document or self.project, self.representation)
         object.__setattr__(self, "key", key)
 
-    def variant_key(self, notes: Notes, kind: Kind) -> StoreKey:
-        """The key of the page's variant for this client, JSON or HTML."""
-        return variant_key(self._variant(has_base_href=notes["based"]), kind, self.key)
+    @property
+    def shown(self) -> str:
+        """What was asked for, for people: never the key, which tells how the store is laid out."""
+        return f"the {'JSON document' if self.document else 'page'} of {self.project} on index {self.index.name}"
+
+    def variant_key(self, notes: PageNotes, kind: Kind) -> StoreKey:
+        """The key of the page's variant for this client, in JSON or HTML."""
+        return variant_key(self._variant(has_base_href=notes.has_base_href), kind, self.key)
 
     def _variant(self, *, has_base_href: bool) -> str:
         # At its index a page depends on the client's spelling of the URL only by the trailing slash. At the proxy's own address a
@@ -75,23 +96,43 @@ class PageRequest:
 
 
 class PageGoneError(Exception):
-    """The stored page went away (evicted, purged) between two looks at it."""
+    """The stored page went away (evicted, purged, or found damaged) between a look at its notes and one at its body."""
+
+
+async def find_page(store: Store, key: StoreKey) -> StoredPage | None:
+    """The stored page without its body; None where there is none. An entry whose notes make no sense is dropped."""
+    notes = await store.notes(key)
+    return None if notes is None else await _page(store, key, notes, None)
+
+
+async def read_page(store: Store, key: StoreKey) -> StoredPage | None:
+    """The stored page with its body, as `find_page`."""
+    found = await store.read(key)
+    return None if found is None else await _page(store, key, *found)
+
+
+async def _page(store: Store, key: StoreKey, notes: Notes, body: bytes | None) -> StoredPage | None:
+    try:
+        return StoredPage(key=key, notes=PageNotes.from_json(notes), body=body)
+    except ValueError as error:
+        await store.drop_damaged(key, None, f"its notes are no page's: {error}")
+        return None
 
 
 def gzipped_page(page: bytes) -> bytes:
-    """A page as it is stored, and sent to most clients."""
+    """A page as it is stored, and as most clients get it."""
     return gzip.compress(page, GZIP_LEVEL if len(page) < LARGE else GZIP_LEVEL_OF_LARGE, mtime=0)
 
 
 def body_digest(page: bytes) -> str:
-    """What tells one version of a page from another: `of` of its notes."""
+    """Tells one version of a page from another (`PageNotes.source_digest`): 32 hex digits of BLAKE2b."""
     return hashlib.blake2b(page, digest_size=16).hexdigest()
 
 
-def _plain(body: bytes, of: str) -> bytes | None:
-    """A stored page; None where it is not what was stored."""
+def plain_page(gzipped: bytes, source_digest: str) -> bytes | None:
+    """Decompress a stored page; None where it is not what was stored."""
     try:
-        page = gzip.decompress(body)
+        page = gzip.decompress(gzipped)
     except (OSError, EOFError, zlib.error):
         return None
-    return page if body_digest(page) == of else None
+    return page if body_digest(page) == source_digest else None

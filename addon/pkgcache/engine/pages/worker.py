@@ -1,10 +1,14 @@
-"""A process of its own for large pages: while Python parses 5 MB on a thread, the event loop waits for the interpreter's lock.
+"""Parses large pages in a process of its own: while Python parses 5 MB on a thread, the event loop waits for the interpreter's lock.
 
-It is a plain Python with this code's search path, spoken to over pipes, and started when the first large page comes. It ends with the
-proxy, however that ends: its standard input is then closed. Where it cannot be started, or dies at a page, the work is done on the
-thread that asked for it.
+The process is this Python with this code's search path, spoken to over pipes, started when the first large page comes. It ends with
+the proxy, however that ends, because its standard input is then closed. Where it cannot be started, or dies at a page, the thread that
+asked does the work itself.
 
-What goes over the pipes, both ways: two lengths, a JSON text, and a page's bytes; after an answer, in the same way, what took longer.
+It is no `ProcessPoolExecutor`: that forks a threaded parent or imports the main module (mitmproxy's) anew, pickles 5 MB pages, is
+broken for good once a child dies, cannot answer in two parts, and its children get the terminal's Ctrl-C, which is for the proxy.
+
+A message, either way: two lengths, a JSON text, and a page's bytes. A transformed page is answered by two messages, the page and then
+its file table, so that the client need not wait for the table.
 """
 
 from __future__ import annotations
@@ -36,24 +40,31 @@ logger = logging.getLogger(__name__)
 type _Message = tuple[dict[str, Any], bytes]
 
 LARGE: Final = 128 * 1024
-"""Bytes of a page from which on it is worked on in the process: a smaller one takes a few milliseconds."""
+"""Bytes of a page from which on the process works on it: a smaller one takes a few milliseconds."""
 
 CLOSE_SECONDS: Final = 2.0
+"""The process gets this long to end by itself, then it is killed."""
+
 _LENGTHS: Final = struct.Struct(">QQ")
 _PIPE_BYTES: Final = 1 << 20
+"""Of a pipe's buffer: at the usual 64 KiB a page of 5 MB takes 80 switches between the processes. The most that Linux lets anyone have."""
+
 _NICE: Final = 5
-"""Hits go before new pages, where there are few processors."""
+"""Where processors are few, hits go before new pages."""
 
 
-def filtered(page: bytes, order: TransformSpec, dropped: frozenset[str]) -> Filtered:
-    """A page without the files of these names, here. Raises BrokenPage."""
-    if order.document:
-        return remove_files_of_document(page, lambda link: link.filename in dropped)
-    return remove_files(page, order.wanted, lambda link: link.filename in dropped)
+def without_files(page: bytes, spec: TransformSpec, names: frozenset[str]) -> Filtered:
+    """A page without the files of these names, made on the calling thread. Raises BrokenPage."""
+    if spec.document:
+        return remove_files_of_document(page, lambda link: link.filename in names)
+    return remove_files(page, spec.wanted, lambda link: link.filename in names)
 
 
 class PageWorker:
-    """The process and its pipes, for threads: one of them at a time has its use."""
+    """The process and its pipes. Its methods block: they are for threads, of which one at a time has the process.
+
+    Each method works on a small page on the calling thread: handing it over would take longer than the work.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -62,70 +73,73 @@ class PageWorker:
         self._proven = False  # it has answered once
         self._closed = False
 
-    def derived[T](
-        self, page: bytes, order: TransformSpec, then: Callable[[TransformedPage], T]
+    def transform[T](
+        self, page: bytes, spec: TransformSpec, then: Callable[[TransformedPage], T]
     ) -> tuple[TransformedPage, T, str]:
-        """`derive`, in the process if the page is large: the page, what `then` makes of it, and its FileTable's text.
+        """The transformed page, what `then` makes of it, and the text of its FileTable. Raises BrokenPage.
 
-        The process makes that text while `then` is under way. Raises BrokenPage.
+        The process makes that text while `then` compresses the page here.
         """
-        with self._lock if len(page) >= LARGE else contextlib.nullcontext():
-            answer = self._asked({"work": "derive", **order.to_json()}, page)
-            if answer is not None:
-                said, body = answer
-                made = TransformedPage(
-                    body=body if said["edited"] else page, edited=said["edited"], origins=tuple(said["origins"])
-                )
-                try:
-                    done = then(made)
-                finally:
-                    table = self._heard()  # or the next page would be answered with it
-                if table is not None:
-                    return made, done, table[1].decode("ascii")
-        made, table_of = transform(page, order)
-        return made, then(made), table_of()
+        if len(page) >= LARGE:
+            with self._lock:
+                if answer := self._ask("transform", page, spec):
+                    head, body = answer
+                    edited = head["edited"]
+                    transformed = TransformedPage(
+                        body=body if edited else page, edited=edited, origins=tuple(head["origins"])
+                    )
+                    try:
+                        done = then(transformed)
+                    finally:
+                        table = self._receive()  # in any case: or the next page would be answered with it
+                    if table is not None:
+                        return transformed, done, table[1].decode("ascii")
+        transformed, table_of = transform(page, spec)
+        return transformed, then(transformed), table_of()
 
-    def filtered(self, page: bytes, order: TransformSpec, dropped: frozenset[str]) -> Filtered:
-        """A page without the files of these names, by the process if the page is large. Raises BrokenPage."""
-        with self._lock if len(page) >= LARGE else contextlib.nullcontext():
-            answer = self._asked({"work": "leave out", "dropped": sorted(dropped), **order.to_json()}, page)
-        if answer is None:
-            return filtered(page, order, dropped)
-        said, body = answer
-        return Filtered(body=body if said["dropped"] else page, dropped=said["dropped"], kept=said["kept"])
+    def remove(self, page: bytes, spec: TransformSpec, names: frozenset[str]) -> Filtered:
+        """A page without the files of these names. Raises BrokenPage."""
+        if len(page) >= LARGE:
+            with self._lock:
+                answer = self._ask("remove", page, spec, names=sorted(names))
+            if answer:
+                head, body = answer
+                return Filtered(body=body if head["dropped"] else page, dropped=head["dropped"], kept=head["kept"])
+        return without_files(page, spec, names)
 
-    def release(self, page: bytes, order: TransformSpec, version: str) -> Release | None:
-        """`find_release`, by the process if the page is large."""
-        with self._lock if len(page) >= LARGE else contextlib.nullcontext():
-            answer = self._asked({"work": "release", "version": version, **order.to_json()}, page)
-        if answer is None:
-            return find_release(page, version)
-        said = answer[0]
-        return Release(version=Version(said["version"]), files=tuple(said["files"])) if said else None
+    def release(self, page: bytes, spec: TransformSpec, version: str) -> Release | None:
+        """The files of one release (`find_release`)."""
+        if len(page) >= LARGE:
+            with self._lock:
+                answer = self._ask("release", page, spec, version=version)
+            if answer:
+                head = answer[0]
+                return Release(version=Version(head["version"]), files=tuple(head["files"])) if head else None
+        return find_release(page, version)
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         with self._lock:
             self._closed = True
             self._end()
 
-    def _asked(self, what: dict[str, Any], page: bytes) -> _Message | None:
-        """What the process makes of it; None where it cannot be had, or for a small page. Raises BrokenPage."""
-        if len(page) < LARGE or not self._usable or self._closed:
+    def _ask(self, work: str, page: bytes, spec: TransformSpec, **more: Any) -> _Message | None:
+        """The process's answer; None where there is no process to be had. Needs the lock. Raises BrokenPage."""
+        if not self._usable or self._closed:
             return None
         try:
             process = self._process or self._start()
             assert process.stdin is not None
-            _send(process.stdin, what, page)
+            _send(process.stdin, {"work": work, **more, **spec.to_json()}, page)
         except OSError as error:
-            self._failed(error)
+            self._fail(error)
             return None
-        answer = self._heard()
+        answer = self._receive()
         if answer is not None and "broken" in answer[0]:
             raise BrokenPage(answer[0]["broken"])
         return answer
 
-    def _heard(self) -> _Message | None:
+    def _receive(self) -> _Message | None:
         """The process's next message; None where there is none."""
         if self._process is None:
             return None
@@ -133,12 +147,13 @@ class PageWorker:
             assert self._process.stdout is not None
             message = _receive(self._process.stdout)
         except (OSError, EOFError, ValueError) as error:
-            self._failed(error)
+            self._fail(error)
             return None
         self._proven = True
         return message
 
-    def _failed(self, error: Exception) -> None:
+    def _fail(self, error: Exception) -> None:
+        """End a process that failed. One that has never answered is not tried again: the next would fail in the same way."""
         if not self._closed:
             logger.warning("the process for large pages failed (%s); this page is worked on in the proxy's own", error)
         self._usable = self._proven
@@ -176,41 +191,42 @@ class PageWorker:
 
 
 def serve() -> None:
-    """The process's own: answer until the proxy is gone."""
+    """Run the process itself: answer messages until the proxy is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(_NICE)
-    gc.disable()  # nothing of a page is a circle, and a page is many values
+    gc.disable()  # a page is very many values, none of them in a reference cycle
     with (
-        open(0, "rb", buffering=0) as asked,
-        open(1, "wb", buffering=0) as answered,
+        open(0, "rb", buffering=0) as requests,
+        open(1, "wb", buffering=0) as answers,
         contextlib.suppress(EOFError, BrokenPipeError),
     ):
         while True:
-            for message in _answers(*_receive(asked)):
-                _send(answered, *message)
+            for message in _answer(*_receive(requests)):
+                _send(answers, *message)
 
 
-def _answers(what: dict[str, Any], page: bytes) -> Iterator[_Message]:
-    order = TransformSpec.from_json(what)
+def _answer(head: dict[str, Any], page: bytes) -> Iterator[_Message]:
+    spec = TransformSpec.from_json(head)
     try:
-        if what["work"] == "derive":
-            made, table_of = transform(page, order)
-            yield {"edited": made.edited, "origins": made.origins}, made.body if made.edited else b""
+        if head["work"] == "transform":
+            transformed, table_of = transform(page, spec)
+            body = transformed.body if transformed.edited else b""
+            yield {"edited": transformed.edited, "origins": transformed.origins}, body
             yield {}, table_of().encode("ascii")
-        elif what["work"] == "release":
-            found = find_release(page, what["version"])
-            yield {"version": str(found.version), "files": found.files} if found else {}, b""
+        elif head["work"] == "release":
+            release = find_release(page, head["version"])
+            yield {"version": str(release.version), "files": release.files} if release else {}, b""
         else:
-            left = filtered(page, order, frozenset(what["dropped"]))
+            left = without_files(page, spec, frozenset(head["names"]))
             yield {"dropped": left.dropped, "kept": left.kept}, left.body if left.dropped else b""
     except BrokenPage as error:
         yield {"broken": str(error)}, b""
 
 
-def _send(pipe: IO[bytes], what: dict[str, Any], page: bytes) -> None:
-    head = json.dumps(what).encode()
-    for part in (_LENGTHS.pack(len(head), len(page)) + head, page):
-        view = memoryview(part)
+def _send(pipe: IO[bytes], head: dict[str, Any], page: bytes) -> None:
+    text = json.dumps(head).encode()
+    for data in (_LENGTHS.pack(len(text), len(page)) + text, page):
+        view = memoryview(data)
         while view:
             view = view[pipe.write(view) :]
 
@@ -221,7 +237,7 @@ def _receive(pipe: IO[bytes]) -> _Message:
 
 
 def _read(pipe: IO[bytes], count: int) -> bytes:
-    """So many bytes; EOFError where they do not come."""
+    """Exactly `count` bytes. Raises EOFError where the pipe ends before."""
     data = bytearray(count)
     view = memoryview(data)
     while view:

@@ -1,0 +1,126 @@
+"""What stored pages say of one release file: digest, size, upload time, core metadata. Nothing is fetched for it.
+
+A file is often asked for by its URL alone (a lock file, an installer that read the page yesterday), and only its index's page has its
+digest. Each page that is parsed leaves a `FileTable` here, one text of about 500 bytes a file that is looked into one file at a time.
+A table that memory has no room for is made again from the stored page.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from pkgcache.engine.pages.stored_page import PageGoneError, PageRequest, find_page, read_page
+from pkgcache.engine.pages.variants import PageVariants
+from pkgcache.engine.store.keys import StoreKey, page_key
+from pkgcache.engine.store.lru import ByteLru
+from pkgcache.engine.store.store import HOT_SECONDS, Store
+from pkgcache.rules.routing.filenames import projects_of
+from pkgcache.rules.routing.routes import ReleaseFile
+from pkgcache.rules.simple.file_table import FileFacts, FileTable, file_id
+from pkgcache.rules.simple.page_model import BrokenPage
+from pkgcache.rules.simple.representations import Representation
+
+TABLE_BYTES = 1024
+"""What a table takes in memory beside its text, about."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A page's table: of which version of the page, and when that was last seen to be the stored one (seconds since the epoch)."""
+
+    source_digest: str
+    table: FileTable
+    seen: float
+
+    @property
+    def is_recent(self) -> bool:
+        """Whether to believe it without looking into the store: another process may have renewed the page."""
+        return time.time() - self.seen <= HOT_SECONDS
+
+
+class KnownFiles:
+    """The tables of the pages that are in use, within `memory` bytes; a page of 8,000 files takes 4 MB."""
+
+    def __init__(self, variants: PageVariants, store: Store, *, memory: int) -> None:
+        self._variants = variants
+        self._store = store
+        self._tables: ByteLru[StoreKey, _Known] = ByteLru(memory)
+        variants.on_file_table = self._remember
+
+    async def link_of(self, route: ReleaseFile) -> FileFacts | None:
+        """What a page of the file's own index says of it; None where no stored page does.
+
+        Only its own index: another one may have a different file of that name, and would vouch for the wrong digest.
+        """
+        identity = _identity(route)
+        for project, representation in _pages_of(route):
+            page_request = PageRequest(
+                index=route.index,
+                project=project,
+                representation=representation,
+                client_url=route.index.simple.with_path("/"),
+                at_proxy_address=False,
+                space=route.space,
+            )
+            table = await self.table(page_request)
+            if table and (facts := table.get(identity)):
+                return facts
+        return None
+
+    def link_in_memory(self, route: ReleaseFile) -> FileFacts | None:
+        """As `link_of`, but only by tables that are in memory and were seen to be of the stored page within the last second."""
+        identity = _identity(route)
+        for project, representation in _pages_of(route):
+            known = self._tables.get(page_key(route.space, route.index.name, project, representation))
+            if known is not None and known.is_recent and (facts := known.table.get(identity)):
+                return facts
+        return None
+
+    async def table(self, page_request: PageRequest, source_digest: str = "") -> FileTable | None:
+        """All that the stored page says of its files; None where there is no such page. `source_digest`: of this version of it."""
+        known = self._tables.get(page_request.key)
+        if known is not None and (
+            known.source_digest == source_digest if source_digest else await self._is_current(page_request.key, known)
+        ):
+            return known.table
+        page = await read_page(self._store, page_request.key)
+        if page is None or not page.found:
+            return None
+        try:
+            plain = await self._variants.plain(page)
+            _, table = await self._variants.transform(page_request, page, plain, page.representation.kind)
+        except (PageGoneError, BrokenPage):
+            return None
+        return table
+
+    async def _is_current(self, key: StoreKey, known: _Known) -> bool:
+        """Whether a table is of the stored page: another process may have renewed that.
+
+        Where the page was evicted or has become a 404 the table stands: files that it names can still be verified by it.
+        """
+        if known.is_recent:
+            return True
+        page = await find_page(self._store, key)
+        if page is not None and page.found and page.notes.source_digest != known.source_digest:
+            return False
+        if self._tables.get(key) is known:  # else a newer one came meanwhile
+            self._put(key, replace(known, seen=time.time()))
+        return True
+
+    def _remember(self, key: StoreKey, source_digest: str, table: FileTable) -> None:
+        self._put(key, _Known(source_digest, table, time.time()))
+
+    def _put(self, key: StoreKey, known: _Known) -> None:
+        self._tables.put(key, known, len(known.table.text) + TABLE_BYTES)
+
+
+def _pages_of(route: ReleaseFile) -> Iterator[tuple[str, Representation]]:
+    """The pages that may link to a file, the likeliest first: an sdist's name does not tell for certain where its project's ends."""
+    return ((project, representation) for project in projects_of(route.filename) for representation in Representation)
+
+
+def _identity(route: ReleaseFile) -> str:
+    """The file's key in a table; its metadata or signature (`suffix`) is what the page says of the file itself."""
+    return file_id(str(route.identity).removesuffix(route.suffix), shares_pypi_files=route.index.shares_pypi_files)
