@@ -11,7 +11,7 @@ HOST = r"[a-z0-9-]+(\.[a-z0-9-]+)+"
 
 
 def test_pip_still_has_its_default_index() -> None:
-    """If this fails, pip has moved them: look for `simple_url` in `pip/_internal/models/`, and mend engine/defaults.py."""
+    """If this fails, pip has moved them: look for `simple_url` in `pip/_internal/models/`, and mend engine/pip_defaults.py."""
     parts = urlsplit(PyPI.simple_url)
     assert (parts.scheme, parts.netloc) == ("https", PyPI.netloc)
     assert parts.path.rstrip("/").endswith("/simple")

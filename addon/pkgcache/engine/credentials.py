@@ -1,7 +1,7 @@
-"""Credential spaces: what was fetched with someone's credentials is kept for these alone.
+"""Credential spaces: what was fetched with credentials is stored apart, and served only to requests that carry the same ones.
 
-A space is named by a keyed digest (HMAC, RFC 2104) of the credentials; the key is in the store's folder, for its owner's eyes only, so
-that the store's keys tell nothing about them. No credential is ever written.
+A space is named by a keyed digest (HMAC, RFC 2104) of the `Authorization` value. The key is a file in the store's folder that only its
+owner can read: a plain digest in the store's keys could be tested against a list of passwords. No credential is ever written.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ KEY_BYTES = 32
 
 
 class CredentialSpaces:
-    """Names spaces. A folder that cannot be used means a key for this run only."""
+    """Names spaces. Where the folder cannot be used, the key lasts for this run alone, as does all that is cached."""
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / "secret"
         self._key = b""
 
     def open(self) -> None:
-        """Read the key, or make one: whoever is first of several processes."""
+        """Read the key, or make one; of several processes that start together the first makes it (O_EXCL)."""
         try:
             fresh = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
@@ -40,10 +40,12 @@ class CredentialSpaces:
         self._key = self._path.read_bytes()
         if len(self._key) != KEY_BYTES:
             logger.warning(
-                "%s is no key of %d bytes; private answers of earlier runs are not found again", self._path, KEY_BYTES
+                "%s is not a key of %d bytes; private pages and files of earlier runs are not found again",
+                self._path,
+                KEY_BYTES,
             )
             self._key = secrets.token_bytes(KEY_BYTES)
 
     def of(self, authorization: str) -> str:
-        """The space of an `Authorization` value."""
+        """Return the space of an `Authorization` value: 32 hex digits."""
         return hmac.new(self._key, authorization.encode("latin-1", "replace"), hashlib.sha256).hexdigest()[:32]

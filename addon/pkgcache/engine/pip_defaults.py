@@ -1,4 +1,4 @@
-"""pip's default index and file host, asked of pip itself: no registry's host name is written anywhere in this project."""
+"""pip's default index and file host, read from the installed pip: no registry's host name is written anywhere in this project."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pkgcache.rules.routing.urls import parse_url
 
 
 def pip_defaults() -> Defaults:
-    """The defaults of the pip in this environment (tests/engine/test_defaults.py holds that pip still has them)."""
+    """Return the defaults of the pip in this environment. These are private names of pip, and have a test of their own."""
     return Defaults(
         simple=parse_url(PyPI.simple_url.rstrip("/") + "/"),
         files=parse_url(f"https://{PyPI.file_storage_domain}/packages/"),

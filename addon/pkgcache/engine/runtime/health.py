@@ -1,4 +1,4 @@
-"""What is wrong just now: each kind of trouble is logged once when it begins and once when it ends, and shown on /healthz."""
+"""What is wrong just now: each problem is logged once when it begins and once when it ends, and is shown on /healthz."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ logger = logging.getLogger(__name__)
 
 
 class Health:
-    """Trouble by component name; safe to use from any thread."""
+    """The problems of this moment by component, one line each. For all threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.problems: dict[str, str] = {}
 
     def report(self, component: str, line: str) -> None:
-        """`component` fails, as `line` says."""
+        """Note that `component` fails, as `line` says; logged unless it failed already."""
         with self._lock:
             new = component not in self.problems
             self.problems[component] = line
@@ -24,8 +24,8 @@ class Health:
             logger.warning("%s", line)
 
     def clear(self, component: str) -> None:
-        """`component` works."""
-        if component in self.problems:
+        """Note that `component` works."""
+        if component in self.problems:  # without the lock: each successful read and write comes here, and finds nothing
             with self._lock:
                 self.problems.pop(component, None)
             logger.warning("%s works again", component)

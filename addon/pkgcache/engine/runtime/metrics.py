@@ -1,4 +1,4 @@
-"""What is counted, for /metrics and /stats. One registry a service, so that a reload begins anew."""
+"""Counters for /metrics and /stats. Each service has a registry of its own: prometheus_client's global one refuses a second service."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ logger = logging.getLogger(__name__)
 
 
 class Metrics:
-    """Counters; each method is one event."""
+    """Counters of one service. Each method counts one event."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second time series for each counter
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # they would be a second time series for each counter
         self.registry = CollectorRegistry()
         registry = self.registry
         self._answers = Counter(
@@ -31,68 +31,68 @@ class Metrics:
         self._store = {
             "entries": Gauge("pypi_cache_store_entries", "Entries in the store.", registry=registry),
             "bytes": Gauge("pypi_cache_store_bytes", "Bytes in the store.", registry=registry),
-            "max_bytes": Gauge("pypi_cache_store_max_bytes", "Bytes that the store may have.", registry=registry),
+            "max_bytes": Gauge("pypi_cache_store_max_bytes", "Bytes that the store may hold.", registry=registry),
         }
         self._refusals = Counter(
             "pypi_cache_refusals", "Pages and files refused by the operator's rules.", ["reason"], registry=registry
         )
         self._trouble = Gauge(
-            "pypi_cache_store_trouble", "1 while the store, or its disk, has trouble.", registry=registry
+            "pypi_cache_store_trouble", "1 while the store or its disk has a problem, else 0.", registry=registry
         )
-        self._store_errors = Counter("pypi_cache_store_errors", "What failed in the store.", registry=registry)
+        self._store_errors = Counter("pypi_cache_store_errors", "Failures of the store.", registry=registry)
         self._store_damaged = Counter(
-            "pypi_cache_store_damaged", "Stored files found to be other than they were.", registry=registry
+            "pypi_cache_store_damaged", "Stored files found damaged on the disk.", registry=registry
         )
-        self._faults = Counter("pypi_cache_faults", "Errors in this proxy's own code.", registry=registry)
+        self._faults = Counter("pypi_cache_faults", "Errors in the proxy's own code.", registry=registry)
 
     def hit(self, kind: str) -> None:
-        """Answered from the store."""
+        """Count an answer from the store."""
         self._answers.labels(kind, "hit").inc()
 
     def stale(self, kind: str) -> None:
-        """Answered from the store past its lifetime."""
+        """Count an answer from the store past its freshness lifetime."""
         self._answers.labels(kind, "stale").inc()
 
     def miss(self, kind: str) -> None:
-        """Fetched for this request."""
+        """Count an answer that was fetched for its request."""
         self._answers.labels(kind, "miss").inc()
 
     def collapsed(self, kind: str) -> None:
-        """Answered by what another request had fetched."""
+        """Count an answer that joined another request's fetch."""
         self._answers.labels(kind, "collapsed").inc()
 
     def upstream_failed(self, error: UpstreamError) -> None:
-        """An upstream failed; logged too, but for files that it does not have."""
+        """Count an upstream's failure, and log it; a 404 is counted alone, because mirrors lack files all the time."""
         self._failures.labels(error.failure.value).inc()
         if error.failure is not Failure.NOT_FOUND:
             logger.warning("upstream: %s", error)
 
     def stored(self, size: int) -> None:
-        """A release file was stored."""
+        """Count a release file that was stored, of `size` bytes."""
         self._stored.inc(size)
 
     def sent(self, size: int) -> None:
-        """Bytes went to a client."""
+        """Count body bytes that were sent to a client."""
         self._sent.inc(size)
 
     def refused(self, reason: str) -> None:
-        """The operator's rules refused a page or a file."""
+        """Count a page or file that the operator's rules refused."""
         self._refusals.labels(reason).inc()
 
     def fault(self) -> None:
-        """This proxy's own code failed."""
+        """Count an error in the proxy's own code."""
         self._faults.inc()
 
     def store_failed(self) -> None:
-        """Something failed in the store."""
+        """Count a failure of the store."""
         self._store_errors.inc()
 
     def store_damaged(self) -> None:
-        """A stored file was found to be another than it was."""
+        """Count a stored file that was found damaged."""
         self._store_damaged.inc()
 
     def prometheus(self, store: Mapping[str, int], fills: int, *, store_trouble: bool) -> bytes:
-        """The Prometheus text format; the store's figures and the fills under way are of now."""
+        """Return all metrics in the Prometheus text format, with `store` (`Store.figures`) and the number of fills as gauges."""
         for name, gauge in self._store.items():
             gauge.set(store[name])
         self._fills.set(fills)
@@ -100,7 +100,7 @@ class Metrics:
         return generate_latest(self.registry)
 
     def figures(self) -> dict[str, float]:
-        """The same as plain numbers."""
+        """Return the counters as plain numbers, by name and labels: `pypi_cache_answers_total{kind=file}{cache=hit}`."""
         return {
             sample.name + "".join(f"{{{k}={v}}}" for k, v in sample.labels.items()): sample.value
             for family in self.registry.collect()

@@ -1,6 +1,7 @@
-"""The one place where background tasks are made: it keeps references to them, logs what they raise, and ends them at the close.
+"""The one place where background tasks are made: it keeps references to them, logs what they raise, and ends them when the service closes.
 
-Downloads are stopped then; what is whole, and a client may have had, is still stored (`to_its_end`).
+asyncio itself keeps only weak references to tasks, so that one nobody holds may vanish in the middle. At the close downloads are
+cancelled; what is complete, and a client may have received, is still stored (`shielded`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 async def shielded[T](work: Coroutine[Any, Any, T]) -> T:
-    """Await work that a cancellation does not stop: that takes effect when the work is done."""
+    """Await work that a cancellation does not stop. The cancellation takes effect once the work is done."""
     task = asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=True)
     try:
         return await asyncio.shield(task)
@@ -38,11 +39,11 @@ class Tasks:
         expected: type[Exception] | None = None,
         finishes: bool = False,
     ) -> asyncio.Task[T]:
-        """Run `work` in the background; `finishes`: it is short, and the close waits for it.
+        """Run `work` in the background. `finishes`: the work is short, and `close` waits for it instead of cancelling it.
 
-        What it raises is logged, but for an `expected` exception (others were told of it).
+        What it raises is logged as `name`, except for an `expected` exception, which those who wait for the task handle.
         """
-        # Not asyncio.create_task: under mitmproxy's eager task factory that would run the work at once, inside its caller.
+        # Not asyncio.create_task: mitmproxy sets an eager task factory, which would run the work at once, inside its caller.
         task = asyncio.Task(work, loop=asyncio.get_running_loop(), name=name, eager_start=False)
         self._running.add(task)
         if finishes:
@@ -51,7 +52,7 @@ class Tasks:
         return task
 
     def later(self, seconds: float, call: Callable[[], None]) -> None:
-        """Call something after a while, unless the service has ended by then."""
+        """Call something after some seconds, unless the event loop has ended by then."""
         asyncio.get_running_loop().call_later(seconds, call)
 
     def _done(self, task: asyncio.Task[Any], expected: type[Exception] | None) -> None:
@@ -63,7 +64,7 @@ class Tasks:
             logger.error("%s failed: %s", task.get_name(), error, exc_info=error)
 
     async def close(self) -> None:
-        """Cancel what still runs, but for what finishes, and wait for it."""
+        """Cancel all tasks but those that finish by themselves, and wait until all have ended."""
         running = list(self._running)
         for task in self._running - self._finishing:
             task.cancel()

@@ -1,1 +1,1 @@
-"""engine/store."""
+"""The store: entries on disk by key, with their notes, bounded in bytes and shared by several processes."""

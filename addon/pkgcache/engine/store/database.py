@@ -1,9 +1,10 @@
-"""The database of entries: diskcache's rows, and files beside them. The only importer of diskcache and sqlite3.
+"""The database of entries: diskcache's table in SQLite, and files beside it. The only importer of diskcache and sqlite3.
 
-A row holds a key, the JSON notes of its entry (in diskcache's `tag`), and a value: small ones in the row, larger ones as a file of its
-own, which is adopted by rename and never copied. Keys are text and values bytes; pickle is refused both ways (CVE-2025-69872).
+A row holds a key, the JSON notes of its entry (in diskcache's `tag`), and a value: small ones in the row, larger ones as a file of
+their own, which is adopted by rename and never copied. Keys are text and values bytes; pickle is refused both ways (CVE-2025-69872).
 
-What is used of diskcache's private parts (`_sql`, the Cache table's columns) is held by tests/engine/test_diskcache_names.py.
+diskcache is no longer maintained. What is used of its private parts (`_sql`, the columns of its table) has tests of its own
+(test_diskcache_names.py), which would fail first if a new release changed them.
 """
 
 from __future__ import annotations
@@ -22,53 +23,58 @@ from typing import IO, Any, cast
 import diskcache
 from diskcache.core import MODE_BINARY, MODE_PICKLE, UNKNOWN
 
+from pkgcache.engine.store.keys import StoreKey
+
 BUSY_SECONDS = 0.05
+"""How long SQLite itself waits for a lock. Short, so that a wait ends soon after the lock is free."""
+
 WRITE_PATIENCE = 10.0
-"""Seconds that a write waits for another process's, in steps of the above."""
+"""How many seconds a write waits for the lock of another process, in steps of BUSY_SECONDS."""
 
 SMALL_BYTES = 32 * 1024
-"""Values below this lie in the row itself."""
+"""Values below this are stored in the row itself: reading one costs no file handle, and a page is mostly smaller."""
 
 ROW_BYTES = 512
-"""What a row costs beside its value, about."""
+"""What a row takes on the disk beside its value, about."""
 
 CACHE_PAGES = 1024
-"""What each thread's connection holds of the database in memory, in pages of 4 kB: its upper levels, even of a million rows. diskcache's
-default of 8,192, and 64 MB mapped, make half a gigabyte of five threads; the system's page cache does as well."""
+"""Pages of 4 kB that each thread's connection caches: enough for the upper levels of the tree, even of a million rows. With diskcache's
+default of 8,192 pages and 64 MB mapped, five threads took half a gigabyte, and the system's page cache serves as well."""
 
 _ADOPT_TRIES = 5
+"""How often a rename is tried: another process may remove the empty target folder between its making and the rename."""
+
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 TROUBLE = (OSError, sqlite3.Error, diskcache.Timeout, ValueError)
-"""What the folder and its database may raise, whatever is done with them."""
-
+"""What the folder and its database may raise, whatever is done with them. ValueError: a pickled key or value, for one."""
 
 DatabaseError = sqlite3.DatabaseError
 
 
 def described(error: BaseException) -> str:
-    """What went wrong, in one line."""
+    """Say in one line what went wrong."""
     return f"{type(error).__name__}: {error}" if isinstance(error, sqlite3.Error) else str(error)
 
 
 def is_damage(error: BaseException) -> bool:
-    """Whether an error says that the database is no database any more."""
+    """Whether an error says that the database file is damaged, or no database at all."""
     return isinstance(error, sqlite3.DatabaseError) and _primary_code(error) in _DAMAGED
 
 
 def is_busy(error: BaseException) -> bool:
-    """Whether an error says that another process, or another thread, was writing for all of the time that one had."""
+    """Whether an error says that another process or thread held the write lock for as long as this one would wait."""
     return isinstance(error, sqlite3.Error) and _primary_code(error) in _BUSY
 
 
 def is_out_of_handles(error: BaseException) -> bool:
-    """Whether an error says that this process, or the machine, has no file handle left: no fault of the folder's."""
+    """Whether an error says that this process or the machine has no file handle left, which is no fault of the folder."""
     return isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}
 
 
 def has_handles(count: int = 8) -> bool:
-    """Whether this process can open so many files more."""
+    """Whether this process can open `count` more files."""
     with contextlib.ExitStack() as stack:
         try:
             for _ in range(count):
@@ -86,13 +92,13 @@ def is_full(error: BaseException) -> bool:
 
 
 def _primary_code(error: sqlite3.Error) -> int:
-    """SQLite's primary result code: the low byte of the extended one; 0 where Python raised it."""
+    """Return SQLite's primary result code, the low byte of the extended one; 0 where Python itself raised the error."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """A finished file that becomes an entry's value by rename; `journal` is told the name it will have, before it has it."""
+    """A finished file that becomes an entry's value by rename. `journal` is called with its name to be, before the rename."""
 
     path: Path
     size: int
@@ -101,7 +107,7 @@ class Adopted:
 
 @dataclass(frozen=True, slots=True)
 class RowMatch:
-    """A row as it was found. `mark` tells this very value from one that took its place."""
+    """A row as it was found. `mark` tells its value from a later one of the same key."""
 
     mark: tuple[int, float, str | None]
     tag: Any
@@ -114,19 +120,19 @@ class AdoptingDisk(diskcache.Disk):  # type: ignore[misc]
     """diskcache's file layout, with adoption by rename and without pickle."""
 
     def put(self, key: Any) -> tuple[str, bool]:
-        """Text keys only: anything else would be pickled."""
+        """Take text keys only: diskcache would pickle anything else."""
         if type(key) is not str:
             raise TypeError(f"store keys are text, not {type(key).__name__}")
         return key, True
 
     def get(self, key: Any, raw: Any) -> Any:
-        """Refuse pickled keys."""
+        """Refuse pickled keys: reading one runs code."""
         if not raw:
             raise ValueError("a pickled key in the store")
         return super().get(key, raw)
 
     def store(self, value: Any, read: bool, key: Any = UNKNOWN) -> tuple[int, int, str | None, Any]:
-        """Adopt a file by rename; bytes as diskcache does it; nothing else."""
+        """Adopt a file by rename; store bytes as diskcache does. Anything else would be pickled."""
         if isinstance(value, Adopted):
             filename, full_path = self.filename(key, value)
             value.journal(filename)
@@ -138,14 +144,14 @@ class AdoptingDisk(diskcache.Disk):  # type: ignore[misc]
         return result
 
     def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
-        """Refuse pickled values."""
+        """Refuse pickled values: reading one runs code."""
         if mode == MODE_PICKLE:
             raise ValueError("a pickled value in the store")
         return super().fetch(mode, filename, value, read)
 
 
 def _move(path: Path, target: Path) -> None:
-    """Rename into a folder that somebody who removes its last file may take away at the same time."""
+    """Rename into a folder that another process may remove at the same time, because it removes the last file in it."""
     for tries_left in range(_ADOPT_TRIES, 0, -1):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -158,10 +164,10 @@ def _move(path: Path, target: Path) -> None:
 
 
 class Database:
-    """One open database. Methods raise what TROUBLE names; readers never wait for writers (SQLite's write-ahead log)."""
+    """One open database. Methods raise what TROUBLE names. Readers never wait for writers (SQLite's write-ahead log)."""
 
     def __init__(self, folder: Path) -> None:
-        """Open or make it. Raises sqlite3.DatabaseError (`is_damage`) where there is another thing in its place."""
+        """Open or make the database. Raises sqlite3.DatabaseError (`is_damage`) where its file is damaged, or something else."""
         self.folder = folder
         self._cache = diskcache.Cache(
             str(folder),
@@ -184,25 +190,25 @@ class Database:
 
     @property
     def in_place(self) -> bool:
-        """Whether the folder still holds this very database."""
+        """Whether the folder still holds this very database file."""
         try:
             return self._file.stat().st_ino == self._inode
         except OSError:
             return False
 
     def sql(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
-        """All rows of one statement."""
+        """Run one statement, and return all of its rows."""
         return self._cache._sql(statement, values).fetchall()  # type: ignore[no-any-return]  # noqa: SLF001
 
-    def find(self, key: str) -> RowMatch | None:
-        """The row of a key."""
+    def find(self, key: StoreKey) -> RowMatch | None:
+        """Return the row of a key, if there is one."""
         select = "SELECT rowid, store_time, filename, tag, mode, value FROM Cache WHERE key = ? AND raw = 1"
         for rowid, stored_at, filename, tag, mode, value in self.sql(select, (key,)):
             return RowMatch((rowid, stored_at, filename), tag, mode, filename, value)
         return None
 
     def value(self, found: RowMatch) -> bytes | IO[bytes]:
-        """A row's value: its bytes, or its open file. Raises FileNotFoundError, ValueError."""
+        """Return a row's value: its bytes, or its open file. Raises FileNotFoundError, ValueError and TypeError for damaged rows."""
         value = self._cache.disk.fetch(found.mode, found.filename, found.value, True)
         if isinstance(value, memoryview):
             return bytes(value)
@@ -212,12 +218,12 @@ class Database:
             return cast(IO[bytes], value)
         raise TypeError(f"its value is no bytes, but {type(value).__name__}")
 
-    def set(self, key: str, value: bytes | Adopted, tag: str) -> None:
-        """Write a row, within a transaction; the file of the one before goes."""
+    def set(self, key: StoreKey, value: bytes | Adopted, tag: str) -> None:
+        """Write a row, within a transaction, and remove the file of the key's last value."""
         self._cache.set(key, value, tag=tag)
 
-    def delete(self, key: str) -> None:
-        """Delete a row, within a transaction; its file goes."""
+    def delete(self, key: StoreKey) -> None:
+        """Delete a row and its file, within a transaction."""
         self._cache.delete(key)
 
     def remove_file(self, filename: str) -> None:
@@ -226,7 +232,7 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(self, patience: float) -> Iterator[None]:
-        """A write transaction, waited for in short steps for `patience` seconds: another process may be writing.
+        """Begin a write transaction, waiting up to `patience` seconds while another process writes.
 
         Raises sqlite3.OperationalError where the database is busy for longer, or cannot be written.
         """
@@ -236,12 +242,12 @@ class Database:
                 try:
                     stack.enter_context(self._cache.transact())
                     break
-                except diskcache.Timeout:  # diskcache says no more, whatever SQLite said
+                except diskcache.Timeout:  # diskcache raises this for any OperationalError: a full disk, too
                     self._raise_the_cause(waits=time.monotonic() < until)
             yield
 
     def _raise_the_cause(self, *, waits: bool) -> None:
-        """Why no transaction could be begun, unless the database is merely busy and that is waited for."""
+        """Raise SQLite's own reason why no transaction could begin. Return where it is merely busy, and the caller still waits."""
         try:
             self.sql("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
@@ -251,18 +257,18 @@ class Database:
             self.sql("ROLLBACK")
 
     def volume(self) -> int:
-        """Bytes of the database and of all values' files."""
+        """Return the bytes of the database and of all values' files."""
         return int(self._cache.volume())
 
     def __len__(self) -> int:
         return len(self._cache)
 
     def close(self) -> None:
-        """Let go of this thread's connection; the other threads' go with them."""
+        """Close this thread's connection; those of other threads close as the threads end."""
         self._cache.close()
 
 
 def fsync(path: Path) -> None:
-    """Have the disk keep a file's bytes."""
+    """Wait until the disk has a file's bytes: they then survive a power failure."""
     with path.open("rb") as file:
         os.fsync(file.fileno())

@@ -1,14 +1,13 @@
-"""Looking after a store's folder: what a kill left behind, and whether what is stored is what was stored.
+"""Whether bytes are those that were stored: one way to hash and compare, and what `pypi-cache verify` checks of each entry.
 
-`clean_up` runs at every opening and reads the journal alone. `fault_of` re-hashes one entry; `orphans` walks the folder: both are for
-the command, which may take its time.
+A release file is compared with its digest, a page with the digest of its plain body, a page's variant with its entity tag. The proxy
+itself checks release files as it serves them (store.py, rehash.py). `orphans` walks the whole folder and `fault_of` reads whole
+values: they are for the command, which may take its time.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
-import logging
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -21,15 +20,13 @@ from pkgcache.engine.store.growing import file_stem
 from pkgcache.rules.http.validation import strong_tag
 from pkgcache.rules.routing.digests import Digest
 
-logger = logging.getLogger(__name__)
-
 HASH_CHUNK = 1 << 20
 
 
 def mismatch(digest: Digest, chunks: Iterable[bytes]) -> str:
     """Compare the hash of `chunks` with `digest`: what is wrong, in one line; empty where they agree.
 
-    Where bytes are hashed one by one as they come, `Digest.mismatch` compares.
+    Where bytes are hashed as they come from a network, `Digest.mismatch` alone compares.
 
     >>> mismatch(Digest("blake2b", "00" * 32), [b"six"])[:14]
     'its blake2b is'
@@ -41,9 +38,10 @@ def mismatch(digest: Digest, chunks: Iterable[bytes]) -> str:
 
 
 def fault_of(entries: Entries, row: Row, progress: Callable[[int], object] = lambda _: None) -> str:
-    """What is wrong with an entry, in one line; empty where its bytes are those that were stored. `progress` hears of bytes read.
+    """Read an entry's value: what is wrong with it, in one line; empty where its bytes are those that were stored.
 
-    An entry that has gone or was replaced meanwhile has no fault. Raises what `database.TROUBLE` names.
+    `progress` is called with the number of bytes of each read. An entry that was dropped or replaced since `row` was read has no fault.
+    Raises what `database.TROUBLE` names.
     """
     found = entries.database.find(row.key)
     if found is None or found.mark != (row.rowid, row.stored_at, row.filename):
@@ -60,24 +58,30 @@ def fault_of(entries: Entries, row: Row, progress: Callable[[int], object] = lam
         return _fault_of_value(row, value)
     with value:
         if "digest" in row.notes:
-            return _fault_of_file(row, value, progress)
+            return _fault_of_chunks(row, _read(value, progress))
         content = value.read()
     progress(len(content))
     return _fault_of_value(row, content)
 
 
-def _fault_of_file(row: Row, file: IO[bytes], progress: Callable[[int], object]) -> str:
+def _read(file: IO[bytes], progress: Callable[[int], object]) -> Iterator[bytes]:
+    while chunk := file.read(HASH_CHUNK):
+        progress(len(chunk))
+        yield chunk
+
+
+def _fault_of_chunks(row: Row, chunks: Iterable[bytes]) -> str:
+    """Compare a value with the digest and the size that its notes have."""
     size = 0
 
-    def chunks() -> Iterator[bytes]:
+    def counted() -> Iterator[bytes]:
         nonlocal size
-        while chunk := file.read(HASH_CHUNK):
+        for chunk in chunks:
             size += len(chunk)
-            progress(len(chunk))
             yield chunk
 
     try:
-        fault = mismatch(Digest.parse(row.notes["digest"]), chunks())
+        fault = mismatch(Digest.parse(row.notes["digest"]), counted())
     except (ValueError, AttributeError) as error:
         return str(error)
     if size != row.notes.get("size"):
@@ -86,24 +90,22 @@ def _fault_of_file(row: Row, file: IO[bytes], progress: Callable[[int], object])
 
 
 def _fault_of_value(row: Row, value: bytes) -> str:
-    """Pages are held against the digest of their plain body, views against their entity tag."""
+    """Compare a value that is in memory with what its notes say of it. Kinds that note nothing of the kind are compared in size alone."""
     notes = row.notes
     if len(value) != notes.get("size"):
         return f"it has {len(value)} bytes and should have {notes.get('size')}"
     if "digest" in notes:
-        return _fault_of_file(row, io.BytesIO(value), lambda _: None)
+        return _fault_of_chunks(row, [value])
     kind = row.key.partition("|")[0]
     try:
         if kind == "view":
             plain = value[: notes["plain"]]
             if strong_tag(plain) != notes["etag"]:
-                return "its plain body is another than its entity tag says"
-            return (
-                "" if _gunzipped(value[notes["plain"] :]) == plain else "its gzipped body is another than its plain one"
-            )
+                return "its plain body is not the one that its entity tag is of"
+            return "" if _gunzipped(value[notes["plain"] :]) == plain else "its gzipped body is not its plain one"
         if kind == "page" and notes["status"] == 200:
             right = blake2b(_gunzipped(value), digest_size=16).hexdigest() == notes["of"]
-            return "" if right else "its body is another than was stored"
+            return "" if right else "its body is not the one that was stored"
     except (KeyError, TypeError, zlib.error) as error:
         return f"it makes no sense ({type(error).__name__}: {error})"
     return ""
@@ -118,19 +120,19 @@ def _gunzipped(value: bytes) -> bytes:
 
 
 def quarantine(entries: Entries, row: Row) -> Path | None:
-    """Take a faulty entry out of the store; its file, if it has one, is kept in `quarantine/`: where."""
-    kept: Path | None = None
+    """Drop a faulty entry, and move its file, if it has one, to `quarantine/`: return the file's new path."""
+    moved: Path | None = None
     if row.filename is not None and (file := entries.folder / row.filename).exists():
         folder = entries.directory / "quarantine"
         folder.mkdir(mode=0o700, exist_ok=True)
-        kept = folder / f"{file_stem(row.key)}-{int(time.time())}"
-        file.replace(kept)
+        moved = folder / f"{file_stem(row.key)}-{int(time.time())}"
+        file.replace(moved)
     entries.drop_rows([row])
-    return kept
+    return moved
 
 
 def orphans(entries: Entries, older_than: float) -> Iterator[Path]:
-    """Files under `entries/` that no row knows, unchanged for that many seconds (a commit may be under way)."""
+    """Yield the files under `entries/` that no row names, unless they changed within `older_than` seconds: a commit may be under way."""
     oldest = time.time() - older_than
     known = {row.filename for row in entries.rows() if row.filename is not None}
     for path in entries.folder.glob("*/*/*.val"):

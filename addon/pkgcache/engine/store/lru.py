@@ -1,4 +1,7 @@
-"""A bounded memory: what was used last stays, as far as its bytes go."""
+"""A least-recently-used memory, bounded by the sizes that its values are given.
+
+The standard library has none that is bounded so: `functools.lru_cache` counts values, and a page may have 20 bytes or 20 MB.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections import OrderedDict
 
 
 class ByteLru[K, V]:
-    """Values by key, of `size` bytes each and no more than `limit` together; the least recently used go first."""
+    """Values by key, each with a size; together no more than `limit`. The least recently used go first. For one thread."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -14,7 +17,7 @@ class ByteLru[K, V]:
         self._values: OrderedDict[K, tuple[V, int]] = OrderedDict()
 
     def get(self, key: K) -> V | None:
-        """The value, if it is still there."""
+        """Return the value if it is still there, and count it as used."""
         found = self._values.get(key)
         if found is None:
             return None
@@ -22,7 +25,7 @@ class ByteLru[K, V]:
         return found[0]
 
     def put(self, key: K, value: V, size: int) -> None:
-        """Keep a value; one that is larger than the whole memory is not kept."""
+        """Keep a value of `size` in place of the key's last one. A value larger than the whole memory is not kept."""
         self.drop(key)
         if size > self.limit:
             return
@@ -33,12 +36,12 @@ class ByteLru[K, V]:
             self.bytes -= gone
 
     def drop(self, key: K) -> None:
-        """Forget a value."""
+        """Remove a value, if it is there."""
         if found := self._values.pop(key, None):
             self.bytes -= found[1]
 
     def clear(self) -> None:
-        """Forget all of them."""
+        """Remove all values."""
         self._values.clear()
         self.bytes = 0
 

@@ -1,32 +1,28 @@
-"""What is noted beside each kind of entry, with types: read from the store's JSON, and written to it.
+"""The notes of each kind of entry, with types: read from the store's JSON, and written to it.
 
-`from_json` raises ValueError for notes that do not have these shapes, be it a damaged row or an archive's: the caller drops the entry
-and fetches it again. The names in JSON are the store's format 1, so a field may be renamed here and never on disk.
+`from_json` raises ValueError for notes that do not have these shapes, whether from a damaged row or an archive: the caller drops the
+entry and fetches it again. The names in JSON are the store's format 1: a field may be renamed here, and never on disk. The value's
+`size`, which each entry has besides, is the store's own (entries.py).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 from multidict import CIMultiDict
 
+from pkgcache.engine.store.json_fields import Json, json_field, json_headers, json_rows, json_time
 from pkgcache.rules.http.freshness import Stored
 from pkgcache.rules.simple.representations import Representation
-
-type Json = Mapping[str, Any]
-
-_LINE_BREAK = re.compile(r"[\r\n\0]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageNotes:
     """Notes of an index page, a document of the JSON API, or a remembered 404 (which has no `representation`).
 
-    `source_digest` tells one version of the body from another; `has_base_href`: the page has a `<base href>`. `transient`: it is
-    right for now, and not to be stored. Times are in seconds since the epoch.
+    `source_digest` tells one version of the body from another; `has_base_href`: the page has a `<base href>`; `transient`: the page
+    answers this request and is not stored. Times are in seconds since the epoch.
     """
 
     status: int
@@ -42,7 +38,7 @@ class PageNotes:
 
     @property
     def stored(self) -> Stored:
-        """What the rules of freshness look at."""
+        """The answer that it came with, for the rules of freshness."""
         return Stored(
             status=self.status,
             headers=self.headers,
@@ -52,23 +48,23 @@ class PageNotes:
 
     @classmethod
     def from_json(cls, notes: Json) -> Self:
-        """Raises ValueError."""
-        status = _field(notes, "status", int)
+        """Read the notes as they are stored. Raises ValueError."""
+        status = json_field(notes, "status", int)
         return cls(
             status=status,
-            headers=_headers(notes, "headers"),
-            request_time=_time(notes, "request_time"),
-            response_time=_time(notes, "response_time"),
-            upstream=_field(notes, "upstream", str),
-            url=_field(notes, "url", str),
-            source_digest=_field(notes, "of", str),
-            representation=Representation(_field(notes, "kind", str)) if status == 200 else None,
-            has_base_href=_field(notes, "based", bool) if status == 200 else False,
+            headers=json_headers(notes, "headers"),
+            request_time=json_time(notes, "request_time"),
+            response_time=json_time(notes, "response_time"),
+            upstream=json_field(notes, "upstream", str),
+            url=json_field(notes, "url", str),
+            source_digest=json_field(notes, "of", str),
+            representation=Representation(json_field(notes, "kind", str)) if status == 200 else None,
+            has_base_href=json_field(notes, "based", bool) if status == 200 else False,
             transient=bool(notes.get("passing", False)),
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The notes as they are stored."""
+        """Return the notes as they are stored."""
         notes: dict[str, Any] = {
             "status": self.status,
             "headers": list(self.headers.items()),
@@ -101,17 +97,17 @@ class VariantNotes:
 
     @classmethod
     def from_json(cls, notes: Json) -> Self:
-        """Raises ValueError."""
+        """Read the notes as they are stored. Raises ValueError."""
         return cls(
-            source_digest=_field(notes, "of", str),
-            plain_size=_field(notes, "plain", int),
-            etag=_field(notes, "etag", str),
-            edited=_field(notes, "edited", bool),
-            gzip_crc=_field(notes, "gzipped", int),
+            source_digest=json_field(notes, "of", str),
+            plain_size=json_field(notes, "plain", int),
+            etag=json_field(notes, "etag", str),
+            edited=json_field(notes, "edited", bool),
+            gzip_crc=json_field(notes, "gzipped", int),
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The notes as they are stored."""
+        """Return the notes as they are stored."""
         return {
             "of": self.source_digest,
             "plain": self.plain_size,
@@ -140,25 +136,25 @@ class FileNotes:
 
     @property
     def stored(self) -> Stored:
-        """What the rules of freshness look at, for a file that is known by its URL alone."""
+        """The answer that it came with, for the rules of freshness; they decide only of files that are known by their URL alone."""
         return _stored_of(self.upstream_headers, self.request_time, self.response_time)
 
     @classmethod
     def from_json(cls, notes: Json) -> Self:
-        """Raises ValueError."""
+        """Read the notes as they are stored. Raises ValueError."""
         return cls(
-            name=_field(notes, "name", str),
-            url=_field(notes, "url", str),
-            digest=_field(notes, "digest", str),
-            attempt=_field(notes, "attempt", str),
-            headers=_headers(notes, "headers"),
-            upstream_headers=_headers(notes, "upstream_headers"),
-            request_time=_time(notes, "request_time"),
-            response_time=_time(notes, "response_time"),
+            name=json_field(notes, "name", str),
+            url=json_field(notes, "url", str),
+            digest=json_field(notes, "digest", str),
+            attempt=json_field(notes, "attempt", str),
+            headers=json_headers(notes, "headers"),
+            upstream_headers=json_headers(notes, "upstream_headers"),
+            request_time=json_time(notes, "request_time"),
+            response_time=json_time(notes, "response_time"),
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The notes as they are stored."""
+        """Return the notes as they are stored."""
         return {
             "name": self.name,
             "url": self.url,
@@ -185,24 +181,24 @@ class ListNotes:
 
     @property
     def stored(self) -> Stored:
-        """What the rules of freshness look at."""
+        """The answer that it came with, for the rules of freshness."""
         return _stored_of(self.upstream_headers, self.request_time, self.response_time)
 
     @classmethod
     def from_json(cls, notes: Json) -> Self:
-        """Raises ValueError."""
+        """Read the notes as they are stored. Raises ValueError."""
         return cls(
-            representation=Representation(_field(notes, "kind", str)),
-            url=_field(notes, "url", str),
-            upstream=_field(notes, "upstream", str),
-            digest=_field(notes, "digest", str),
-            upstream_headers=_headers(notes, "upstream_headers"),
-            request_time=_time(notes, "request_time"),
-            response_time=_time(notes, "response_time"),
+            representation=Representation(json_field(notes, "kind", str)),
+            url=json_field(notes, "url", str),
+            upstream=json_field(notes, "upstream", str),
+            digest=json_field(notes, "digest", str),
+            upstream_headers=json_headers(notes, "upstream_headers"),
+            request_time=json_time(notes, "request_time"),
+            response_time=json_time(notes, "response_time"),
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The notes as they are stored."""
+        """Return the notes as they are stored."""
         return {
             "kind": self.representation.value,
             "url": self.url,
@@ -230,27 +226,20 @@ class RangeNotes:
 
     @classmethod
     def from_json(cls, notes: Json) -> Self:
-        """Raises ValueError."""
-        parts = _field(notes, "parts", list)
-        if not all(
-            isinstance(part, list)
-            and len(part) == 3
-            and type(part[0]) is type(part[1]) is int
-            and 0 <= part[0] < part[1]
-            and isinstance(part[2], int | float)
-            for part in parts
-        ):
-            raise ValueError("parts are no spans with their times")
+        """Read the notes as they are stored. Raises ValueError."""
+        parts = json_rows(notes, "parts", (int, int, (int, float)))
+        if not all(0 <= start < stop for start, stop, _ in parts):
+            raise ValueError(f"parts are {parts!r:.60}")
         return cls(
-            name=_field(notes, "name", str),
-            total=_field(notes, "total", int),
-            headers=_headers(notes, "headers"),
+            name=json_field(notes, "name", str),
+            total=json_field(notes, "total", int),
+            headers=json_headers(notes, "headers"),
             parts=tuple((start, stop, float(came)) for start, stop, came in parts),
-            value_tag=_field(notes, "of", str),
+            value_tag=json_field(notes, "of", str),
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The notes as they are stored."""
+        """Return the notes as they are stored."""
         return {
             "name": self.name,
             "total": self.total,
@@ -268,49 +257,14 @@ class HostNotes:
 
     @classmethod
     def from_json(cls, notes: Json) -> Self:
-        """Raises ValueError."""
-        rows = _field(notes, "hosts", list)
-        shapes: tuple[Any, ...] = (str, int, str, (int, float))
-        for row in rows:
-            if not isinstance(row, list) or len(row) != 4 or not all(map(isinstance, row, shapes)):
-                raise ValueError(f"hosts has {row!r:.60}")
+        """Read the notes as they are stored. Raises ValueError."""
+        rows = json_rows(notes, "hosts", (str, int, str, (int, float)))
         return cls(hosts=tuple((host, port, index, float(used)) for host, port, index, used in rows))
 
     def to_json(self) -> dict[str, Any]:
-        """The notes as they are stored."""
+        """Return the notes as they are stored."""
         return {"hosts": [list(row) for row in self.hosts]}
 
 
 def _stored_of(headers: CIMultiDict[str], request_time: float, response_time: float) -> Stored:
     return Stored(status=200, headers=headers, request_time=request_time, response_time=response_time)
-
-
-def _field[T](notes: Json, name: str, kind: type[T]) -> T:
-    value = notes.get(name)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ValueError(f"{name} is {value!r:.40}")
-    return value
-
-
-def _time(notes: Json, name: str) -> float:
-    value = notes.get(name)
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise ValueError(f"{name} is {value!r:.40}")  # noqa: TRY004  as above
-    return float(value)
-
-
-def _headers(notes: Json, name: str) -> CIMultiDict[str]:
-    """Header fields, as pairs (RFC 9110 §5.5: no line breaks in a name or value)."""
-    pairs = _field(notes, name, list)
-    for pair in pairs:  # at every hit, so without a generator for each text
-        if not isinstance(pair, list | tuple) or len(pair) != 2:
-            raise ValueError(f"{name} are no headers")
-        key, value = pair
-        if (
-            not isinstance(key, str)
-            or not isinstance(value, str)
-            or _LINE_BREAK.search(key)
-            or _LINE_BREAK.search(value)
-        ):
-            raise ValueError(f"{name} are no headers")
-    return CIMultiDict(pairs)
