@@ -118,17 +118,7 @@ class Fill(FillProgress):
         before. A cancellation does not stop the commit of a verified file, since clients may have all of it.
         """
         try:
-            await self.in_thread(self.file.open)
-            while not self.file.owned:
-                if await self._follow():
-                    return
-            if (found := await find()) is not None:
-                await self._be_stored(*found)
-                return
-            await self._download.run()
-            await self.publish("verified")
-            self.be_verified()
-            self.committed = await shielded(commit(self))
+            await self._download_or_follow(find, commit)
         except AllFailedError as error:
             await self._end_in_failure(error)
         except NoRoomError as error:
@@ -153,6 +143,23 @@ class Fill(FillProgress):
                 self.fail(AllFailedError([UpstreamError(Failure.BROKEN, str(self.file.path), "pypi-cache failed")]))
             self.file.remove()  # unless the store has renamed it: it is wrong, or of no more use
             self.file.release()  # a follower that missed the last state takes over and looks into the store
+
+    async def _download_or_follow(
+        self,
+        find: Callable[[], Awaitable[tuple[Entry, FileNotes] | None]],
+        commit: Callable[[Fill], Coroutine[Any, Any, bool]],
+    ) -> None:
+        await self.in_thread(self.file.open)
+        while not self.file.owned:
+            if await self._follow():
+                return
+        if (found := await find()) is not None:
+            await self._be_stored(*found)
+            return
+        await self._download.run()
+        await self.publish("verified")
+        self.be_verified()
+        self.committed = await shielded(commit(self))
 
     def clean_up(self) -> None:
         """Remove the published state, and the part file of a stopped download, unless a follower has taken over."""
