@@ -25,7 +25,7 @@ from pkgcache.engine.responses.messages import CutShortError, Response
 from pkgcache.engine.service import Service, check
 from pkgcache.engine.store.format import StoreFormatError
 from pkgcache.engine.upstream.parent_proxy import ParentProxy, parent_of_environment
-from pkgcache.proxy import certificates, options
+from pkgcache.proxy import certificates, mitmproxy_options
 from pkgcache.proxy.access_log import AccessLog
 from pkgcache.proxy.authentication import Authenticator
 from pkgcache.proxy.connect import FastPathHook
@@ -60,13 +60,13 @@ class PypiCache:
     def load(self, loader: Loader) -> None:
         """Check the options that were given, and add ours to mitmproxy's."""
         try:
-            check(make_settings(options.raw_values(ctx.options)))
+            check(make_settings(mitmproxy_options.raw_values(ctx.options)))
         except SettingError as error:
             self._refused = True
             for name in [name for name in ctx.options.deferred if name.startswith(PREFIX)]:
                 del ctx.options.deferred[name]  # else mitmproxy would report them once more, with a traceback
             logger.error("%s", error)  # noqa: TRY400  one line, no traceback
-        options.add_options(loader)
+        mitmproxy_options.add_options(loader)
 
     def configure(self, updated: AbstractSet[str]) -> None:
         """Open the service before mitmproxy listens; later refuse a wrong change, and apply a right one at once."""
@@ -78,7 +78,7 @@ class PypiCache:
         if not any(name.startswith(PREFIX) for name in updated):
             return
         try:
-            settings = options.current_settings(ctx.options)
+            settings = mitmproxy_options.current_settings(ctx.options)
             check(settings)
         except SettingError as error:
             raise exceptions.OptionsError(str(error)) from error
@@ -89,7 +89,7 @@ class PypiCache:
     def _open(self) -> None:
         """Open log, store and upstream session; from here on requests are answered."""
         try:
-            settings = options.current_settings(ctx.options)
+            settings = mitmproxy_options.current_settings(ctx.options)
             log = _access_log(settings.access_log)
             service = Service(settings)
             service.client.parent = self._parent()

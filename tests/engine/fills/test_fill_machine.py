@@ -38,7 +38,7 @@ from pkgcache.engine.store.entries import Entries
 from pkgcache.engine.store.store import Store
 from pkgcache.engine.upstream.errors import Failure, UpstreamError
 from pkgcache.rules.http.freshness import Policy
-from pkgcache.rules.policy.fills import HOLD_BACK
+from pkgcache.rules.policy.hold_back import HOLD_BACK
 from pkgcache.rules.routing.digests import parse_release_path
 from pkgcache.rules.routing.routes import ReleaseFile
 from pkgcache.rules.routing.urls import Url, parse_url

@@ -14,7 +14,7 @@ from pkgcache.engine.fills.part_file import FillState
 from pkgcache.engine.fills.progress import FillProgress
 from pkgcache.engine.responses.messages import CutShortError
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
-from pkgcache.rules.policy.fills import HOLD_BACK
+from pkgcache.rules.policy.hold_back import HOLD_BACK
 from pkgcache.rules.routing.urls import parse_url
 
 URL = parse_url("https://files.example/six.whl")

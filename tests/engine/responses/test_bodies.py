@@ -10,7 +10,7 @@ from pkgcache.engine.responses import bodies
 from pkgcache.engine.responses.bodies import ConcatenatedBody, FileSource, Reader, SharedSource, StoredBytes, StoredFile
 from pkgcache.engine.responses.messages import CHUNK, Body, CutShortError, DiskFailedError
 from pkgcache.engine.store.rehash import Rehash
-from pkgcache.rules.policy.fills import HOLD_BACK
+from pkgcache.rules.policy.hold_back import HOLD_BACK
 
 CONTENT = bytes(range(256)) * 1200
 """More than one CHUNK."""

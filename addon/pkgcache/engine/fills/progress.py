@@ -21,7 +21,7 @@ from pkgcache.engine.fills.part_file import FillState, PartFile, State
 from pkgcache.engine.responses.bodies import FileSource, Reader
 from pkgcache.engine.responses.messages import CutShortError
 from pkgcache.engine.upstream.errors import AllFailedError
-from pkgcache.rules.policy.fills import HOLD_BACK, readable
+from pkgcache.rules.policy.hold_back import HOLD_BACK, readable
 from pkgcache.rules.routing.urls import parse_url
 
 

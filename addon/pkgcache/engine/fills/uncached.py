@@ -19,7 +19,7 @@ from pkgcache.engine.responses.messages import CHUNK, Body, Chunk, CutShortError
 from pkgcache.engine.responses.relay import RelayBody
 from pkgcache.engine.upstream.client import UpstreamClient
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
-from pkgcache.rules.policy.fills import readable
+from pkgcache.rules.policy.hold_back import readable
 from pkgcache.rules.routing.digests import Digest
 from pkgcache.rules.routing.urls import Url
 

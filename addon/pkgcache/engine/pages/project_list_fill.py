@@ -20,7 +20,7 @@ from multidict import CIMultiDict
 from pkgcache.engine.fills.progress import Progress
 from pkgcache.engine.upstream.client import UpstreamResponse
 from pkgcache.engine.upstream.errors import Failure, UpstreamError
-from pkgcache.rules.policy.fills import HOLD_BACK
+from pkgcache.rules.policy.hold_back import HOLD_BACK
 from pkgcache.rules.simple.project_list import RootChecker, RootEditor
 from pkgcache.rules.simple.representations import Representation, representation_of
 

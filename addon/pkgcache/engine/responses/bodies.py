@@ -12,7 +12,7 @@ from typing import IO, Protocol, override
 
 from pkgcache.engine.responses.messages import CHUNK, Body, Chunk, CutShortError, DiskFailedError
 from pkgcache.engine.store.rehash import Rehash
-from pkgcache.rules.policy.fills import readable
+from pkgcache.rules.policy.hold_back import readable
 
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 """Lets preadv(2) fail instead of waiting for the disk. Linux has it; elsewhere every read is a thread's."""

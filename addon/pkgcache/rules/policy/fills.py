@@ -1,4 +1,4 @@
-"""Decides when a download is shared: what starts a fill, what is near enough to wait for, what readers may have of it.
+"""Decides when a range starts a fill, and when one of a growing file is near enough to wait for.
 
 A fill is one download of a release file that any number of clients read while it grows. Nothing here knows of files or time.
 """
@@ -15,23 +15,6 @@ A resolver that reads the metadata of ten large wheels must not download them al
 
 NEAR_BYTES = 8 * 1024 * 1024
 """A range of a growing file is served from it when it starts no further than this past the bytes that are there."""
-
-HOLD_BACK = 64 * 1024
-"""This many bytes at a file's end are held back from every reader until length and digest are right.
-
-So no client ever has the whole of a wrong file: its connection is cut before the end.
-"""
-
-
-def readable(written: int, total: int | None, *, verified: bool) -> int:
-    """The end of what readers may have of a file that grows: `written` bytes so far, of `total` (None: not known yet).
-
-    >>> readable(100_000, 200_000, verified=False), readable(200_000, 200_000, verified=False)
-    (100000, 134464)
-    """
-    if verified:
-        return written
-    return max(0, written - HOLD_BACK if total is None else min(written, total - HOLD_BACK))
 
 
 def starts_fill(headers: Mapping[str, str], size: int | None) -> bool:
