@@ -1,26 +1,19 @@
-"""units.py."""
-
-from __future__ import annotations
+"""Sizes and times as people write them, read and shown; and texts without the credentials of URLs."""
 
 import re
+from typing import Final
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
-
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|w)?", re.IGNORECASE)
-
-
-_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-
-
-_SECONDS = {None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
+_UNITS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|w)?", re.IGNORECASE)
+_SECONDS: Final = {None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def parse_size(text: str) -> int:
-    """Bytes of `10g`, `512m`, `64k`, `1t` or a plain number (powers of 1024, as nginx counts).
+    """Read a size: `10g`, `512m`, `64k`, `1t`, or bytes; in powers of 1024, as nginx counts. ValueError shows a right one.
 
-    >>> parse_size("10g")
-    10737418240
+    >>> parse_size("10g"), parse_size("1.5 KiB")
+    (10737418240, 1536)
     """
     match = _SIZE.fullmatch(text.strip())
     if not match:
@@ -29,7 +22,7 @@ def parse_size(text: str) -> int:
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of `30s`, `10m`, `12h`, `30d`, `2w` or a plain number of seconds.
+    """Read a time: `30s`, `10m`, `12h`, `30d`, `2w`, or seconds. ValueError shows a right one.
 
     >>> parse_duration("10m")
     600.0
@@ -40,23 +33,24 @@ def parse_duration(text: str) -> float:
     return float(match[1]) * _SECONDS[match[2].lower() if match[2] else None]
 
 
-def shown_duration(seconds: float) -> str:
-    """As `parse_duration` reads it: '7d', '90m', '1.5s', in the largest unit up to days that goes into it.
-
-    >>> shown_duration(600.0)
-    '10m'
-    """
-    unit = next((unit for unit in "dhm" if seconds and seconds % _SECONDS[unit] == 0), "s")
-    return f"{seconds / _SECONDS[unit]:.15g}{unit}"
-
-
 def parse_optional_duration(text: str) -> float | None:
-    """As `parse_duration`; empty means: not set."""
+    """Read a time, or None from an empty text, which means that it is not set."""
     return parse_duration(text) if text.strip() else None
 
 
+def shown_duration(seconds: float) -> str:
+    """Show a time so that `parse_duration` reads the same back: in the largest unit up to days that divides it.
+
+    >>> shown_duration(600.0), shown_duration(5400), shown_duration(1.5)
+    ('10m', '90m', '1.5s')
+    """
+    unit = next((unit for unit in "dhm" if seconds and seconds % _SECONDS[unit] == 0), "s")
+    # Not `:g`, which turns seconds above six digits into `1e+06`.
+    return f"{seconds / _SECONDS[unit]:.15g}{unit}"
+
+
 def redact(text: str) -> str:
-    """The text with the credentials of any URL in it left out.
+    """The text with the user information of each URL in it replaced, for messages and logs.
 
     >>> redact("torch=https://user:secret@wheels.example/simple")
     'torch=https://***@wheels.example/simple'

@@ -1,1 +1,1 @@
-"""Pure decisions: no I/O, no clock, no logging, nothing of mitmproxy. What is asked, what it may be answered with, and why."""
+"""Pure decisions: what was asked, what the answer may be, and why. No I/O, no clock, no logging, nothing of mitmproxy."""

@@ -5,13 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pkgcache.rules.routing.urls import parse_url
-from pkgcache.rules.simple.project_list import MAX_TAG, RootChecker, RootEditor
+from pkgcache.rules.simple.project_list import MAX_TAG, ProjectListChecker, ProjectListEditor
 
 MIRROR = parse_url("https://mirror.test/pypi/simple/")
 
 
 def edited(body: bytes, sizes: list[int] | None = None) -> bytes:
-    editor, out, rest = RootEditor(MIRROR), b"", body
+    editor, out, rest = ProjectListEditor(MIRROR), b"", body
     for size in sizes or []:
         out += editor.feed(rest[:size])
         rest = rest[size:]
@@ -58,7 +58,7 @@ def test_however_it_is_cut(sizes: list[int]) -> None:
 
 
 def test_a_bracket_without_an_end_is_not_kept_for_ever() -> None:
-    editor = RootEditor(MIRROR)
+    editor = ProjectListEditor(MIRROR)
     out = editor.feed(b"<" + b"x" * (2 * MAX_TAG))
     assert len(out) > MAX_TAG
 
@@ -75,7 +75,7 @@ def test_a_bracket_without_an_end_is_not_kept_for_ever() -> None:
     ],
 )
 def test_what_is_a_list_in_html(body: bytes, is_list: bool) -> None:
-    editor = RootEditor(MIRROR)
+    editor = ProjectListEditor(MIRROR)
     editor.feed(body)
     editor.end()
     assert editor.is_list is is_list
@@ -94,6 +94,6 @@ def test_what_is_a_list_in_html(body: bytes, is_list: bool) -> None:
 )
 @pytest.mark.parametrize("size", [1, 5, 1000])
 def test_what_is_a_list_in_json(size: int, body: bytes, is_list: bool) -> None:
-    checker = RootChecker()
+    checker = ProjectListChecker()
     assert b"".join(checker.feed(body[at : at + size]) for at in range(0, len(body), size)) + checker.end() == body
     assert checker.is_list is is_list

@@ -21,7 +21,7 @@ from pkgcache.engine.fills.progress import Progress
 from pkgcache.engine.upstream.client import UpstreamResponse
 from pkgcache.engine.upstream.errors import Failure, UpstreamError
 from pkgcache.rules.policy.hold_back import HOLD_BACK
-from pkgcache.rules.simple.project_list import RootChecker, RootEditor
+from pkgcache.rules.simple.project_list import ProjectListChecker, ProjectListEditor
 from pkgcache.rules.simple.representations import Representation, representation_of
 
 PIECE = 128 * 1024
@@ -74,7 +74,7 @@ class ProjectListFill(Progress[ListHead | None]):
             upstream=upstream,
             url=str(response.url),
         )
-        editor = RootEditor(response.url) if representation.kind == "html" else RootChecker()
+        editor = ProjectListEditor(response.url) if representation.kind == "html" else ProjectListChecker()
         pieces = _Pieces(response)
         await self.in_thread(self._begin)
         while chunk := await response.chunk():

@@ -19,8 +19,8 @@ from pkgcache.engine.store.store import Store
 from pkgcache.rules.http.freshness import Stored
 from pkgcache.rules.routing.indexes import Index
 from pkgcache.rules.routing.urls import Url
+from pkgcache.rules.simple.page_model import Kind
 from pkgcache.rules.simple.representations import Representation
-from pkgcache.rules.simple.transform import Kind
 
 GZIP_LEVEL, GZIP_LEVEL_OF_LARGE = 6, 4
 """A client waits while a new page is compressed. 5 MB take 42 ms at level 4, 58 ms at level 6, which makes them 5 % smaller."""

@@ -41,8 +41,9 @@ from pkgcache.rules.routing.urls import parse_url
 from pkgcache.rules.simple.file_table import FileTable
 from pkgcache.rules.simple.json_api_build import Release
 from pkgcache.rules.simple.links import PageContext
+from pkgcache.rules.simple.page_model import Kind
 from pkgcache.rules.simple.removal import Filtered
-from pkgcache.rules.simple.transform import Kind, TransformedPage, TransformSpec
+from pkgcache.rules.simple.transform import TransformedPage, TransformSpec
 
 VARIANT_BYTES = 512
 """What a variant takes in memory beside its two bodies, about."""

@@ -1,41 +1,37 @@
-"""rules/http/accept.py."""
+"""Reads the header fields of content negotiation: weighted lists, Accept-Encoding and Content-Type.
 
-from __future__ import annotations
+By RFC 9110 §12.4.2 (quality values), §12.5.1 (Accept), §12.5.3 (Accept-Encoding), §8.3.1 (Content-Type). Members of a list that are
+malformed are passed over. A media range with parameters other than `q` and `charset` matches nothing, because no index page has any.
+
+Leaves out: what to send (`simple/representations`).
+"""
 
 import re
 from collections.abc import Iterator
+from typing import Final
 
-_TCHARS = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-
-
-_CODING = re.compile(_TCHARS)
-
-
-_MEDIA_RANGE = re.compile(rf"{_TCHARS}/{_TCHARS}")
-
-
+_TCHARS: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_CODING: Final = re.compile(_TCHARS)
+_MEDIA_RANGE: Final = re.compile(rf"{_TCHARS}/{_TCHARS}")
 # RFC 9110 §12.4.2: qvalue = ( "0" [ "." 0*3DIGIT ] ) / ( "1" [ "." 0*3("0") ] )
-_QVALUE = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
-
-
-# A list member, or a parameter of one: quoted strings may hold the separator, and one without an end takes all that
-# follows. Possessive, so that no header can make it try again and again.
-_QUOTED = r'"(?:[^"\\]|\\[\s\S]?)*+"?'
-
-
-_MEMBER = re.compile(rf'(?:[^,"]|{_QUOTED})++')
-
-
-_PARAMETER = re.compile(rf'(?:[^;"]|{_QUOTED})++')
+_QVALUE: Final = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
+# A list's member, and a member's parameter. A quoted string may hold the separator; without a closing quote it takes all that
+# follows. The patterns are possessive, so that no header makes them backtrack.
+_QUOTED: Final = r'"(?:[^"\\]|\\[\s\S]?)*+"?'
+_MEMBER: Final = re.compile(rf'(?:[^,"]|{_QUOTED})++')
+_PARAMETER: Final = re.compile(rf'(?:[^;"]|{_QUOTED})++')
 
 
 def accepts_encoding(header: str | None, coding: str) -> bool:
-    """Whether a client takes a content coding (`gzip`, `identity`, …) by its Accept-Encoding header.
+    """Whether a client accepts a content coding (`gzip`, `identity`, …) by its Accept-Encoding header.
 
-    RFC 9110 §12.5.3 lets a server send any coding where the header is absent; in practice such clients do not decode,
-    so an absent header means identity alone here.
+    RFC 9110 §12.5.3 lets a server send any coding where the header is absent. In practice such clients do not decode, so here an
+    absent header means identity alone.
+
+    >>> accepts_encoding("br, *;q=0.1", "gzip"), accepts_encoding(None, "gzip")
+    (True, False)
     """
-    codings = {_coding(name): quality for name, quality in _weighted(header or "", media=False)}
+    codings = {_coding(name): quality for name, quality in weighted(header or "", media=False)}
     coding = _coding(coding)
     # §12.5.3: "If the representation's content coding is one of the content codings listed in the Accept-Encoding
     # field value, then it is acceptable unless it is accompanied by a qvalue of 0."
@@ -52,22 +48,28 @@ def accepts_encoding(header: str | None, coding: str) -> bool:
 
 
 def parse_content_type(value: str | None) -> tuple[str, str]:
-    """Media type in lower case and charset, each '' where there is none (RFC 9110 §8.3.1).
+    """The media type and the charset of a Content-Type, in lower case; '' where there is none (RFC 9110 §8.3.1).
 
     >>> parse_content_type('Text/HTML; Charset="UTF-8"')
     ('text/html', 'utf-8')
     """
     essence, *parameters = _split(value or "", _PARAMETER) or [""]
     media_type = essence.lower()
-    charset = next((text for name, text in map(_pair, parameters) if name == "charset"), "")
+    charset = next((text for name, text in map(_parse_parameter, parameters) if name == "charset"), "")
     return (media_type if _MEDIA_RANGE.fullmatch(media_type) else "", charset.lower())
 
 
-def _weighted(header: str, *, media: bool = True) -> Iterator[tuple[str, float]]:
-    """The (name in lower case, quality) pairs of a list; members that are no such thing are passed over."""
+def weighted(header: str, *, media: bool = True) -> Iterator[tuple[str, float]]:
+    """Read a weighted list (RFC 9110 §12.4.2): yield each member's name in lower case and its quality.
+
+    `media`: the names are media ranges, else content codings.
+
+    >>> list(weighted("text/html, */*;q=0.1, nonsense"))
+    [('text/html', 1.0), ('*/*', 0.1)]
+    """
     for member in _split(header, _MEMBER):
         name, *parameters = _split(member, _PARAMETER) or [""]
-        pairs = [_pair(parameter) for parameter in parameters]
+        pairs = [_parse_parameter(parameter) for parameter in parameters]
         weight = next((text for key, text in pairs if key == "q"), "1")
         # RFC 9110 §12.5.1: `text/html;level=1` is another, narrower range than `text/html`, and no index page has it.
         narrow = any(key not in {"q", "charset"} for key, _ in pairs)
@@ -86,7 +88,8 @@ def _split(text: str, pattern: re.Pattern[str]) -> list[str]:
     return [part for found in pattern.findall(text) if (part := found.strip(" \t"))]
 
 
-def _pair(parameter: str) -> tuple[str, str]:
+def _parse_parameter(parameter: str) -> tuple[str, str]:
+    """A parameter's name in lower case and its value, unquoted."""
     name, _, text = parameter.partition("=")
     text = text.strip(" \t")
     if len(text) > 1 and text[0] == text[-1] == '"':

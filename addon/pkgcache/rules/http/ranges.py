@@ -119,7 +119,7 @@ def parse_range(header: str | None) -> RangeRequest | None:
     """Read a Range header (None: there is none that concerns us, the whole file is asked for).
 
     >>> parse_range("bytes=0-9,-5")
-    Requested(specs=(Bounded(first=0, last=9), Suffix(length=5)), malformed=False)
+    RangeRequest(specs=(Bounded(first=0, last=9), Suffix(length=5)), malformed=False)
     """
     unit, equals, ranges = (header or "").strip(" \t").partition("=")
     # RFC 9110 §14.2: "An origin server MUST ignore a Range header field that contains a range unit it does not

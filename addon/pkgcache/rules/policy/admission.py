@@ -67,7 +67,7 @@ class Refused:
     def text(self, what: str) -> str:
         """One line for the one who asked for `what`: which rule, and until when (RFC 3339, UTC, whole seconds).
 
-        >>> Refused(reason=Reason.TOO_YOUNG, rule="pypi_cache_cooldown=7d", until=604799.5).text("six-1.0.tar.gz")
+        >>> Refused(reason=RefusalReason.TOO_YOUNG, rule="pypi_cache_cooldown=7d", until=604799.5).text("six-1.0.tar.gz")
         'six-1.0.tar.gz is refused until 1970-01-08T00:00:00Z by pypi_cache_cooldown=7d'
         """
         what = "".join(character if character.isprintable() else "?" for character in what)

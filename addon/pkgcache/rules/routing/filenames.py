@@ -1,6 +1,9 @@
-"""rules/routing/filenames.py."""
+"""What a release file's name tells: whether it is one, its project, its version, and what is appended for a companion file.
 
-from __future__ import annotations
+By PEP 427 (wheels) and PEP 625 (sdists), and leniently for the names of older files, which index pages still list.
+
+Leaves out: tags and build numbers of wheels.
+"""
 
 import contextlib
 import re
@@ -16,11 +19,39 @@ from packaging.utils import (
 )
 from packaging.version import InvalidVersion, Version
 
+_DISTRIBUTION: Final = r"\.(?:whl|tar\.(?:gz|bz2|xz|lzma|lz|Z|zst)|tar|tgz|tbz|txz|tlz|zip|egg|exe|msi|rpm|deb|dmg)"
+_FILE_ITSELF: Final = re.compile(rf".+{_DISTRIBUTION}", re.IGNORECASE | re.DOTALL)
+# Whatever follows a distribution's extension; in a name without such an extension only the companions that are known.
+_COMPANION: Final = re.compile(
+    rf"(.+{_DISTRIBUTION})(\..+)|(.+?)((?:\.(?:metadata|asc|sig|provenance|sigstore|attestation))+)",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def is_distribution(name: str) -> bool:
+    """Whether a file name has the ending of a wheel, an sdist, an egg, or one of the formats before them."""
+    return _FILE_ITSELF.fullmatch(name) is not None
+
+
+def split_filename(name: str) -> tuple[str, str]:
+    """Split a file name into the distribution's own name and what is appended: '', '.metadata' (PEP 658), '.asc' and the like.
+
+    >>> split_filename("six-1.0-py3-none-any.whl.metadata")
+    ('six-1.0-py3-none-any.whl', '.metadata')
+    """
+    if _FILE_ITSELF.fullmatch(name) or (match := _COMPANION.fullmatch(name)) is None:
+        return name, ""
+    return (match[1], match[2]) if match[1] else (match[3], match[4])
+
 
 def projects_of(filename: str) -> list[str]:
-    """The projects that a release file may belong to, the likeliest first.
+    """The projects that a release file may belong to, normalised, the likeliest first.
 
-    A wheel's name ends at its first hyphen (PEP 427), an sdist's at some hyphen before its version (PEP 625; older ones hold more).
+    A wheel's project ends at the first hyphen (PEP 427). An sdist's ends at the hyphen before its version (PEP 625), and older names
+    may have hyphens on both sides of that one.
+
+    >>> projects_of("zope-interface-5.0.tar.gz")
+    ['zope-interface', 'zope']
     """
     parts = filename.split("-")
     ends = [1] if filename.endswith((".whl", ".whl.metadata")) else range(len(parts) - 1, 0, -1)
@@ -34,7 +65,11 @@ def projects_of(filename: str) -> list[str]:
 
 
 def project_of(filename: str) -> str:
-    """The project that a release file belongs to, as far as its name tells: in odd names up to what looks like a version."""
+    """The project that a release file most likely belongs to, normalised; of an odd name all up to what looks like a version.
+
+    >>> project_of("Zope.Interface-5.0.win32-py2.7.exe")
+    'zope-interface'
+    """
     with contextlib.suppress(InvalidWheelFilename):
         return parse_wheel_filename(filename)[0]
     with contextlib.suppress(InvalidSdistFilename):
@@ -43,37 +78,11 @@ def project_of(filename: str) -> str:
     return canonicalize_name(name) if name != filename else next(iter(projects_of(filename)), filename)
 
 
-_DISTRIBUTION: Final = r"\.(?:whl|tar\.(?:gz|bz2|xz|lzma|lz|Z|zst)|tar|tgz|tbz|txz|tlz|zip|egg|exe|msi|rpm|deb|dmg)"
-
-
-_FILE_ITSELF: Final = re.compile(rf".+{_DISTRIBUTION}", re.IGNORECASE | re.DOTALL)
-
-
-# What follows a distribution's extension, or one of the known companions where there is no such extension.
-_COMPANION: Final = re.compile(
-    rf"(.+{_DISTRIBUTION})(\..+)|(.+?)((?:\.(?:metadata|asc|sig|provenance|sigstore|attestation))+)",
-    re.IGNORECASE | re.DOTALL,
-)
-
-
-def is_distribution(name: str) -> bool:
-    """Whether a file name is a wheel's, an sdist's or an egg's, or what came before them, by its ending."""
-    return _FILE_ITSELF.fullmatch(name) is not None
-
-
-def split_filename(name: str) -> tuple[str, str]:
-    """A distribution's file name and what stands behind it: '' for itself, '.metadata' (PEP 658), '.asc' and the like.
-
-    >>> split_filename("six-1.0-py3-none-any.whl.metadata")
-    ('six-1.0-py3-none-any.whl', '.metadata')
-    """
-    if _FILE_ITSELF.fullmatch(name) or (match := _COMPANION.fullmatch(name)) is None:
-        return name, ""
-    return (match[1], match[2]) if match[1] else (match[3], match[4])
-
-
 def version_of(filename: str, known: dict[str, Version]) -> Version | None:
-    """The version of a file, None where it cannot be read. `known`: those of wheels, by `name-version`."""
+    """The version of a wheel or sdist; None where it cannot be read.
+
+    `known` is the caller's memory of wheels' versions by `name-version`: a release may have 50 wheels, and parsing is slow.
+    """
     is_wheel = filename.endswith(".whl")
     stem = "-".join(filename.split("-", 2)[:2])
     if is_wheel and stem in known:

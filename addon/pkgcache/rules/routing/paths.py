@@ -1,6 +1,8 @@
-"""rules/routing/paths.py."""
+"""Paths that the cache itself defines: of an index at the proxy's own address, and of the JSON API beside an index.
 
-from __future__ import annotations
+At the proxy's own address an index has its pages at `/<index>/simple/`, and files of other hosts at
+`/<index>/files/<scheme>/<host[:port]>/<path>`. Leaves out: writing the latter, which `links` does as it rewrites a page.
+"""
 
 from urllib.parse import quote, unquote
 
@@ -9,7 +11,11 @@ from pkgcache.rules.routing.urls import DEFAULT_PORTS, Url, parse_url
 
 
 def resolve_own_path(own_prefix: str, path: str, query: str = "") -> Url | None:
-    """Turn `<own_prefix>/files/<scheme>/<authority>/<path>` back into the URL it means; None if it is no such path."""
+    """The URL that `<own_prefix>/files/<scheme>/<host[:port]>/<path>` stands for; None if it is no such path.
+
+    >>> str(resolve_own_path("/torch", "/torch/files/https/wheels.test/whl/torch-2.0.whl"))
+    'https://wheels.test/whl/torch-2.0.whl'
+    """
     rest = path.removeprefix(f"{own_prefix}/files/")
     scheme, _, rest = rest.partition("/") if rest != path else ("", "", "")
     authority, slash, rest = rest.partition("/")
@@ -22,7 +28,7 @@ def resolve_own_path(own_prefix: str, path: str, query: str = "") -> Url | None:
 
 
 def api_base(simple: Url) -> str:
-    """The path of the JSON API beside an index's `simple/`.
+    """The path of the JSON API beside an index's `simple/`, with slashes at both ends.
 
     >>> api_base(parse_url("https://mirror.example/simple/")), api_base(parse_url("https://mirror.example/pypi/simple/"))
     ('/pypi/', '/pypi/')
@@ -32,5 +38,5 @@ def api_base(simple: Url) -> str:
 
 
 def own_page_path(index: Index, project: str = "") -> str:
-    """The root-relative path of an index's page at the proxy's own address."""
+    """The path at the proxy's own address of a project's page, or of the index's list of projects."""
     return f"/{quote(index.name)}/simple/{project}/" if project else f"/{quote(index.name)}/simple/"

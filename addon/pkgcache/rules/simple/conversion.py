@@ -1,12 +1,12 @@
-"""One representation of a project page into the other: PEP 691 JSON for an upstream that has only HTML, and the reverse.
+"""Converts a project page between HTML (PEP 503) and JSON (PEP 691), for an upstream that offers only one of them.
 
-For the upstream's body, before its links are edited: relative links stay relative. What both can tell is carried: PEP 503 file, hash,
-`requires-python` and signature, PEP 592 yanked, PEP 658 and 714 core metadata, PEP 708 tracks and alternate locations, PEP 740
-provenance, PEP 792 project status. Nothing is invented: a page out of HTML has version 1.0, for it knows no size, no upload time and
-no `versions` (PEP 700).
+It is done before links are edited, so relative links stay relative. All that both forms can express is carried over: file, hash,
+`requires-python` and signature (PEP 503), yanked (PEP 592), core metadata (PEP 658, 714), tracks and alternate locations (PEP 708),
+provenance (PEP 740), project status (PEP 792). Nothing is invented: JSON made from HTML has version 1.0, because HTML does not give
+sizes, upload times and `versions` (PEP 700).
 
-Leaves out: unknown keys and attributes, all hashes but one in HTML, and the root page. An HTML client goes by the URL's last segment,
-so a file whose JSON gives it another name has that one in HTML.
+Leaves out: unknown keys and attributes, all hashes but one in HTML, and the list of projects. HTML clients take a file's name from the
+last segment of its URL, so a file that JSON gives another name has the URL's name in HTML.
 """
 
 import html
@@ -21,7 +21,7 @@ from pkgcache.rules.routing.filenames import is_distribution
 from pkgcache.rules.routing.urls import Url, parse_url, resolve_reference
 from pkgcache.rules.simple.html_page import read_html
 from pkgcache.rules.simple.html_tags import Attributes, read_attributes, tags
-from pkgcache.rules.simple.json_page import read_json
+from pkgcache.rules.simple.json_page import is_file, read_json, text_of
 from pkgcache.rules.simple.page_model import BrokenPage, Page, PageLink
 
 # PEP 503: "The current recommendation is to use sha256"; else the strongest, of those that pip and uv know first.
@@ -38,12 +38,10 @@ _SCHEME: Final = re.compile(r"(?!https?:)[a-z][a-z0-9+.\-]*:", re.IGNORECASE)
 
 
 def json_to_html(body: bytes, project: str) -> bytes:
-    """Write a PEP 691 page as an index writes PEP 503; ASCII. BrokenPage if it is none."""
+    """Convert a PEP 691 page to a PEP 503 page; the result is ASCII. Raises BrokenPage."""
     page = read_json(body)
     model = json.loads(page.text.removeprefix("\ufeff"))
-    files = [
-        each for each in model["files"] if isinstance(each, dict) and isinstance(each.get("url"), str) and each["url"]
-    ]
+    files = [file for file in model["files"] if is_file(file)]  # one for each link of `page`
     title = f"Links for {_escape(canonicalize_name(project))}"
     metas = "".join(
         f'    <meta name="pypi:{name}" content="{_escape(content)}">\n' for name, content in _metas_of_json(model)
@@ -56,10 +54,10 @@ def json_to_html(body: bytes, project: str) -> bytes:
 
 
 def html_to_json(body: bytes, project: str, page_url: Url) -> bytes:
-    """Write a PEP 503 page as PEP 691 1.0 has it; ASCII. BrokenPage for a version of HTML other than 1 (PEP 629).
+    """Convert a PEP 503 page to a PEP 691 page of version 1.0; the result is ASCII. BrokenPage for another version than 1.x (PEP 629).
 
-    `page_url` is the upstream's final URL. It is used only where the page has a `<base href>`, for which JSON has no word: links are
-    then made absolute. Anchors whose links name no release file are left out.
+    `page_url` is the upstream's final URL. It matters only where the page has a `<base href>`, which JSON cannot express: links are
+    then made absolute. Anchors whose links do not name a release file are left out.
     """
     page = read_html(body)
     base = _base(page, page_url)
@@ -69,7 +67,7 @@ def html_to_json(body: bytes, project: str, page_url: Url) -> bytes:
     for tag in tags(page.text):
         name = tag[1].lower() if tag[1] else ""
         if name == "a":
-            # `PageLink` knows no requires-python, signature and provenance: the attributes are read once more, in the same way.
+            # `PageLink` has no requires-python, signature and provenance, so the attributes are read once more.
             attributes = read_attributes(page.text, tag)
             href = attributes.get("href")
             if href and (link := links.get(href[1])) and (file := _file(link, attributes, base)):
@@ -90,21 +88,21 @@ def html_to_json(body: bytes, project: str, page_url: Url) -> bytes:
 
 
 def _metas_of_json(model: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What JSON says of the page as a whole: names and contents of `<meta>`."""
+    """Names and contents of the `<meta>` elements for what JSON says of the page as a whole."""
     meta = model.get("meta")
     meta = meta if isinstance(meta, dict) else {}
     yield "repository-version", str(meta.get("api-version", "1.0"))  # PEP 629
     # PEP 792: "pypi:project-status" and "pypi:project-status-reason"
     status = model.get("project-status")
     if isinstance(status, dict):
-        if text := _text(status.get("status")):
+        if text := text_of(status.get("status")):
             yield "project-status", text
-        if text := _text(status.get("reason")):
+        if text := text_of(status.get("reason")):
             yield "project-status-reason", text
-    # PEP 708: one element a URL
+    # PEP 708: one element for each URL
     for name, urls in (("tracks", meta.get("tracks")), ("alternate-locations", model.get("alternate-locations"))):
         for url in urls if isinstance(urls, list) else ():
-            if text := _text(url):
+            if text := text_of(url):
                 yield name, text
 
 
@@ -112,7 +110,7 @@ def _anchor(link: PageLink, file: Mapping[str, Any]) -> str:
     url, _, fragment = link.href.partition("#")
     fragment = _hash(link.hashes) or fragment
     attributes = [("href", f"{url}#{fragment}" if fragment else url)]
-    if requires := _text(file.get("requires-python")):
+    if requires := text_of(file.get("requires-python")):
         attributes.append(("data-requires-python", requires))
     if link.core_metadata is not False:
         # PEP 714: both names; "true" where no hash is known
@@ -122,33 +120,29 @@ def _anchor(link: PageLink, file: Mapping[str, Any]) -> str:
         attributes.append(("data-yanked", "" if link.yanked is True else link.yanked))
     if isinstance(signed := file.get("gpg-sig"), bool):
         attributes.append(("data-gpg-sig", "true" if signed else "false"))
-    if provenance := _text(file.get("provenance")):
+    if provenance := text_of(file.get("provenance")):
         attributes.append(("data-provenance", provenance))
     written = " ".join(f'{name}="{_escape(value)}"' for name, value in attributes)
     return f"    <a {written}>{_escape(link.filename)}</a><br />\n"
 
 
 def _hash(hashes: Mapping[str, str]) -> str:
-    """`sha256=…`: one hash as a fragment has it, or ''."""
+    """One hash in the form of a URL's fragment, `sha256=…`, or ''."""
     return next((f"{name}={hashes[name]}" for name in _HASHES if name in hashes and _HEX.fullmatch(hashes[name])), "")
 
 
 def _escape(value: str) -> str:
-    """Write a value as text or in quotes, readable and in ASCII (`pages.escape_html` is for places without quotes)."""
+    """Escape a text or a quoted attribute, readably and in ASCII (`escape_html` also fits attributes without quotes)."""
     if not _TO_ESCAPE.search(value):
         return value
     return _ODD.sub(lambda match: f"&#{ord(match[0])};", html.escape(value))
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
 
 
 # To JSON
 
 
 def _base(page: Page, page_url: Url) -> Url | None:
-    """What links are relative to if not to the page; None too for a base that makes no sense."""
+    """What links are relative to if not to the page: its `<base href>`. None too where that is no http(s) URL."""
     try:
         return parse_url(resolve_reference(page_url, page.base_href)) if page.base_span else None
     except ValueError:
@@ -156,9 +150,9 @@ def _base(page: Page, page_url: Url) -> Url | None:
 
 
 def _file(link: PageLink, attributes: Attributes, base: Url | None) -> dict[str, Any] | None:
-    """What an anchor says of a release file; None if it links to none."""
+    """The object of the release file that an anchor links to; None if it links to something else."""
     filename = link.filename.strip()
-    # As clients of HTML read it: stripped, and without line ends and tabs (URL Standard §4.4).
+    # URL Standard §4.4: white space around a URL and line ends and tabs inside it do not count.
     href = re.sub(r"[\t\n\r]", "", link.href.strip(_STRIPPED))
     if not is_distribution(filename) or _UNSAFE.search(filename) or href[:1] in {"", "#", "?"} or _SCHEME.match(href):
         return None
@@ -187,7 +181,7 @@ def _file(link: PageLink, attributes: Attributes, base: Url | None) -> dict[str,
 
 
 def _metas_to_json(metas: Mapping[str, list[str]]) -> dict[str, Any]:
-    """What `<meta>` elements say of the page as a whole; `tracks` belongs into JSON's `meta`."""
+    """What `<meta>` elements say of the page as a whole; `tracks` belongs into JSON's `meta`, all else into the page itself."""
     status = metas.get("pypi:project-status", [""])[0]
     reason = metas.get("pypi:project-status-reason", [""])[0]
     known: dict[str, Any] = {}

@@ -1,7 +1,7 @@
-"""What a page says of its files, as one text: made once a page, and looked into a file at a time, so that 8,000 files cost one string.
+"""The facts that a page gives about its files, as one text: written once for each page, and read one file at a time.
 
-The text is a JSON object: a file's key, and an array of what is said of it. A key is the URL that identifies the file; in PyPI's
-layout the release path alone, which is the same under every mirror's name.
+As objects the facts of 8,000 files would cost many times the memory of one string. The text is a JSON object, from a file's key to an
+array of facts. The key is the URL that identifies the file; in PyPI's layout the release path alone, which is the same on all mirrors.
 
 Leaves out: what only the page itself needs (requires-python, provenance, signatures).
 """
@@ -17,13 +17,15 @@ from pkgcache.rules.simple.links import Target
 from pkgcache.rules.simple.page_model import PageLink
 
 _PLAIN_RELEASE: Final = re.compile(r"/packages/[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{60}/[A-Za-z0-9_][A-Za-z0-9._+\-]*")
-_REMEMBERED: Final = 16_384  # whoever asks for files that are not there fills no memory
+_REMEMBERED: Final = (
+    16_384  # look-ups remembered at most, so that asking for files that are not there cannot fill the memory
+)
 _DECODER: Final = json.JSONDecoder()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileFacts:
-    """What a page says of a file, as `pages.PageLink` has it."""
+    """What a page says of one file: fields of `PageLink`, as values."""
 
     filename: str
     hashes: Mapping[str, str]
@@ -42,7 +44,7 @@ class FileTable:
 
     @classmethod
     def of(cls, links: Iterable[tuple[PageLink, Target]], *, shares_pypi_files: bool) -> "FileTable":
-        """The table of a page's links; of two with one key the last counts. `shares_pypi_files`: see `file_id`."""
+        """Make the table of a page's links; of two links with one key the last counts. `shares_pypi_files` is for `file_id`."""
         rows = {
             file_id(target.identity, shares_pypi_files=shares_pypi_files): (
                 link.filename,
@@ -57,29 +59,32 @@ class FileTable:
         return cls(json.dumps(rows, separators=(",", ":")))
 
     def get(self, key: str) -> FileFacts | None:
-        """What is said of one file."""
+        """The facts of one file; None if the page does not list it."""
         if key not in self._found:
             if len(self._found) >= _REMEMBERED:
                 self._found.clear()
             name = f"{json.dumps(key)}:["
-            # A quote within a text or a name has a backslash before it, so what follows a comma or the first bracket is a whole name.
+            # A quote inside a JSON string has a backslash before it, so what is found behind a comma or the first brace is a whole key.
             at = 0 if self.text.startswith(f"{{{name}") else self.text.find(f",{name}")
             self._found[key] = None if at < 0 else _facts(_DECODER.raw_decode(self.text, at + len(name))[0])
         return self._found[key]
 
     def items(self) -> Iterator[tuple[str, FileFacts]]:
-        """All files."""
+        """All files with their keys."""
         return ((key, _facts(row)) for key, row in json.loads(self.text).items())
 
 
 def file_id(identity: str, *, shares_pypi_files: bool) -> str:
-    """The key of a `Target.identity`: PyPI-layout files are the same under every mirror's name, others are what their URL says.
+    """The key of a file from its `Target.identity`: the release path in PyPI's layout, which all mirrors share; else the URL.
 
-    >>> file_id("https://mirror.test/packages/six.whl?x", shares_pypi_files=True)
-    'https://mirror.test/packages/six.whl?x'
+    >>> file_id(f"https://mirror.test/packages/aa/bb/{'c' * 60}/six-1.0.zip", shares_pypi_files=True)[:20]
+    '/packages/aa/bb/cccc'
+    >>> file_id("https://mirror.test/packages/six-1.0.zip", shares_pypi_files=True)
+    'https://mirror.test/packages/six-1.0.zip'
     """
     if not shares_pypi_files:
         return identity
+    # The usual spelling first: `parse_release_path` takes any, and seven times as long.
     if (at := identity.rfind("/packages/")) > 0 and _PLAIN_RELEASE.fullmatch(identity, at) and "?" not in identity:
         return identity[at:]
     release = parse_release_path(identity.partition("?")[0])

@@ -1,6 +1,10 @@
-"""rules/simple/html_page.py."""
+"""Reads a project page in HTML (PEP 503): its links with their spans, and what each anchor says of its file.
 
-from __future__ import annotations
+Follows pip's reading where HTML leaves a choice: the last `href` of an `<a>` and the first `<base href>` count. Attributes are those
+of PEP 592 (yanked), 658 and 714 (core metadata).
+
+Leaves out: `<link>` elements, and what `html_tags` leaves out.
+"""
 
 import html
 import re
@@ -10,20 +14,18 @@ from urllib.parse import unquote
 
 from pkgcache.rules.routing.filenames import is_distribution
 from pkgcache.rules.simple.html_tags import Attributes, Value, attributes, decode, read_attributes, tags
-from pkgcache.rules.simple.page_model import BrokenPage, Page, PageLink
+from pkgcache.rules.simple.page_model import NEEDS_NO_ESCAPE, BrokenPage, Page, PageLink
 
 _HASH_NAMES: Final = re.compile(r"md5|sha1|sha2?(?:224|256|384|512)|sha3_(?:224|256|384|512)|blake2[bs](?:_256)?")
-
-
-# What says that a page without files is a project page: PEP 629's version, or the heading that indexes give it.
-_MARK: Final = re.compile(r"pypi:repository-version|<h1>[^<]*\blinks\b", re.IGNORECASE)
-
-
-_HARMLESS: Final = re.compile(r"[A-Za-z0-9./:=#_+\-]*")
+# What shows that a page without files is a project page: PEP 629's version, or the heading that indexes give it.
+_PROJECT_PAGE_MARK: Final = re.compile(r"pypi:repository-version|<h1>[^<]*\blinks\b", re.IGNORECASE)
 
 
 def read_html(body: bytes) -> Page:
-    """Find the links of an HTML page. Decoded as Latin-1, so that spans are byte offsets and every byte survives."""
+    """Find the links of an HTML page. It never fails: what is no HTML has no links.
+
+    The body is decoded as Latin-1, so that spans are byte offsets and every byte survives.
+    """
     text = body.decode("latin-1")
     links: list[PageLink] = []
     base: Value | None = None
@@ -32,7 +34,7 @@ def read_html(body: bytes) -> Page:
         if name in {"a", "A"}:
             found = read_attributes(text, tag)
             if (href := found.get("href")) and href[0]:
-                links.append(_Anchor(*href, text, tag.end(), found))
+                links.append(_HtmlLink(*href, text, tag.end(), found))
         elif base is None and name and name.lower() == "base":
             base = next((value for key, value in attributes(text, tag) if key == "href"), None)
     return Page(
@@ -45,31 +47,34 @@ def read_html(body: bytes) -> Page:
 
 
 def check_html(page: Page) -> None:
-    """Tell a project page from what a captive portal, a log-in form or a lost server answers with 200. Raises BrokenPage.
+    """Raise BrokenPage for a 200 that is no project page: a captive portal, a log-in form, a server's placeholder.
 
-    A project page links to a release file, or says by its version or its heading what it is (PEP 503, PEP 629).
+    A project page links to a release file, or shows by its version or its heading what it is (PEP 503, PEP 629).
     """
-    if not any(is_distribution(link.filename) for link in page.links) and not _MARK.search(page.text):
+    if not any(is_distribution(link.filename) for link in page.links) and not _PROJECT_PAGE_MARK.search(page.text):
         raise BrokenPage("HTML with no release file's link, and nothing that says it is a project page")
 
 
 def escape_html(value: str) -> str:
-    """Write a value so that it fits any attribute, quoted or not; ASCII."""
-    if _HARMLESS.fullmatch(value):
+    """Write a value so that it fits any attribute, quoted or not; the result is ASCII.
+
+    >>> escape_html("a b&c.whl")
+    'a&#32;b&amp;c.whl'
+    """
+    if NEEDS_NO_ESCAPE.fullmatch(value):
         return value
     escaped = re.sub(r"[\x00-\x20`]", lambda match: f"&#{ord(match[0])};", html.escape(value))
     return escaped if escaped.isascii() else escaped.encode("ascii", "xmlcharrefreplace").decode("ascii")
 
 
-class _Anchor(NamedTuple):
-    """A PageLink of HTML."""
+class _HtmlLink(NamedTuple):
+    """An anchor as a `PageLink`. A NamedTuple, since a page may have 8,000 and a frozen dataclass takes three times as long to make."""
 
     href: str
     start: int
     end: int
     page: str
-    position: int
-    """Where the anchor's content begins."""
+    content: int  # where the anchor's content begins in `page`
     attributes: Attributes
 
     @property
@@ -77,8 +82,8 @@ class _Anchor(NamedTuple):
         name = self.href.partition("#")[0].partition("?")[0].rpartition("/")[2]
         if name:
             return unquote(name) if "%" in name else name
-        end = self.page.find("<", self.position)
-        return decode(self.page[self.position : end if end >= 0 else None]).strip()
+        end = self.page.find("<", self.content)
+        return decode(self.page[self.content : end if end >= 0 else None]).strip()
 
     @property
     def hashes(self) -> Mapping[str, str]:
@@ -86,6 +91,7 @@ class _Anchor(NamedTuple):
 
     @property
     def core_metadata(self) -> Mapping[str, str] | bool:
+        # PEP 714: the new name wins where both are there.
         metadata = self.attributes.get("data-core-metadata") or self.attributes.get("data-dist-info-metadata")
         return (_named_hashes(metadata[0]) or True) if metadata else False
 
@@ -99,12 +105,13 @@ class _Anchor(NamedTuple):
 
     @property
     def yanked(self) -> bool | str:
+        # PEP 592: the attribute's presence yanks the file; its value, if any, is the reason.
         yanked = self.attributes.get("data-yanked")
         return ((yanked and yanked[0]) or True) if "data-yanked" in self.attributes else False
 
 
 def _named_hashes(text: str) -> dict[str, str]:
-    """`sha256=…&egg=…` → the hashes, the first of a name."""
+    """The hashes of `sha256=…&egg=…`; of duplicates the first counts."""
     hashes: dict[str, str] = {}
     for part in text.split("&") if text else ():
         name, _, value = part.partition("=")

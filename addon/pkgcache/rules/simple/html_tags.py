@@ -1,7 +1,8 @@
-"""HTML cut into tags, and their attributes: the one way in which the house reads HTML, whether it looks for links or leaves some out.
+"""Cuts HTML into tags, and tags into attributes with their spans: the one reader of HTML here, for rewriting and for removal.
 
-By the HTML standard §13.2.5 as `html.parser` has it since Python 3.13.6. Text is bytes decoded as Latin-1, so that spans are byte
-offsets and every byte survives.
+It follows the HTML standard, §13.2.5, as `html.parser` does since Python 3.13.6. It is not `html.parser` itself (nor another library),
+because edits in place need the span of each attribute's value, and those parsers give only values. Text is bytes decoded as Latin-1,
+so that spans are byte offsets and every byte survives. All patterns are possessive: no page makes them backtrack.
 
 Leaves out: character sets other than UTF-8, the escaped states of scripts, CDATA outside of `<![CDATA[`, and quoted `>` in end tags.
 """
@@ -13,10 +14,10 @@ from html.entities import html5
 from typing import Final
 
 type Value = tuple[str, int, int]
-"""An attribute's value: decoded, and its span without quotes."""
+"""An attribute's value, decoded, and where it begins and ends without its quotes."""
 
 type Attributes = Mapping[str, Value | None]
-"""By name in lower case; None: there is no value."""
+"""Values by name in lower case; None for an attribute without a value."""
 
 _SPACE: Final = r"[\t\n\r\f ]"
 _ATTRIBUTE: Final = (
@@ -31,7 +32,7 @@ TAG: Final = re.compile(
     rf"|<([a-zA-Z][^\t\n\r\f />]*+)((?:[\t\n\r\f ]++|/(?!>)|{_UNGROUPED})*+)(/?)>"
     r"|<([a-zA-Z/?!])",
 )
-"""Groups: 1 the name of a start tag, 2 its attributes, 3 the slash of an empty element, 4 what is never closed."""
+"""Groups: 1 a start tag's name, 2 its attributes, 3 its closing slash; 4 matches where a tag has no end."""
 
 _ATTRIBUTES: Final = re.compile(_ATTRIBUTE)
 _RAW_TEXT: Final = frozenset(
@@ -41,7 +42,10 @@ _CHARACTER_REFERENCE: Final = re.compile(r"&(?:#[0-9]+|#[xX][0-9a-fA-F]+|[a-zA-Z
 
 
 def tags(text: str) -> Iterator[re.Match[str]]:
-    """Tags, comments and declarations outside of raw text, by TAG's groups: group 1 is None for all but start tags."""
+    """Yield tags, comments and declarations, as matches of TAG. Group 1 is None for all but start tags.
+
+    The contents of raw-text elements such as `<script>` are skipped, and so is all that follows a tag without an end, as browsers do.
+    """
     position = 0
     while True:
         for tag in TAG.finditer(text, position):
@@ -59,7 +63,12 @@ def tags(text: str) -> Iterator[re.Match[str]]:
 
 
 def attributes(text: str, tag: re.Match[str]) -> list[tuple[str, Value | None]]:
-    """Attributes of a start tag, in order: duplicates too."""
+    """The attributes of a start tag, in order, duplicates included.
+
+    >>> text = "<a href='x' download>"
+    >>> attributes(text, next(tags(text)))
+    [('href', ('x', 9, 10)), ('download', None)]
+    """
     found: list[tuple[str, Value | None]] = []
     for match in _ATTRIBUTES.finditer(text, *tag.span(2)):
         start, end = match.span(2)
@@ -74,18 +83,22 @@ def attributes(text: str, tag: re.Match[str]) -> list[tuple[str, Value | None]]:
 
 
 def read_attributes(text: str, tag: re.Match[str]) -> dict[str, Value | None]:
-    """Attributes of a start tag by name: of duplicates the last counts, as for pip."""
+    """The attributes of a start tag by name. Of duplicates the last counts, as for pip (for browsers it is the first)."""
     return dict(attributes(text, tag))
 
 
 def decode(value: str) -> str:
-    """Read an attribute's value or a text: UTF-8 where it is that, character references replaced."""
+    """Decode an attribute's value or a text: as UTF-8 if it is, with its character references replaced.
+
+    >>> decode("?a=1&amp;copy=2")
+    '?a=1&copy=2'
+    """
     if not value.isascii():
         value = value.encode("latin-1").decode("utf-8", "replace")
     return _CHARACTER_REFERENCE.sub(_replace_reference, value) if "&" in value else value
 
 
 def _replace_reference(match: re.Match[str]) -> str:
-    # HTML standard §13.2.5.73: in attributes `&copy=1` and `&copyleft` are no references.
+    # HTML standard §13.2.5.73: in attributes `&copy=1` and `&copyleft` are not references, though `&copy` is.
     found = match[0]
     return html.unescape(found) if found[1] == "#" or found[1:] in html5 else found

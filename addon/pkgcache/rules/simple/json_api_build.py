@@ -1,6 +1,11 @@
-"""rules/simple/json_api_build.py."""
+"""Makes a document of the older JSON API for an index that has `simple/` alone: poetry asks for it, and locks what it says.
 
-from __future__ import annotations
+It is made of the project's page (PEP 691, 592, 700) and a wheel's core metadata (PEP 566, 658), with the members that clients read,
+in the spelling of the default index.
+
+Leaves out: vulnerabilities, download figures, the web pages' addresses, the long description, and what no page tells (`md5_digest`
+without an MD5). A release that has no wheel has `requires_dist: null`, which tells a client to look into the files itself.
+"""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -12,8 +17,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from pkgcache.rules.routing.filenames import version_of
-from pkgcache.rules.simple.json_api import _filename, _is_file
-from pkgcache.rules.simple.json_page import read_hashes
+from pkgcache.rules.simple.json_page import filename_of, is_file, read_hashes
 
 _PACKAGE_TYPES: Final = {
     ".whl": "bdist_wheel",
@@ -27,50 +31,54 @@ _PACKAGE_TYPES: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """The release that a document is about, and its files, as its page has them."""
+    """The release that a document is about, and the objects of its files as its PEP 691 page has them."""
 
     version: Version
     files: tuple[Mapping[str, Any], ...]
 
     @property
     def wheel(self) -> Mapping[str, Any] | None:
-        """The wheel whose metadata to read: one whose metadata is there by itself, rather one for any platform."""
-        wheels = [file for file in self.files if _filename(file).endswith(".whl")]
-        rank = {True: 0, False: 1}
-        return min(
+        """The wheel whose metadata to read: preferably one with a metadata file of its own, then one for any platform."""
+        wheels = [file for file in self.files if filename_of(file).endswith(".whl")]
+        # `max` gives the first of equals
+        return max(
             wheels,
-            key=lambda file: (rank[has_metadata(file)], rank[_filename(file).endswith("-none-any.whl")]),
+            key=lambda file: (has_metadata(file), filename_of(file).endswith("-none-any.whl")),
             default=None,
         )
 
 
 def find_release(page: bytes, version: str) -> Release | None:
-    """The release of that version on a PEP 691 page that was read before; None: there is none.
+    """Find the release of a version on a PEP 691 page (one that `read_json` takes); None where there is none.
 
-    Without a version the latest, final ones before pre-releases and those not yanked first.
+    For the version '' it is the latest: those not yanked before yanked ones, then final ones before pre-releases.
     """
     releases = _releases(page)
     try:
-        wanted = (
+        asked = (
             Version(version) if version else max(releases, key=lambda each: _rank(each, releases[each]), default=None)
         )
     except InvalidVersion:
         return None
-    # The page's own spelling: 1.0 and 1.0.0 are equal
-    found = next((each for each in releases if each == wanted), None)
+    # 1.0 and 1.0.0 are equal: the document has the version as the page's files spell it.
+    found = next((each for each in releases if each == asked), None)
     return Release(version=found, files=tuple(releases[found])) if found else None
 
 
 def has_metadata(file: Mapping[str, Any]) -> bool:
-    """Whether a page says that a file's metadata is there by itself (PEP 714: the new name wins)."""
+    """Whether the page says that a file's metadata can be fetched alone (PEP 658; PEP 714: the new name wins).
+
+    >>> has_metadata({"core-metadata": {}}), has_metadata({"core-metadata": None, "dist-info-metadata": True})
+    (True, True)
+    """
     metadata = file.get("core-metadata")
     return bool(file.get("dist-info-metadata") if metadata is None else metadata or metadata == {})
 
 
 def build_document(project: str, release: Release, metadata: bytes | None, page: bytes | None = None) -> bytes:
-    """Write the document of a release; ASCII. With the whole `page` of the project, that of the project.
+    """Write the document of a release, or of the project where its whole `page` is given; the result is ASCII.
 
-    `metadata` is a wheel's METADATA, None where there is none.
+    `metadata` is a wheel's METADATA, None where the release has no wheel.
     """
     raw: RawMetadata = parse_email(metadata)[0] if metadata is not None else {}
     yanked = [file.get("yanked", False) for file in release.files]
@@ -101,12 +109,12 @@ def build_document(project: str, release: Release, metadata: bytes | None, page:
 
 
 def _releases(page: bytes) -> dict[Version, list[Mapping[str, Any]]]:
-    """The files by version; those whose names tell none are left out."""
-    files = [file for file in json.loads(page.removeprefix(b"\xef\xbb\xbf"))["files"] if _is_file(file)]
+    """The page's files by version. Files whose names do not tell a version are left out."""
+    files = [file for file in json.loads(page.removeprefix(b"\xef\xbb\xbf"))["files"] if is_file(file)]
     known: dict[str, Version] = {}
     releases: dict[Version, list[Mapping[str, Any]]] = {}
     for file in files:
-        if version := version_of(_filename(file), known):
+        if version := version_of(filename_of(file), known):
             releases.setdefault(version, []).append(file)
     return releases
 
@@ -116,8 +124,8 @@ def _rank(version: Version, files: Iterable[Mapping[str, Any]]) -> tuple[bool, b
 
 
 def _file(file: Mapping[str, Any]) -> dict[str, Any]:
-    """A file as the older API has it."""
-    filename, yanked = _filename(file), file.get("yanked", False)
+    """A file's object as the older API writes it."""
+    filename, yanked = filename_of(file), file.get("yanked", False)
     uploaded = file.get("upload-time")
     digests = read_hashes(file.get("hashes"))
     return {
@@ -140,7 +148,7 @@ def _file(file: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _python_version(filename: str) -> str:
-    """The Python tag of a wheel as it is written in its name; PyPI calls that of an sdist `source`."""
+    """The Python tag of a wheel, as its name spells it; `source` for anything else, as the default index has it."""
     parts = filename.removesuffix(".whl").split("-")
     return parts[-3] if filename.endswith(".whl") and len(parts) > 4 else "source"
 
@@ -150,7 +158,11 @@ def _requires_python(files: Iterable[Mapping[str, Any]]) -> str | None:
 
 
 def _specifiers(text: object) -> str | None:
-    """As the default index spells them in documents (pages have them as they were written): `>= 3.10, !=3.9.1` → `!=3.9.1,>=3.10`."""
+    """A specifier set as the default index spells it in documents (its pages have them as uploaded). None where there is none.
+
+    >>> _specifiers(">= 3.10, !=3.9.1")
+    '!=3.9.1,>=3.10'
+    """
     if not isinstance(text, str) or not text:
         return None
     try:

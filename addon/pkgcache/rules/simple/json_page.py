@@ -1,38 +1,41 @@
-"""rules/simple/json_page.py."""
+"""Reads a project page in JSON (PEP 691): its links with their spans, and what each file's object says.
 
-from __future__ import annotations
+Fields are those of PEP 592 (yanked), 658 and 714 (core metadata), 700 (size, upload time). A field of the wrong type counts as absent;
+a page of another major version than 1 is refused (PEP 629), as PEP 691 asks of clients.
+
+Leaves out: keys that no rule here needs. They survive in the bytes.
+"""
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
-from pkgcache.rules.simple.html_page import _HARMLESS
 from pkgcache.rules.simple.json_spans import (
     Element,
+    MemberReader,
     check_end,
-    following,
-    parse_key,
     read_elements,
     read_value,
     skip_blank,
     string_span,
+    walk_object,
 )
-from pkgcache.rules.simple.page_model import BrokenPage, Page
+from pkgcache.rules.simple.page_model import NEEDS_NO_ESCAPE, BrokenPage, Page
 
 
 def read_json(body: bytes) -> Page:
-    """Find the links of a PEP 691 page; BrokenPage if it is none. Spans count characters of the UTF-8 text."""
-    text, files = json_or_broken(body, _read_top)
+    """Find the links of a PEP 691 page. Spans count characters of the UTF-8 text. Raises BrokenPage."""
+    text, files = json_or_broken(body, _read_files)
     links = [
-        _File(file["url"], *string_span(text, start, end, "url"), file)
+        _JsonLink(file["url"], *string_span(text, start, end, "url"), file)
         for start, end, file in files
-        if isinstance(file, dict) and isinstance(file.get("url"), str) and file["url"]
+        if is_file(file)
     ]
     return Page(text=text, encoding="utf-8", links=tuple(links))
 
 
 def json_or_broken[T](body: bytes, read: Callable[[str], T]) -> tuple[str, T]:
-    """A body's text and what `read` makes of it; what reading JSON raises, as BrokenPage."""
+    """Return a body's text and what `read` makes of it. All that reading JSON raises becomes BrokenPage."""
     try:
         text = body.decode("utf-8")
         return text, read(text)
@@ -46,28 +49,66 @@ def json_or_broken[T](body: bytes, read: Callable[[str], T]) -> tuple[str, T]:
         raise BrokenPage("page is not JSON: it is cut short") from None
 
 
-def escape_json(value: str) -> str:
-    """Write the content of a JSON string, without its quotes; ASCII."""
-    return value if _HARMLESS.fullmatch(value) else json.dumps(value)[1:-1]
-
-
-def _read_top(text: str) -> list[Element]:
-    """Walk the top-level object; give the elements of `files` with their spans."""
+def walk_page(text: str, read_member: MemberReader) -> None:
+    """Walk the members of the one object that a page consists of. BrokenPage for another value; else as `json_spans` raises."""
     position = skip_blank(text, 1 if text.startswith("\ufeff") else 0)
     if text[position] != "{":
-        read_value(text, position)
+        read_value(text, position)  # raises first where this is no JSON at all
         raise BrokenPage("page is JSON, but no object")
+    check_end(text, walk_object(text, position, read_member))
+
+
+def escape_json(value: str) -> str:
+    r"""Write the content of a JSON string, without its quotes; the result is ASCII.
+
+    >>> escape_json('é"')
+    '\\u00e9\\"'
+    """
+    return value if NEEDS_NO_ESCAPE.fullmatch(value) else json.dumps(value)[1:-1]
+
+
+def is_file(value: object) -> TypeGuard[Mapping[str, Any]]:
+    """Whether an element of `files` (or of the older API's `urls`) is a file that can be fetched: an object with a URL."""
+    return isinstance(value, dict) and isinstance(value.get("url"), str) and value["url"] != ""
+
+
+def filename_of(file: object) -> str:
+    """The name of a file's object; '' where it has none, or is no object."""
+    return text_of(file.get("filename")) if isinstance(file, dict) else ""
+
+
+def text_of(value: object) -> str:
+    """The value if it is a text, else ''."""
+    return value if isinstance(value, str) else ""
+
+
+def read_hashes(value: object) -> Mapping[str, str]:
+    """Digests by algorithm, as JSON has them. Values that are no text are left out.
+
+    >>> read_hashes({"sha256": "0a", "md5": None})
+    {'sha256': '0a'}
+    """
+    if not isinstance(value, dict):
+        return {}
+    for digest in value.values():
+        if not isinstance(digest, str):
+            return {name: digest for name, digest in value.items() if isinstance(digest, str)}
+    return value  # the object itself, since nearly all are right and a page may have 8,000 of them
+
+
+def _read_files(text: str) -> list[Element]:
+    """The elements of `files` with their spans; checks the page's version on the way."""
     page: dict[str, Any] = {}
-    position = skip_blank(text, position + 1)
-    while text[position] != "}":
-        key, position = parse_key(text, position)
-        if key == "files" and text[position] == "[":
-            page[key], position = read_elements(text, position)
+
+    def read_member(name: str, position: int) -> int:
+        if name == "files" and text[position] == "[":
+            page[name], end = read_elements(text, position)
         else:
-            value, position = read_value(text, position)
-            page[key] = None if key == "files" else value
-        position = following(text, position, "}")
-    check_end(text, position + 1)
+            value, end = read_value(text, position)
+            page[name] = None if name == "files" else value
+        return end
+
+    walk_page(text, read_member)
     # PEP 629: a page that does not say has version 1.0.
     version = meta.get("api-version", "1.0") if isinstance(meta := page.get("meta", {}), dict) else meta
     if str(version).partition(".")[0] != "1":
@@ -78,8 +119,8 @@ def _read_top(text: str) -> list[Element]:
     return files
 
 
-class _File(NamedTuple):
-    """A PageLink of JSON."""
+class _JsonLink(NamedTuple):
+    """A file's object as a `PageLink`."""
 
     href: str
     start: int
@@ -88,7 +129,7 @@ class _File(NamedTuple):
 
     @property
     def filename(self) -> str:
-        return _text(self.file.get("filename"))
+        return text_of(self.file.get("filename"))
 
     @property
     def hashes(self) -> Mapping[str, str]:
@@ -96,7 +137,7 @@ class _File(NamedTuple):
 
     @property
     def core_metadata(self) -> Mapping[str, str] | bool:
-        # PEP 714: the new name wins where it is there.
+        # PEP 714: the new name wins where it is there. `{}` says that the metadata exists and no digest is known.
         metadata = self.file.get("core-metadata")
         if metadata is None:
             metadata = self.file.get("dist-info-metadata")
@@ -105,27 +146,13 @@ class _File(NamedTuple):
     @property
     def size(self) -> int | None:
         size = self.file.get("size")
-        return size if type(size) is int else None
+        return size if type(size) is int else None  # `isinstance` would take True for 1
 
     @property
     def upload_time(self) -> str:
-        return _text(self.file.get("upload-time"))
+        return text_of(self.file.get("upload-time"))
 
     @property
     def yanked(self) -> bool | str:
         yanked = self.file.get("yanked")
         return yanked if isinstance(yanked, str) and yanked else bool(yanked)
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def read_hashes(value: object) -> Mapping[str, str]:
-    """Digests by name, as JSON has them; what is no text is left out."""
-    if not isinstance(value, dict):
-        return {}
-    for digest in value.values():
-        if not isinstance(digest, str):
-            return {name: digest for name, digest in value.items() if isinstance(digest, str)}
-    return value

@@ -1,56 +1,65 @@
-"""rules/simple/page_model.py."""
+"""An index page as read: its text, its links with their places in it, and edits of those places.
 
-from __future__ import annotations
+Both readers (`html_page`, `json_page`) make a `Page`; everything that changes a page does so by spans of its text, so that all other
+bytes survive. Leaves out: how a page is read, and what its links mean (`links`).
+"""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Literal, Protocol
 
 from pkgcache.rules.simple.links import Target
 
+type Kind = Literal["json", "html"]
+"""The syntax of a page: which reader and which escapes it takes."""
+
+NEEDS_NO_ESCAPE: Final = re.compile(r"[A-Za-z0-9./:=#_+\-]*")
+"""Values that are spelt alike in an HTML attribute, quoted or not, and in a JSON string. Nearly all links are."""
+
 
 class BrokenPage(ValueError):  # noqa: N818 - named as an answer, not as a fault of ours
-    """A body that is no PEP 691 page of version 1; its text is one line that says why."""
+    """The body is not an index page of version 1.x. The message says why, in one line."""
 
 
 class PageLink(Protocol):
-    """One link and what its page says about the file; that is read when it is asked for, as a page may have 8,000 of them."""
+    """A link of a page and what the page says about its file. Fields are read on demand, since a page may have 8,000 links."""
 
     @property
     def href(self) -> str:
-        """Decoded."""
+        """The link's value, decoded (character references or JSON escapes replaced)."""
 
     @property
     def start(self) -> int:
-        """Where the value in `Page.text` begins, without quotes."""
+        """Where the value begins in `Page.text`, behind its opening quote."""
 
     @property
     def end(self) -> int:
-        """Where it ends."""
+        """Where the value ends, before its closing quote."""
 
     @property
     def filename(self) -> str:
-        """In HTML the last segment of the path, which is what clients go by; else the anchor's text."""
+        """The file's name. In HTML the last segment of the URL's path, which clients go by; without one, the anchor's text."""
 
     @property
     def hashes(self) -> Mapping[str, str]:
-        """By name."""
+        """Digests in hex by algorithm."""
 
     @property
     def core_metadata(self) -> Mapping[str, str] | bool:
-        """The metadata's hashes; True: it is there, without a hash."""
+        """Whether the metadata file exists (PEP 658, 714): its digests, or True where the page gives none."""
 
     @property
     def size(self) -> int | None:
-        """In bytes; HTML does not tell."""
+        """The size in bytes (PEP 700). HTML pages do not give it."""
 
     @property
     def upload_time(self) -> str:
-        """As the page spells it; HTML does not tell."""
+        """The upload time as the page spells it (PEP 700), or ''. HTML pages do not give it."""
 
     @property
     def yanked(self) -> bool | str:
-        """A str is the reason."""
+        """Whether the file is yanked (PEP 592); a str is the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +67,7 @@ class Page:
     """A decoded body and its links, in order."""
 
     text: str
-    encoding: str  # `text.encode(encoding)` is the body
+    encoding: str  # `text.encode(encoding)` gives the body back, byte for byte
     links: tuple[PageLink, ...]
     base_href: str = ""  # the first `<base href>`, decoded
     base_span: tuple[int, int] | None = None
@@ -66,7 +75,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rewritten:
-    """A page as a client is to see it. The links' spans are those of the body before the edits."""
+    """A page as a client gets it. The links keep the spans of the body before the edits."""
 
     body: bytes
     edited: bool  # False: `body` is the very object that was given
@@ -74,7 +83,11 @@ class Rewritten:
 
 
 def edit(page: Page, changes: Sequence[tuple[int, int, str]]) -> bytes:
-    """Put escaped values in place of spans of `page.text`; every other byte survives. Spans must not overlap."""
+    """Replace spans of `page.text` by escaped values; every other byte survives. ValueError where spans overlap.
+
+    >>> edit(Page(text="<a href=x>", encoding="latin-1", links=()), [(8, 9, "y")])
+    b'<a href=y>'
+    """
     pieces: list[str] = []
     position = 0
     for start, end, value in sorted(changes):

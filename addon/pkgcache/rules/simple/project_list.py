@@ -1,11 +1,11 @@
-"""The list of all projects as HTML (PEP 503): links that lead to the same projects at every address, edited a piece at a time.
+"""Edits and checks the list of all projects while it streams: it is 30 MB and more, and is never held whole.
 
-Upstreams write `name/`, `/simple/name/` or the whole URL. All three become `name/`, which holds at the index's own URL, at a mirror's
-and at the proxy's, since the list is only given at a URL that ends in a slash. A link that is so already stays, and so does every
-other byte. JSON (PEP 691) names projects without links, and needs no edit.
+In HTML (PEP 503) upstreams write links as `name/`, `/simple/name/` or the whole URL. All three become `name/`, which is right at the
+index's own URL, at a mirror's and at the proxy's, because the list is served only at a URL that ends in a slash. Every other byte
+survives. In JSON (PEP 691) projects have no links, so there is nothing to edit.
 
-Leaves out: links to anything but project pages under the upstream's own index URL, `<base href>`, and links that are split by a tag
-longer than MAX_TAG.
+Leaves out: links to anything but project pages under the upstream's own index URL, `<base href>`, and links in tags longer than
+MAX_TAG.
 """
 
 import re
@@ -14,20 +14,22 @@ from typing import Final
 from pkgcache.rules.routing.urls import Url
 
 MAX_TAG: Final = 4096
+"""A tag that is cut by the end of a piece waits for the next piece, up to this many bytes."""
+
 _NAME: Final = rb"[A-Za-z0-9][A-Za-z0-9._-]*/?(?=[\"'\s>])"
 _PROJECT: Final = re.compile(rb"<a\s[^>]*?href\s*=\s*[\"']?(?:\./)?" + _NAME, re.IGNORECASE)
 _MARKS: Final = (b"pypi:repository-version", b"simple index")
 
 
-class RootEditor:
-    """Edits one HTML list. `url`: the upstream's final URL of it."""
+class ProjectListEditor:
+    """Edits one HTML list, piece by piece, and finds out whether it is one. `url` is the upstream's final URL of the list."""
 
     def __init__(self, url: Url) -> None:
         path = url.path[: url.path.rindex("/") + 1]
         places = b"|".join(
             re.escape(place.encode()) for place in (f"{url.origin}{path}", f"//{url.authority}{path}", path)
         )
-        # Only a project's page: a name, perhaps its slash, and then the value's end
+        # Only links to project pages: a name, perhaps a slash, and the value's end.
         self._link = re.compile(
             rb"(<a\s(?:[^<>]*?\s)?href\s*=\s*[\"']?)(?:" + places + rb")(?=" + _NAME + rb")",
             re.IGNORECASE,
@@ -36,7 +38,7 @@ class RootEditor:
         self.is_list = False
 
     def feed(self, data: bytes) -> bytes:
-        """The next piece, as far as it can be told."""
+        """Take the next piece; return what can be edited so far. A tag that is cut by the piece's end is held back."""
         data = self._rest + data
         cut = data.rfind(b"<", max(0, len(data) - MAX_TAG))
         if cut < 0 or b">" in data[cut:]:
@@ -45,7 +47,7 @@ class RootEditor:
         return self._edit(data[:cut])
 
     def end(self) -> bytes:
-        """What is left."""
+        """Return the bytes that were held back; call it once, after the last piece."""
         data, self._rest = self._rest, b""
         return self._edit(data)
 
@@ -56,10 +58,10 @@ class RootEditor:
         return edited
 
 
-class RootChecker:
-    """Sees whether a JSON body is a list of projects, a piece at a time: an object with a member `projects`, and whole.
+class ProjectListChecker:
+    """Finds out, piece by piece, whether a JSON body is a complete list of projects: an object with a member `projects`.
 
-    Whole is what has as many closing brackets as opening ones: no project's name has any.
+    It is complete when it has as many closing brackets as opening ones. That is exact enough: no project's name contains brackets.
     """
 
     def __init__(self) -> None:
@@ -69,20 +71,20 @@ class RootChecker:
         self._open = [0, 0]
 
     def feed(self, data: bytes) -> bytes:
-        """The next piece, as it is."""
-        seen = self._before + data
-        self._named = self._named or b'"projects"' in seen
-        self._before = seen[-len(b'"projects"') :]
+        """Take the next piece; return it unchanged."""
+        window = self._before + data  # the name may be cut by the end of a piece
+        self._named = self._named or b'"projects"' in window
+        self._before = window[-len(b'"projects"') :]
         self._first = self._first or data.strip(b" \t\r\n\xef\xbb\xbf")[:1]
         self._open[0] += data.count(b"{") - data.count(b"}")
         self._open[1] += data.count(b"[") - data.count(b"]")
         return data
 
     def end(self) -> bytes:
-        """There is nothing left."""
+        """Return nothing, because nothing is held back."""
         return b""
 
     @property
     def is_list(self) -> bool:
-        """Whether it was one."""
+        """Whether the pieces so far are a complete list."""
         return self._named and self._first == b"{" and self._open == [0, 0]

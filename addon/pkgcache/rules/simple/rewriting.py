@@ -1,40 +1,37 @@
-"""Project pages, HTML (PEP 503) and JSON (PEP 691): find the links, edit their bytes, leave every other byte alone.
+"""Rewrites the links of a project page so that they arrive at the cache, and leaves every other byte alone (PEP 503, PEP 691).
 
-Decides which bytes of a page are links, what the page says about each (PEP 592 yanked, PEP 658 and 714 core metadata,
-PEP 700 size and upload time), and what the page looks like to a client. HTML is cut into tags by `tags`, with pip's reading of the
-result: the last `href` of an `<a>`, the first `<base href>`. JSON is read by the standard library's scanner, one file at a time.
+Decides which links need an edit and what becomes of `<base href>`. What one link means is decided in `links`, how a page is read in
+`html_page` and `json_page`. Rewriting twice equals rewriting once.
 
-Leaves out: writing pages from a model, `<link>` elements, and what `tags` leaves out.
+Leaves out: writing pages from a model, which would change spellings that clients compare (`%2B` and `+`).
 """
-
-from typing import Literal
 
 from pkgcache.rules.routing.urls import Url, parse_url, resolve_reference
 from pkgcache.rules.simple.html_page import escape_html, read_html
 from pkgcache.rules.simple.json_page import escape_json, read_json
 from pkgcache.rules.simple.links import PageContext, Resolver, Target
-from pkgcache.rules.simple.page_model import Page, PageLink, Rewritten, edit
+from pkgcache.rules.simple.page_model import Kind, Page, PageLink, Rewritten, edit
 
 
-def rewrite(body: bytes, kind: Literal["html", "json"], context: PageContext) -> Rewritten:
-    """Make each link arrive where `resolve_link` says, editing only links that would not.
+def rewrite(body: bytes, kind: Kind, context: PageContext) -> Rewritten:
+    """Make each link arrive at its `Target.written`, editing only links that would not. Raises BrokenPage for broken JSON.
 
-    A `<base href>` that clients read in different ways (anything but an absolute http(s) URL: pip joins links to it
-    as it is, uv refuses the page) becomes `context.seen`, and so does every base on the proxy's own address, since
-    pip would join a root-relative link to a foreign base. BrokenPage for JSON that is no PEP 691 page.
+    `<base href>` becomes the client's own URL where clients read it in different ways (anything but an absolute http(s) URL: pip joins
+    links to it as it is, uv refuses the page), and always at the proxy's own address, where pip would join a root-relative link to
+    another host's base.
     """
     return rewrite_page(read_html(body) if kind == "html" else read_json(body), body, kind, context)
 
 
-def rewrite_page(page: Page, body: bytes, kind: Literal["html", "json"], context: PageContext) -> Rewritten:
-    """As `rewrite`, of a `body` that was read before."""
+def rewrite_page(page: Page, body: bytes, kind: Kind, context: PageContext) -> Rewritten:
+    """Rewrite a `body` that was already read as `page`."""
     escape = escape_html if kind == "html" else escape_json
     changes: list[tuple[int, int, str]] = []
-    base, base_seen = _bases(page, context)
-    if page.base_span and base_seen == context.client_url and page.base_href != str(context.client_url):
+    base, client_base = _bases(page, context)
+    if page.base_span and client_base == context.client_url and page.base_href != str(context.client_url):
         changes.append((*page.base_span, escape(str(context.client_url))))
     links: list[tuple[PageLink, Target]] = []
-    resolve = Resolver(context, base, base_seen).resolve
+    resolve = Resolver(context, base, client_base).resolve
     for link in page.links:
         if (found := resolve(link.href)) is None:
             continue
@@ -46,7 +43,7 @@ def rewrite_page(page: Page, body: bytes, kind: Literal["html", "json"], context
 
 
 def _bases(page: Page, context: PageContext) -> tuple[Url, Url]:
-    """Say what links are relative to: at the upstream, and for the client once the page is edited."""
+    """What links are relative to: at the upstream, and for the client once the page is edited."""
     if page.base_span is None:
         return context.upstream, context.client_url
     try:
@@ -58,9 +55,3 @@ def _bases(page: Page, context: PageContext) -> tuple[Url, Url]:
     except ValueError:
         return base, context.client_url
     return base, context.client_url if context.own_prefix else absolute
-
-
-# HTML
-
-
-# JSON

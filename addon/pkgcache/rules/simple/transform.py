@@ -1,13 +1,13 @@
-"""From an upstream's body to what a client is to see of it, in one go: checked, converted, its links put right; and what it says of files.
+"""Makes what a client gets from an upstream's body, in one call: checked, converted, its links rewritten, its facts about files.
 
-Everything here is a value that can be written down, because large pages are worked on in a process of their own.
+All arguments and results are plain values, because large pages are transformed in a process of their own.
 
-Leaves out: where pages come from and how long they live, compressing, and the files that a client is not to see (`filters`).
+Leaves out: where pages come from and how long they live, compressing, and the files that a client may not see (`removal`).
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pkgcache.rules.routing.urls import parse_url
 from pkgcache.rules.simple.conversion import html_to_json, json_to_html
@@ -16,26 +16,24 @@ from pkgcache.rules.simple.html_page import check_html, read_html
 from pkgcache.rules.simple.json_api import rewrite_document
 from pkgcache.rules.simple.json_page import read_json
 from pkgcache.rules.simple.links import PageContext
-from pkgcache.rules.simple.page_model import Rewritten
+from pkgcache.rules.simple.page_model import Kind, Rewritten
 from pkgcache.rules.simple.rewriting import rewrite, rewrite_page
-
-type Kind = Literal["json", "html"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransformSpec:
-    """What is to be made of a page. `check`: refuse what is no project page (for what has just come)."""
+    """What to make of a page."""
 
-    stored: Kind
-    wanted: Kind
+    stored: Kind  # what it is
+    wanted: Kind  # what it becomes
     project: str
     context: PageContext
-    shares_pypi_files: bool
-    document: bool = False
-    check: bool = False
+    shares_pypi_files: bool  # whether its index keeps PyPI's layout (`file_table.file_id`)
+    document: bool = False  # a document of the older JSON API
+    check: bool = False  # refuse HTML that is no project page; for a page that has just arrived
 
     def to_json(self) -> dict[str, Any]:
-        """As values of JSON."""
+        """The spec as values of JSON, for the other process."""
         return {
             "stored": self.stored,
             "wanted": self.wanted,
@@ -44,17 +42,17 @@ class TransformSpec:
             "document": self.document,
             "check": self.check,
             "upstream": str(self.context.upstream),
-            "seen": str(self.context.client_url),
+            "client_url": str(self.context.client_url),
             "canonical_files": self.context.canonical_files,
             "own_prefix": self.context.own_prefix,
         }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """What `to_json` wrote."""
+        """Read what `to_json` wrote."""
         context = PageContext(
             upstream=parse_url(values["upstream"]),
-            client_url=parse_url(values["seen"]),
+            client_url=parse_url(values["client_url"]),
             canonical_files=values["canonical_files"],
             own_prefix=values["own_prefix"],
         )
@@ -64,43 +62,47 @@ class TransformSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransformedPage:
-    """A page as a client is to see it."""
+    """A page as a client gets it."""
 
     body: bytes
-    edited: bool  # False: `body` is what was given
-    origins: tuple[str, ...]  # of the files
+    edited: bool  # False: `body` is the very object that was given
+    origins: tuple[str, ...]  # the origins that its files are on
 
 
-def transform(page: bytes, order: TransformSpec) -> tuple[TransformedPage, Callable[[], str]]:
-    """Do it; and how to make the text of the page's FileTable, for which a client need not wait. Raises BrokenPage.
+def transform(page: bytes, spec: TransformSpec) -> tuple[TransformedPage, Callable[[], str]]:
+    """Transform a page; also return a function that makes the text of its `FileTable`. Raises BrokenPage.
 
-    The text is empty where the page is no better a source than the one that it was converted from.
+    The table is made by a call of its own because a client need not wait for it. Its text is '' for a converted page, which says no
+    more about files than the page that it was made from.
     """
-    converted = order.stored != order.wanted and not order.document
-    if order.document:
-        rewritten = rewrite_document(page, order.context)
+    converted = spec.stored != spec.wanted and not spec.document
+    if spec.document:
+        rewritten = rewrite_document(page, spec.context)
     elif converted:
-        if order.check and order.stored == "html":
+        if spec.check and spec.stored == "html":
             check_html(read_html(page))
-        rewritten = rewrite(_converted(page, order), order.wanted, order.context)
+        rewritten = rewrite(_converted(page, spec), spec.wanted, spec.context)
     else:
-        read = read_html(page) if order.wanted == "html" else read_json(page)
-        if order.check and order.wanted == "html":
+        read = read_html(page) if spec.wanted == "html" else read_json(page)
+        if spec.check and spec.wanted == "html":
             check_html(read)
-        rewritten = rewrite_page(read, page, order.wanted, order.context)
-    derived = TransformedPage(
-        body=rewritten.body, edited=converted or rewritten.edited, origins=() if order.document else _origins(rewritten)
+        rewritten = rewrite_page(read, page, spec.wanted, spec.context)
+    transformed = TransformedPage(
+        body=rewritten.body, edited=converted or rewritten.edited, origins=() if spec.document else _origins(rewritten)
     )
     if converted:
-        return derived, lambda: ""
-    return derived, lambda: FileTable.of(rewritten.links, shares_pypi_files=order.shares_pypi_files).text
+        return transformed, lambda: ""
+    return transformed, lambda: FileTable.of(rewritten.links, shares_pypi_files=spec.shares_pypi_files).text
 
 
-def _converted(page: bytes, order: TransformSpec) -> bytes:
-    if order.wanted == "html":
-        return json_to_html(page, order.project)
-    return html_to_json(page, order.project, order.context.upstream)
+def _converted(page: bytes, spec: TransformSpec) -> bytes:
+    if spec.wanted == "html":
+        return json_to_html(page, spec.project)
+    return html_to_json(page, spec.project, spec.context.upstream)
 
 
 def _origins(rewritten: Rewritten) -> tuple[str, ...]:
-    return tuple(sorted({target.identity[: target.identity.index("/", 8)] for _, target in rewritten.links}))
+    # An identity is `https://host/…`: its origin ends at the first slash behind the scheme.
+    return tuple(
+        sorted({target.identity[: target.identity.index("/", len("https://"))] for _, target in rewritten.links})
+    )
