@@ -21,7 +21,8 @@ from pkgcache.engine.pages.stored_page import gzipped_page
 from pkgcache.engine.pages.worker import PageWorker
 from pkgcache.rules.routing.urls import parse_url
 from pkgcache.rules.simple.links import PageContext
-from pkgcache.rules.simple.transform import Kind, TransformSpec, transform
+from pkgcache.rules.simple.page_model import Kind
+from pkgcache.rules.simple.transform import TransformSpec, transform
 from tests.bench import tools
 from tests.bench.load import PIP_ACCEPT, waits
 from tests.bench.tools import MB, Curl, Stage, cpu_seconds, note, spread, stage

@@ -9,7 +9,7 @@ import pytest
 
 from pkgcache.engine.pages.stored_page import PageGoneError, StoredPage, find_page
 from pkgcache.engine.store.notes import VariantNotes
-from pkgcache.rules.simple.transform import Kind
+from pkgcache.rules.simple.page_model import Kind
 from tests.engine.pages.mirrors import FIRST, Mirrors, Parts, Said, parts
 from tests.support.index import JSON_TYPE, LinkForm, PageStyle, project_json
 from tests.support.wheels import make_wheel

@@ -16,8 +16,8 @@ from pkgcache.engine.pages.worker import LARGE, PageWorker, without_files
 from pkgcache.rules.routing.urls import parse_url
 from pkgcache.rules.simple.json_api_build import find_release
 from pkgcache.rules.simple.links import PageContext
-from pkgcache.rules.simple.page_model import BrokenPage
-from pkgcache.rules.simple.transform import Kind, TransformSpec, transform
+from pkgcache.rules.simple.page_model import BrokenPage, Kind
+from pkgcache.rules.simple.transform import TransformSpec, transform
 from tests.support.index import project_html, project_json
 from tests.support.wheels import make_wheel
 
