@@ -1,84 +1,12 @@
-"""What the command makes of a store's keys: those that the engine makes, and all else."""
+"""Which entries a command means: by globs of project names, by kind, by digest."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pkgcache.cli.selection import Globs, digest_of, kinds_of
-from pkgcache.engine.store.keys import EntryKind, ParsedKey, file_key, parse_key
+from pkgcache.engine.store.keys import EntryKind, ParsedKey
 
 SPACE = "0123456789abcdef0123456789abcdef"
 DIGEST = "blake2b:" + "a" * 64
-
-
-@pytest.mark.parametrize(
-    ("key", "named"),
-    [
-        (
-            f"file|-|{DIGEST}|one-1.0-py3-none-any.whl",
-            ParsedKey(kind="file", project="one", identity=DIGEST, name="one-1.0-py3-none-any.whl"),
-        ),
-        (
-            f"file|-|{DIGEST}|one-1.0-py3-none-any.whl.metadata",
-            ParsedKey(kind="file", project="one", identity=DIGEST, name="one-1.0-py3-none-any.whl.metadata"),
-        ),
-        (
-            f"file|{SPACE}|https://f.example/a%7Cb|Big.Name-1.0.tar.gz",
-            ParsedKey(
-                kind="file",
-                space=SPACE,
-                project="big-name",
-                identity="https://f.example/a%7Cb",
-                name="Big.Name-1.0.tar.gz",
-            ),
-        ),
-        (
-            f"part|-|{DIGEST}|one-1.0-py3-none-any.whl",
-            ParsedKey(kind="part", project="one", identity=DIGEST, name="one-1.0-py3-none-any.whl"),
-        ),
-        ("page|-|pypi|one|json", ParsedKey(kind="page", index="pypi", project="one", name="json")),
-        ("page|-|pypi|one/1.0/json|json", ParsedKey(kind="page", index="pypi", project="one", name="1.0/json")),
-        (
-            f"page|{SPACE}|corp|one|html",
-            ParsedKey(kind="page", space=SPACE, index="corp", project="one", name="html"),
-        ),
-        (
-            "view|index|json|page|-|pypi|one|html",
-            ParsedKey(kind="view", index="pypi", project="one", name="index json", page="page|-|pypi|one|html"),
-        ),
-        ("root|-|pypi|json", ParsedKey(kind="root", index="pypi", name="json")),
-        ("hosts", ParsedKey(kind="other", name="hosts")),
-        ("probe", ParsedKey(kind="other", name="probe")),
-        ("", ParsedKey(kind="other")),
-        ("file|-|x", ParsedKey(kind="other", name="file|-|x")),
-        ("view|a|b|c|d|e|f", ParsedKey(kind="other", name="view|a|b|c|d|e|f")),
-    ],
-    ids=lambda value: value[:30] if isinstance(value, str) else "",
-)
-def test_a_key(key: str, named: ParsedKey) -> None:
-    assert parse_key(key) == named
-
-
-@given(
-    st.sampled_from(["-", SPACE]),
-    st.sampled_from([DIGEST, "https://f.example/x"]),
-    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30),
-)
-def test_any_files_name_comes_back(space: str, identity: str, name: str) -> None:
-    """The engine's own keys, whatever a file is called."""
-    named = parse_key(file_key(space, identity, name))
-    assert (named.kind, named.space, named.identity, named.name) == ("file", space, identity, name)
-
-
-@given(st.text(max_size=60))
-def test_anything_is_a_key_of_some_kind(text: str) -> None:
-    assert parse_key(text).kind in {"file", "part", "page", "view", "root", "other"}
-
-
-def test_a_space_is_shown_in_part() -> None:
-    """Enough to tell two apart, and nothing to make a key with."""
-    assert ParsedKey(kind="other", space=SPACE).shown_space == "private:01234567"
-    assert ParsedKey(kind="other").shown_space == "public"
 
 
 @pytest.mark.parametrize(

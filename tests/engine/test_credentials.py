@@ -1,51 +1,61 @@
-"""Credential spaces: one per Authorization value, the same in every process and run on one store, and secret."""
+"""Whose is what: spaces are told apart by credentials, found again by later runs, and tell nothing about the credentials."""
 
+import stat
 from pathlib import Path
 
 import pytest
 
 from pkgcache.engine.credentials import KEY_BYTES, CredentialSpaces
 
-
-def spaces(folder: Path) -> CredentialSpaces:
-    each = CredentialSpaces(folder)
-    each.open()
-    return each
+ALICE = "Basic YWxpY2U6dzBuZGVybGFuZA=="
 
 
-def test_a_value_has_one_space(tmp_path: Path) -> None:
-    first, again = spaces(tmp_path), spaces(tmp_path)
-    assert first.of("Basic YTpi") == again.of("Basic YTpi")
-    assert first.of("Basic YTpi") != first.of("Basic YTpj")
-    assert first.of("Basic YTpi") != spaces(_made(tmp_path / "other")).of("Basic YTpi")
+def opened(folder: Path) -> CredentialSpaces:
+    spaces = CredentialSpaces(folder)
+    spaces.open()
+    return spaces
 
 
-@pytest.mark.parametrize("authorization", ["", "Basic YTpi", "Bearer \u00e9", "Bearer \u20ac"])
-def test_a_space_is_a_word_for_keys(authorization: str, tmp_path: Path) -> None:
-    """Of fixed length, without `|`, and not the value itself."""
-    space = spaces(tmp_path).of(authorization)
-    assert len(space) == 32
-    assert set(space) <= set("0123456789abcdef")
+@pytest.mark.parametrize(
+    "other", ["", "Bearer x", ALICE + " ", ALICE.lower(), "Basic YWxpY2U6dzBuZGVybGFuZB==", "Basic ü😀"]
+)
+def test_each_has_a_space_of_their_own(tmp_path: Path, other: str) -> None:
+    spaces = opened(tmp_path)
+    assert spaces.of(ALICE) == spaces.of(ALICE)
+    assert spaces.of(other) != spaces.of(ALICE)
+    assert len(spaces.of(other)) == 32
+    assert int(spaces.of(other), 16) >= 0
 
 
-def test_the_key_is_its_owners(tmp_path: Path) -> None:
-    spaces(tmp_path)
-    secret = tmp_path / "secret"
-    assert (secret.stat().st_mode & 0o777, len(secret.read_bytes())) == (0o600, KEY_BYTES)
+def test_a_later_run_finds_them_again(tmp_path: Path) -> None:
+    assert opened(tmp_path).of(ALICE) == opened(tmp_path).of(ALICE)
 
 
-def test_a_key_that_is_cut_short_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "secret").write_bytes(b"")
-    first, again = spaces(tmp_path), spaces(tmp_path)
-    assert first.of("x") != again.of("x")
-    assert "private answers of earlier runs are not found again" in caplog.text
+def test_another_stores_key_gives_other_spaces(tmp_path: Path) -> None:
+    """Nobody can find out from a store's keys whose password is in a list of known ones."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    assert opened(tmp_path / "one").of(ALICE) != opened(tmp_path / "two").of(ALICE)
 
 
-def test_a_folder_that_is_not_there_has_a_key_for_this_run(tmp_path: Path) -> None:
-    each = spaces(tmp_path / "nowhere")
-    assert each.of("x") == each.of("x") != spaces(tmp_path / "nowhere").of("x")
+def test_the_key_is_its_owners_alone(tmp_path: Path) -> None:
+    opened(tmp_path)
+    (file,) = tmp_path.iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert file.stat().st_size == KEY_BYTES
 
 
-def _made(folder: Path) -> Path:
-    folder.mkdir()
-    return folder
+@pytest.mark.parametrize("content", [b"", b"short", bytes(KEY_BYTES + 1)])
+def test_a_file_that_is_no_key(tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """It is left as it is, and one line tells; an empty key would make spaces that anyone can reckon."""
+    (tmp_path / "secret").write_bytes(content)
+    assert opened(tmp_path).of(ALICE) != opened(tmp_path).of(ALICE)
+    assert (tmp_path / "secret").read_bytes() == content
+    assert "private pages and files of earlier runs are not found again" in caplog.text
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    """A key for this run only."""
+    spaces = opened(tmp_path / "none")
+    assert spaces.of(ALICE) == spaces.of(ALICE)
+    assert spaces.of(ALICE) != opened(tmp_path / "none").of(ALICE)
