@@ -101,7 +101,7 @@ def modules() -> list[Path]:
 
 
 def shown(path: Path) -> str:
-    """`engine/store.py`."""
+    """Such as `engine/store/store.py`."""
     return path.relative_to(PACKAGE).as_posix()
 
 

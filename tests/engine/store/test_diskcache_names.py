@@ -1,6 +1,6 @@
-"""diskcache's inner names that engine/store.py leans on: each is there, and does what the store takes it for.
+"""diskcache's private names that the store relies on: each is there, and does what the store expects of it.
 
-diskcache is not maintained (5.6.3 of 2023, pinned `<6`), so this should never fail; if it does, look at engine/store.py where named.
+diskcache is not maintained (5.6.3 of 2023, pinned `<6`), so this should never fail; if it does, look where each row says.
 """
 
 import inspect
@@ -38,11 +38,10 @@ SIGNATURES: Final[list[tuple[Callable[..., Any], list[str], str]]] = [
     (core.Disk.store, ["self", "value", "read", "key"], "AdoptingDisk.store"),
     (core.Disk.fetch, ["self", "mode", "filename", "value", "read"], "AdoptingDisk.fetch"),
     (core.Disk.filename, ["self", "key", "value"], "AdoptingDisk.store: the name of an adopted file"),
-    (core.Cache.transact, ["self", "retry"], "Store._transaction"),
-    (core.Cache.volume, ["self"], "Store._make_room"),
-    (core.Cache.set, ["self", "key", "value", "expire", "read", "tag", "retry"], "Store._set"),
-    (core.Cache.get, ["self", "key", "default", "read", "expire_time", "tag", "retry"], "Store._get"),
-    (core.Cache.delete, ["self", "key", "retry"], "Store._drop and eviction"),
+    (core.Cache.transact, ["self", "retry"], "Database.transaction"),
+    (core.Cache.volume, ["self"], "Database.volume"),
+    (core.Cache.set, ["self", "key", "value", "expire", "read", "tag", "retry"], "Database.set"),
+    (core.Cache.delete, ["self", "key", "retry"], "Database.delete"),
 ]
 
 
@@ -109,7 +108,7 @@ def test_a_file_that_is_missing_is_a_miss(cache: diskcache.Cache, tmp_path: Path
 
 
 def test_volume_counts_files(cache: diskcache.Cache) -> None:
-    """`_make_room` reckons with it."""
+    """`Eviction.make_room` relies on it."""
     before = cache.volume()
     cache.set("k", b"x" * 500_000)
     assert cache.volume() - before >= 500_000

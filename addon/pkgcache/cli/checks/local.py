@@ -23,9 +23,10 @@ from pkgcache.cli.opening import opened, owner_name
 from pkgcache.cli.output import counted, shown_size
 from pkgcache.cli.store_location import StoreLocation
 from pkgcache.engine.store.database import SMALL_BYTES
-from pkgcache.engine.store.entries import PROBE_KEY, Entries
+from pkgcache.engine.store.entries import Entries
 from pkgcache.engine.store.eviction import Limits
 from pkgcache.engine.store.growing import unowned
+from pkgcache.engine.store.keys import PROBE_KEY
 
 CA_NAME = "mitmproxy-ca-cert.pem"
 CA_KEY_NAME = "mitmproxy-ca.pem"

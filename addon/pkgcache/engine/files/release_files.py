@@ -29,6 +29,7 @@ from pkgcache.engine.responses.failures import failed, offline, only_stored, sti
 from pkgcache.engine.responses.file_response import FileRepresentation, file_response
 from pkgcache.engine.responses.messages import CLIENT_SECONDS, Request, Response
 from pkgcache.engine.store.entries import Entry
+from pkgcache.engine.store.integrity import mismatch
 from pkgcache.engine.store.notes import FileNotes
 from pkgcache.engine.store.rehash import Rehasher
 from pkgcache.engine.upstream.errors import AllFailedError, Failure
@@ -186,9 +187,7 @@ class ReleaseFiles:
         metadata = await metadata_of_stored_wheel(self._store, (await self._resolver.resolve(wheel)).key)
         if metadata is None:
             return None
-        hasher = digest.hasher()
-        hasher.update(metadata)
-        if hasher.hexdigest() != digest.value:
+        if mismatch(digest, [metadata]):
             return None
         headers = CIMultiDict(
             {

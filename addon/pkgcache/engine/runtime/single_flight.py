@@ -1,4 +1,4 @@
-"""One task a key: whoever asks while it runs joins it instead of starting another."""
+"""One task a key: a caller that comes while it runs joins it instead of starting another."""
 
 from __future__ import annotations
 

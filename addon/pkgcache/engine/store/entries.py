@@ -34,14 +34,12 @@ from pkgcache.engine.store.database import (
 from pkgcache.engine.store.eviction import Eviction, Limits
 from pkgcache.engine.store.format import check_format, remove_old_asides, set_aside
 from pkgcache.engine.store.growing import commit_journal, file_stem
-from pkgcache.engine.store.keys import StoreKey
+from pkgcache.engine.store.keys import PROBE_KEY, StoreKey
 
 logger = logging.getLogger(__name__)
 
 KEYS_AT_ONCE = 500
-"""Rows of one statement, or of one transaction: none takes long, however many entries there are. SQLite itself binds 999 at least."""
-
-PROBE_KEY = StoreKey("probe")
+"""Rows of one statement or transaction: none takes long, however many entries there are. An old SQLite binds 999 values at most."""
 
 type Notes = dict[str, Any]
 """An entry's notes as JSON has them (notes.py reads them as types), with the value's `size` in bytes among them."""

@@ -1,7 +1,7 @@
 """Which entries go when a store's folder has no room: past the limit in bytes, for a full disk, by age. Least recently used goes first.
 
-What would pass the limit is evicted before something comes in, by the one who brings it. So that this is rare, eviction in the background
-begins at a high-water mark and ends at a low one, a slice at a time, with commits in between (maintenance.py).
+A commit first evicts what would pass the limit together with it. To make that rare, eviction in the background begins at a high-water
+mark and ends at a low one, a slice at a time, with commits in between (maintenance.py).
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 FORMAT = 1
 
 ASIDE_SECONDS = 7 * 86400.0
-"""How long a store that was set aside is kept, for whoever wants to look at it."""
+"""How long a store that was set aside is kept, in case somebody wants to look at it."""
 
 
 class StoreFormatError(Exception):

@@ -8,6 +8,7 @@
 | `view|<variant>|<kind>|<page's key>` | that page as one kind of client sees it |
 | `root|<space>|<index>|<representation>` | an index's list of all projects |
 | `hosts` | the file hosts learned from pages |
+| `probe` | an entry that is written and dropped, to see whether that works |
 
 `<space>` names whose credentials fetched it; `-` is public. These texts are the store's format 1: rename the functions, never the keys.
 """
@@ -28,10 +29,11 @@ StoreKey = NewType("StoreKey", str)
 type EntryKind = Literal["file", "part", "page", "view", "root", "other"]
 
 HOSTS_KEY = StoreKey("hosts")
+PROBE_KEY = StoreKey("probe")
 
 
 def file_key(space: str, identity: str, name: str) -> StoreKey:
-    """The key of a release file. `identity` is its digest, or its URL where no digest is known.
+    """Make the key of a release file. `identity` is its digest, or its URL where no digest is known.
 
     >>> file_key("-", "sha256:ab12", "six-1.0.tar.gz")
     'file|-|sha256:ab12|six-1.0.tar.gz'
@@ -40,22 +42,22 @@ def file_key(space: str, identity: str, name: str) -> StoreKey:
 
 
 def range_key(file: StoreKey) -> StoreKey:
-    """The key of the ranges that are cached of a release file, from that file's key."""
+    """Make the key of the ranges that are cached of a release file, from that file's key."""
     return StoreKey(f"part|{file.partition('|')[2]}")
 
 
 def page_key(space: str, index: str, name: str, representation: Representation) -> StoreKey:
-    """The key of a page. `name` is the project's, or the path of a JSON API document below `/pypi/`."""
+    """Make the key of a page. `name` is the project's, or the path of a JSON API document below `/pypi/`."""
     return StoreKey(f"page|{space}|{index}|{name}|{representation}")
 
 
 def variant_key(variant: str, kind: Literal["html", "json"], page: StoreKey) -> StoreKey:
-    """The key of a page's variant. `variant` says which clients see it so (`PageRequest.variant`)."""
+    """Make the key of a page's variant. `variant` says which clients see it so (`PageRequest.variant`)."""
     return StoreKey(f"view|{variant}|{kind}|{page}")
 
 
 def project_list_key(index: str, representation: Representation) -> StoreKey:
-    """The key of an index's list of all projects; it is always public."""
+    """Make the key of an index's list of all projects; it is always public."""
     return StoreKey(f"root|{PUBLIC}|{index}|{representation}")
 
 

@@ -31,7 +31,7 @@ type Identity = tuple[int, int, int, int]
 
 
 class Rehash:
-    """The check of one file, under way or ended, as those who send the file meanwhile see it."""
+    """The check of one file, under way or ended, as the responses that send the file meanwhile see it."""
 
     def __init__(self, task: asyncio.Task[str]) -> None:
         """`task` returns what is wrong with the file; empty: nothing."""

@@ -1,7 +1,7 @@
 """A store's folder as one process has it open: on threads of its own, and opened again when trouble is over.
 
 Trouble (a full disk, a locked or damaged database, a missing folder, no file handles) never fails a request. It is reported once to
-`Health`, whoever wanted the store gets None, and `recover` tries every few seconds whether the cause is gone.
+`Health`, the caller gets None, and `recover` tries every few seconds whether the cause is gone.
 """
 
 from __future__ import annotations
