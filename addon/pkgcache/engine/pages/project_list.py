@@ -18,29 +18,23 @@ from multidict import CIMultiDict
 
 from pkgcache.engine.caching import CachedAnswers, Collaborators, OnlyIfCachedError, Refresh, Refreshed
 from pkgcache.engine.pages.fetcher import PageFetcher
-from pkgcache.engine.pages.page_response import forbid_storing_stale
+from pkgcache.engine.pages.list_response import StoredList, growing_list_response, stored_list_response
 from pkgcache.engine.pages.project_list_fill import ProjectListFill
-from pkgcache.engine.responses.bodies import StoredBytes, StoredFile
 from pkgcache.engine.responses.failures import failed, offline_error, only_stored, still_fetching
-from pkgcache.engine.responses.file_response import FileRepresentation, file_response
 from pkgcache.engine.responses.messages import CLIENT_SECONDS, Request, Response
 from pkgcache.engine.responses.relay import RelayBody
 from pkgcache.engine.runtime.tasks import shielded
-from pkgcache.engine.store.entries import Entry
 from pkgcache.engine.store.growing import file_stem
 from pkgcache.engine.store.keys import StoreKey, project_list_key
 from pkgcache.engine.store.notes import ListNotes
 from pkgcache.engine.upstream.client import UpstreamResponse
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
 from pkgcache.rules.http.cache_status import CacheStatus
-from pkgcache.rules.http.freshness import Stored
 from pkgcache.rules.http.storability import NotStorable, storable, storable_headers
 from pkgcache.rules.http.validation import freshened, updates, validators
 from pkgcache.rules.routing.indexes import Index, Upstream
 from pkgcache.rules.routing.routes import ProjectListPage
 from pkgcache.rules.simple.representations import NotAcceptable, Representation, accepts, negotiate, upstream_accept
-
-_PASSED_ON = ("Last-Modified", "Cache-Control", "Expires", "X-PyPI-Last-Serial")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +48,6 @@ class _ListRequest:
     @property
     def shown(self) -> str:
         return f"the project list of index {self.index.name}"
-
-
-@dataclass(frozen=True, slots=True)
-class _StoredList:
-    """A stored list, its file open: `close` it, or hand it to a response."""
-
-    entry: Entry
-    notes: ListNotes
-
-    @property
-    def stored(self) -> Stored:
-        return self.notes.stored
-
-    def close(self) -> None:
-        if self.entry.file is not None:
-            self.entry.file.close()
 
 
 class ProjectLists:
@@ -124,16 +102,16 @@ class ProjectLists:
             if stored is not None and stored is not served:
                 stored.close()
         if isinstance(served, ProjectListFill):
-            return _from_fill(request, wanted, served, cache)
-        return _from_store(request, served, cache)
+            return growing_list_response(request, wanted.shown, served, cache)
+        return stored_list_response(request, served, cache)
 
-    async def _find(self, request: Request, wanted: _ListRequest) -> _StoredList | None:
+    async def _find(self, request: Request, wanted: _ListRequest) -> StoredList | None:
         """The stored list, if there is one and the client takes what its upstream sent."""
         entry = await self._store.get(wanted.key)
         if entry is None:
             return None
         try:
-            stored = _StoredList(entry, ListNotes.from_json(entry.notes))
+            stored = StoredList(entry, ListNotes.from_json(entry.notes))
         except ValueError as error:
             if entry.file is not None:
                 entry.file.close()
@@ -147,13 +125,13 @@ class ProjectLists:
     # The refresh
 
     def _refresh(
-        self, request: Request, wanted: _ListRequest, stored: _StoredList | None
-    ) -> Refresh[_StoredList | ProjectListFill]:
+        self, request: Request, wanted: _ListRequest, stored: StoredList | None
+    ) -> Refresh[StoredList | ProjectListFill]:
         """The one fetch of this list that is under way, begun if there is none."""
         collapsed = wanted.key in self._fills
         fill = self._fills.get(wanted.key) or self._begin(wanted, stored.notes if stored else None)
 
-        async def wait() -> Refreshed[_StoredList | ProjectListFill]:
+        async def wait() -> Refreshed[StoredList | ProjectListFill]:
             """Until clients may be told of the list, or an upstream says that the stored one is unchanged."""
             fill.attach()
             try:
@@ -279,46 +257,3 @@ def _refused(response: UpstreamResponse) -> UpstreamError:
     error = response.refused()
     error.failure = Failure.STATUS
     return error
-
-
-def _headers(upstream_headers: CIMultiDict[str], representation: Representation) -> CIMultiDict[str]:
-    """The headers of an answer but for its length and tag. The upstream's own tag is of other bytes."""
-    headers = CIMultiDict({name: upstream_headers[name] for name in _PASSED_ON if name in upstream_headers})
-    headers["Content-Type"] = upstream_headers.get("Content-Type", representation.content_type)
-    headers["Vary"] = "Accept"
-    return headers
-
-
-def _from_fill(request: Request, wanted: _ListRequest, fill: ProjectListFill, cache: CacheStatus) -> Response:
-    """The list as it grows. Until it is verified its tag is the fill's own, which no later answer has."""
-    head = fill.head
-    assert head is not None
-    if not accepts(request.headers.get("Accept"), head.representation):
-        fill.release()
-        return Response.text(406, f"{wanted.shown} is there as {head.representation.content_type} alone")
-    representation = FileRepresentation(
-        total=None,
-        etag=f'"{fill.file.path.stem}"',
-        other_tags=(),
-        headers=_headers(head.headers, head.representation),
-        cache=cache,
-        upstream=head.upstream,
-    )
-    return file_response(request, representation, fill)
-
-
-def _from_store(request: Request, stored: _StoredList, cache: CacheStatus) -> Response:
-    entry, notes = stored.entry, stored.notes
-    headers = _headers(notes.upstream_headers, notes.representation)
-    headers["Age"] = str(max(0, int(time.time() - notes.response_time)))
-    forbid_storing_stale(headers, cache)
-    representation = FileRepresentation(
-        total=entry.size,
-        etag=f'"{notes.digest}"',
-        other_tags=(),
-        headers=headers,
-        cache=cache,
-        upstream="" if cache.hit else notes.upstream,
-    )
-    source = StoredBytes(entry.value) if entry.file is None else StoredFile(entry.file, entry.size)
-    return file_response(request, representation, source)
