@@ -121,7 +121,8 @@ class CachedAnswers:
         if stored is None:
             if only_if_cached(request_headers):
                 raise OnlyIfCachedError(stale=False)
-            return await self._refreshed(refresh(), "miss")
+            begun = refresh()
+            return self._forwarded("miss", begun, await begun.wait())
         match decide(stored.stored, request_headers, policy or self._policy, time.time()):
             case Fresh(ttl=ttl):
                 return stored, self._hit(ttl)
@@ -134,7 +135,9 @@ class CachedAnswers:
             case MustRevalidate(ttl=ttl, reason=reason, stale_if_error_ok=stale_ok):
                 try:
                     async with asyncio.timeout(STALE_SECONDS if stale_ok else None):
-                        return await self._refreshed(refresh(), "request" if reason in _ASKED_BY_CLIENT else "stale")
+                        begun = refresh()
+                        fwd: Forwarded = "request" if reason in _ASKED_BY_CLIENT else "stale"
+                        return self._forwarded(fwd, begun, await begun.wait())
                 except (AllFailedError, TimeoutError) as error:
                     if not stale_ok or (private and _is_shut_out(error)):
                         raise
@@ -159,8 +162,7 @@ class CachedAnswers:
             case never:
                 assert_never(never)
 
-    async def _refreshed[R](self, refresh: Refresh[R], fwd: Forwarded) -> tuple[R, CacheStatus]:
-        brought = await refresh.wait()
+    def _forwarded[R](self, fwd: Forwarded, refresh: Refresh[R], brought: Refreshed[R]) -> tuple[R, CacheStatus]:
         (self._metrics.collapsed if refresh.collapsed else self._metrics.miss)(self._kind)
         return brought.answer, CacheStatus(
             fwd=fwd,

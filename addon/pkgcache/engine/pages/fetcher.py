@@ -7,10 +7,10 @@ answers with 200 must not be served for ten minutes.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 import zlib
+from collections import deque
 from dataclasses import replace
 from http import HTTPStatus
 
@@ -54,6 +54,8 @@ class PageFetcher:
 
     def healthy_first(self, index: Index) -> list[Upstream]:
         """An index's upstreams in the operator's order, but those whose circuit breaker is open last."""
+        if len(index.upstreams) == 1:
+            return list(index.upstreams)
         return sorted(index.upstreams, key=lambda upstream: self._client.is_open(upstream.simple))
 
     def _upstreams_for(self, page_request: PageRequest) -> list[Upstream]:
@@ -73,10 +75,15 @@ class PageFetcher:
             raise offline_error(page_request.project)
         errors: list[UpstreamError] = []
         absent: StoredPage | None = None
-        for upstream in self._upstreams_for(page_request):
+        attempts = deque((upstream, False) for upstream in self._upstreams_for(page_request))
+        while attempts:
+            upstream, html_refused = attempts.popleft()
             try:
-                page = await self._fetch_either_kind(upstream, page_request, stored)
+                page = await self._fetch_from(upstream, page_request, stored, html_refused=html_refused)
             except UpstreamError as error:
+                if error.status == HTTPStatus.NOT_ACCEPTABLE and _is_html(page_request) and not html_refused:
+                    attempts.appendleft((upstream, True))  # it has no HTML at all: its JSON, then, to be converted
+                    continue
                 self._metrics.upstream_failed(error)
                 errors.append(error)
                 continue
@@ -96,22 +103,10 @@ class PageFetcher:
         if not absent.notes.transient:
             await self._store.put(absent.key, b"-", absent.notes.to_json())
 
-    async def _fetch_either_kind(
-        self, upstream: Upstream, page_request: PageRequest, stored: StoredPage | None
-    ) -> StoredPage:
-        """As `_fetch_from`; from an upstream that answers 406 because it has no HTML at all, its JSON."""
-        try:
-            return await self._fetch_from(upstream, page_request, stored)
-        except UpstreamError as error:
-            html_refused = page_request.representation.kind == "html" and not page_request.document
-            if error.status != HTTPStatus.NOT_ACCEPTABLE or not html_refused:
-                raise
-        return await self._fetch_from(upstream, page_request, stored, html_refused=True)
-
     async def _fetch_from(
-        self, upstream: Upstream, page_request: PageRequest, stored: StoredPage | None, *, html_refused: bool = False
+        self, upstream: Upstream, page_request: PageRequest, stored: StoredPage | None, *, html_refused: bool
     ) -> StoredPage:
-        """One upstream's page or its 404. Raises UpstreamError."""
+        """One upstream's page or its 404; JSON where it has `html_refused`. Raises UpstreamError."""
         url, accept = _target(upstream, page_request, html_refused=html_refused)
         headers = {"Accept": accept, "Accept-Encoding": "gzip"}
         # Another upstream's validators mean nothing here: two mirrors may give different pages the same ETag.
@@ -176,14 +171,14 @@ class PageFetcher:
         `gzipped`: the body as the upstream compressed it, None where it did not. Raises UpstreamError for what is no page.
         """
         # Compressing takes about as long as parsing, and zlib lets go of the interpreter's lock: both at once.
-        compressing = asyncio.ensure_future(self._gzipped(plain, gzipped))
+        compressing = None if gzipped else self._variants.in_thread(lambda: gzipped_page(plain))
         page = StoredPage(key=page_request.key, notes=notes, body=gzipped)
         try:
             variant, _ = await self._variants.transform(page_request, page, plain, page.representation.kind, check=True)
         except BrokenPage as error:
             raise UpstreamError(Failure.WRONG_PAGE, notes.url, f"no index page: {error}") from error
-        finally:
-            body = await compressing
+        body = await compressing if compressing else gzipped
+        assert body is not None
         if not notes.transient:
             # The variant first: who finds the page then finds its variant too, and need not make it.
             key = page_request.variant_key(notes, variant.kind)
@@ -191,8 +186,9 @@ class PageFetcher:
             await self._store.put(page_request.key, body, notes.to_json())
         return replace(page, body=body)
 
-    async def _gzipped(self, plain: bytes, gzipped: bytes | None) -> bytes:
-        return gzipped if gzipped is not None else await self._variants.in_thread(lambda: gzipped_page(plain))
+
+def _is_html(page_request: PageRequest) -> bool:
+    return page_request.representation.kind == "html" and not page_request.document
 
 
 def _target(upstream: Upstream, page_request: PageRequest, *, html_refused: bool) -> tuple[Url, str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -146,11 +147,11 @@ class Pages:
 
     # From the store, or refreshed
 
-    async def _decide(
+    def _decide(
         self, request: Request, page_request: PageRequest, stored: StoredPage | None
-    ) -> tuple[StoredPage, CacheStatus]:
+    ) -> Awaitable[tuple[StoredPage, CacheStatus]]:
         """By RFC 9111. Raises AllFailedError, TimeoutError and OnlyIfCachedError."""
-        return await self._answers.answer(
+        return self._answers.answer(
             stored,
             request.headers,
             lambda: self._refresh(page_request, stored),
@@ -170,9 +171,12 @@ class Pages:
     def _refresh(self, page_request: PageRequest, stored: StoredPage | None) -> Refresh[StoredPage]:
         """The one refresh of this page that is under way, begun if there is none."""
         collapsed = page_request.key in self._refreshes
+        fetcher = self._json_api if page_request.document else self._fetcher
         task = self._refreshes.join(
-            page_request.key, lambda: self._fetch(page_request, stored), f"refresh of {page_request.shown}"
+            page_request.key, lambda: fetcher.fetch(page_request, stored), f"refresh of {page_request.shown}"
         )
+        if not collapsed:
+            task.add_done_callback(lambda _: self._hot.drop(page_request.key))
 
         async def wait() -> Refreshed[StoredPage]:
             page = await asyncio.shield(task)
@@ -182,12 +186,6 @@ class Pages:
             return Refreshed(answer=page, status=status, kept=kept)
 
         return Refresh(wait=wait, collapsed=collapsed)
-
-    async def _fetch(self, page_request: PageRequest, stored: StoredPage | None) -> StoredPage:
-        try:
-            return await (self._json_api if page_request.document else self._fetcher).fetch(page_request, stored)
-        finally:
-            self._hot.drop(page_request.key)
 
     # The answer
 

@@ -85,14 +85,13 @@ class PageRequest:
 
     def variant_key(self, notes: PageNotes, kind: Kind) -> StoreKey:
         """The key of the page's variant for this client, in JSON or HTML."""
-        return variant_key(self._variant(has_base_href=notes.has_base_href), kind, self.key)
-
-    def _variant(self, *, has_base_href: bool) -> str:
         # At its index a page depends on the client's spelling of the URL only by the trailing slash. At the proxy's own address a
         # page with a `<base href>` names the origin, since the links that stay relative must resolve against it.
         if self.at_proxy_address:
-            return f"own {self.client_url.origin}" if has_base_href else "own"
-        return "slash" if self.client_url.path.endswith("/") else "bare"
+            variant = f"own {self.client_url.origin}" if notes.has_base_href else "own"
+        else:
+            variant = "slash" if self.client_url.path.endswith("/") else "bare"
+        return variant_key(variant, kind, self.key)
 
 
 class PageGoneError(Exception):

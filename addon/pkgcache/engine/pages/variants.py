@@ -206,14 +206,14 @@ class PageVariants:
         if unknown and self._hosts.learn(index.name.partition("@")[0], unknown):
             self._tasks.start(self._hosts.save(), "save learned hosts", finishes=True)
 
-    async def _parse[T](self, page: bytes, work: Callable[[], T]) -> T:
+    def _parse[T](self, page: bytes, work: Callable[[], T]) -> asyncio.Future[T]:
         """Run parsing off the event loop; large pages wait for one another, small ones never for them."""
         pool = self._large if len(page) >= LARGE else self._pool
-        return await asyncio.get_running_loop().run_in_executor(pool, work)
+        return asyncio.get_running_loop().run_in_executor(pool, work)
 
-    async def in_thread[T](self, work: Callable[[], T]) -> T:
-        """Run compressing and the like off the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+    def in_thread[T](self, work: Callable[[], T]) -> asyncio.Future[T]:
+        """Run compressing and the like off the event loop. It begins at once, whenever the result is awaited."""
+        return asyncio.get_running_loop().run_in_executor(self._pool, work)
 
 
 def notes_of(variant: PageVariant) -> VariantNotes:

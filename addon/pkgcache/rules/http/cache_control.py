@@ -105,4 +105,4 @@ _remembered_control = functools.lru_cache(maxsize=128)(parse_cache_control)
 def listed(headers: Headers, name: str) -> frozenset[str]:
     """The members of a list-valued field (RFC 9110 §5.6.1), in lower case."""
     members = ",".join(headers.getall(name, ())).split(",")
-    return frozenset(text for member in members if (text := member.strip().lower()))
+    return frozenset([text for member in members if (text := member.strip().lower())])

@@ -87,4 +87,4 @@ def storable_headers(headers: Headers) -> CIMultiDict[str]:
     """The header fields to store (RFC 9111 §3.1)."""
     # §3.1: "The Connection header field and fields whose names are listed in it".
     dropped = _NEVER_STORED | listed(headers, "Connection")
-    return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in dropped)
+    return CIMultiDict([(name, value) for name, value in headers.items() if name.lower() not in dropped])
