@@ -1,4 +1,11 @@
-"""The one way in: `Service.answer(Request) -> Response`. It holds the rooms of the engine together and opens and closes them."""
+"""The one way in: `Service.answer(Request) -> Response`. It builds the engine's parts for one set of settings, and opens and closes them.
+
+```
+route = service.route(request)                       what the request means
+response = service.try_from_memory(request, route)   without waiting: what is in memory and fresh
+response = await service.answer(request, route)      anything else, after the operator's rules
+```
+"""
 
 from __future__ import annotations
 
@@ -39,7 +46,6 @@ from pkgcache.rules.policy.admission import (
 from pkgcache.rules.routing.filenames import project_of
 from pkgcache.rules.routing.indexes import build_indexes
 from pkgcache.rules.routing.routes import (
-    Address,
     ProjectListPage,
     ProjectPage,
     ReleaseFile,
@@ -55,14 +61,14 @@ logger = logging.getLogger(__name__)
 
 
 def check(settings: Settings) -> None:
-    """Whether a service can be made of these settings. Raises SettingError."""
+    """Check that a service can be made of these settings. Raises SettingError."""
     build_admission(settings, build_indexes(settings.index, pip_defaults()))
 
 
 class Service:
     """A cache for one set of settings. `open` before the first request, `close` after the last.
 
-    Raises SettingError (from `build_indexes`) for indexes that make no sense.
+    Raises SettingError for indexes or rules of admission that make no sense.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -126,7 +132,7 @@ class Service:
         self._open_to_all = self.admission == Admission()
 
     def open(self) -> None:
-        """Open the store and the session, within a running event loop. Raises StoreFormatError."""
+        """Open the store and the client; needs a running event loop. Raises StoreFormatError for a store of a newer version."""
         raise_open_files()
         self.store.open()
         self.spaces.open()
@@ -136,10 +142,11 @@ class Service:
     async def _begin(self) -> None:
         await self.hosts.load()
         self._ready.set()
-        await self._keep_house()
+        await self._maintain()
 
     async def close(self) -> None:
-        """End the fills, write down what is gathered, let go of everything."""
+        """Stop the background tasks, write what is still to be written, and close everything."""
+        # The tasks first: they use all the rest.
         await self.tasks.close()
         await self.client.close()
         await self.store.close()
@@ -148,7 +155,7 @@ class Service:
         self.files.close()
 
     def problems(self) -> dict[str, str]:
-        """What is wrong just now, by component: one line each. Upstreams are in trouble while all of an index's rest."""
+        """What is wrong just now: one line by component. An index is listed while the circuit breakers of all its upstreams are open."""
         lines = dict(self.health.problems)
         for index in self.indexes:
             if "@" in index.name:  # a mirror under its own URL: an index of the list that it is in
@@ -160,12 +167,8 @@ class Service:
                 )
         return lines
 
-    def is_package_host(self, address: Address) -> bool:
-        """Whether TLS to this host is opened, and its plain requests answered here."""
-        return self.router.is_package_host(address)
-
     def route(self, request: Request) -> Route:
-        """What a request means; `Elsewhere` if it is for an ordinary flow to the origin that the client named."""
+        """What a request means; `Uncacheable` if it goes to the origin that the client named as an ordinary flow."""
         if request.at_proxy_address:
             return self.router.route_own(request.url)
         if "Cookie" in request.headers:
@@ -177,7 +180,10 @@ class Service:
         return with_credentials(route, request.url, authorization, self.spaces.of(authorization))
 
     def try_from_memory(self, request: Request, route: Route) -> Response | None:
-        """The reply to a request that takes neither waiting nor the disk: a fresh page or a small file that is in memory."""
+        """The answer from a fresh page or a small file in memory, without waiting or the disk; None where that is not enough.
+
+        Only without rules of admission, which `answer` applies, and without `Via`, which may show a loop.
+        """
         if "Via" in request.headers or not self._open_to_all:
             return None
         if isinstance(route, ProjectPage):
@@ -185,8 +191,8 @@ class Service:
         return self.files.try_from_memory(request, route) if isinstance(route, ReleaseFile) else None
 
     async def answer(self, request: Request, route: Route) -> Response:
-        """The reply to a GET or HEAD, by its `route`."""
-        await self._ready.wait()
+        """The answer to a GET or HEAD, by its `route`."""
+        await self._ready.wait()  # until the hosts that earlier runs learned are loaded
         if self.instance in ",".join(request.headers.getall("Via", ())):
             return Response.text(508, "this request has been through this proxy before: an upstream leads back to it")
         if refusal := await self._refusal(route):
@@ -202,7 +208,7 @@ class Service:
                 return Response.text(404, f"{request.url.target}: {reason}")
 
     async def _refusal(self, route: Route) -> Response | None:
-        """What the operator's rules say against a page or a file: 403, or 404 for a name that belongs to another index."""
+        """The operator's refusal of a page or a file: 403, or 404 for a name that belongs to another index. None: it is admitted."""
         what: str
         if isinstance(route, ProjectPage):
             what, verdict = route.project, self.admission.admit_project(route.project, route.index.name)
@@ -223,13 +229,13 @@ class Service:
         verdict = self.admission.admit_project(project, route.index.name)
         if isinstance(verdict, Refused) or not self.admission.cooldown:
             return verdict
-        link = await self.known_files.link_of(route)
+        link = await self.known_files.facts_of(route)
         if link is None or not link.upload_time:
             await self.pages.make_known(route, project)
-            link = await self.known_files.link_of(route)
+            link = await self.known_files.facts_of(route)
         return self.admission.admit_file(link.upload_time if link else "", time.time())
 
-    async def _keep_house(self) -> None:
+    async def _maintain(self) -> None:
         while True:
             await asyncio.sleep(MAINTENANCE_SECONDS)
             await self.store.run_maintenance()

@@ -153,7 +153,7 @@ class Mirrors:
 class NoPages:
     """Views where no page is stored."""
 
-    async def link_of(self, route: ReleaseFile) -> None:
+    async def facts_of(self, route: ReleaseFile) -> None:
         return None
 
 

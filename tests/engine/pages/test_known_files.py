@@ -40,12 +40,12 @@ def page_request(at: Parts) -> PageRequest:
 @pytest.mark.parametrize(("release", "suffix"), [(WHEEL, ""), (WHEEL, ".metadata"), (SDIST, "")])
 async def test_what_the_page_says(release: ReleaseFile, suffix: str, memory: int, tmp_path: Path) -> None:
     async with parts(tmp_path, mirrors(WHEEL, SDIST), memory=memory) as at:
-        assert await at.known_files.link_of(route(at, release, suffix)) is None
+        assert await at.known_files.facts_of(route(at, release, suffix)) is None
         await at.fetcher.fetch(page_request(at), None)
-        facts = await at.known_files.link_of(route(at, release, suffix))
+        facts = await at.known_files.facts_of(route(at, release, suffix))
         assert facts is not None
         assert (facts.filename, facts.hashes["sha256"]) == (release.filename, release.sha256)
-        assert (at.known_files.link_in_memory(route(at, release, suffix)) is not None) == bool(memory)
+        assert (at.known_files.facts_in_memory(route(at, release, suffix)) is not None) == bool(memory)
         assert len(at.mirrors.asked) == 1, "nothing is fetched for it"
 
 
@@ -55,8 +55,8 @@ async def test_it_is_not_known_to_another_index_or_client(tmp_path: Path) -> Non
         await at.fetcher.fetch(page_request(at), None)
         mine = route(at, WHEEL)
         for other in (replace(mine, space="somebody"), replace(mine, index=replace(at.index, name="other"))):
-            assert await at.known_files.link_of(other) is None
-            assert at.known_files.link_in_memory(other) is None
+            assert await at.known_files.facts_of(other) is None
+            assert at.known_files.facts_in_memory(other) is None
 
 
 async def test_a_renewed_page_replaces_what_was_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,11 +67,11 @@ async def test_a_renewed_page_replaces_what_was_known(tmp_path: Path, monkeypatc
         newer = await sibling.store.read(page_request(at).key)
         assert newer is not None
         await at.store.put(page_request(at).key, newer[1], newer[0])
-        assert at.known_files.link_in_memory(route(at, WHEEL)) is not None
-        assert await at.known_files.link_of(route(at, OTHER)) is None
+        assert at.known_files.facts_in_memory(route(at, WHEEL)) is not None
+        assert await at.known_files.facts_of(route(at, OTHER)) is None
         monkeypatch.setattr(known_files, "HOT_SECONDS", -1.0)
-        assert at.known_files.link_in_memory(route(at, WHEEL)) is None
-        assert await at.known_files.link_of(route(at, OTHER)) is not None
+        assert at.known_files.facts_in_memory(route(at, WHEEL)) is None
+        assert await at.known_files.facts_of(route(at, OTHER)) is not None
 
 
 async def test_a_page_that_is_gone_leaves_what_was_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +79,7 @@ async def test_a_page_that_is_gone_leaves_what_was_known(tmp_path: Path, monkeyp
     async with parts(tmp_path, mirrors(WHEEL)) as at:
         await at.fetcher.fetch(page_request(at), None)
         await at.store.drop(page_request(at).key)
-        assert await at.known_files.link_of(route(at, WHEEL)) is not None
+        assert await at.known_files.facts_of(route(at, WHEEL)) is not None
 
 
 async def test_a_table_of_one_version(tmp_path: Path) -> None:

@@ -88,8 +88,8 @@ class FileResolver:
         digest: Digest | None = None
         if route.release is not None and not route.suffix:
             digest = route.release.digest
-        elif route.suffix == ".metadata" and (link := self._known_files.link_in_memory(route)):
-            digest = None if isinstance(link.core_metadata, bool) else strongest(link.core_metadata)
+        elif route.suffix == ".metadata" and (facts := self._known_files.facts_in_memory(route)):
+            digest = None if isinstance(facts.core_metadata, bool) else strongest(facts.core_metadata)
         if digest is None:
             return None
         self._latest = identified(route, digest, None)
@@ -104,18 +104,18 @@ class FileResolver:
         size: int | None = None
         if route.release is not None and not route.suffix:
             digest = route.release.digest
-        elif link := await self._known_files.link_of(route):
+        elif facts := await self._known_files.facts_of(route):
             if not route.suffix:
-                digest, size = strongest(link.hashes), link.size
-            elif route.suffix == ".metadata" and not isinstance(link.core_metadata, bool):
-                digest = strongest(link.core_metadata)
+                digest, size = strongest(facts.hashes), facts.size
+            elif route.suffix == ".metadata" and not isinstance(facts.core_metadata, bool):
+                digest = strongest(facts.core_metadata)
         return identified(route, digest, size)
 
     async def size(self, file: FileIdentity) -> int | None:
         """The file's length in bytes, if it is known or a stored page tells it."""
         if file.size is None and not file.route.suffix:
-            link = await self._known_files.link_of(file.route)
-            return link.size if link else None
+            facts = await self._known_files.facts_of(file.route)
+            return facts.size if facts else None
         return file.size
 
 

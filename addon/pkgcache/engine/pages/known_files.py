@@ -49,7 +49,7 @@ class KnownFiles:
         self._tables: ByteLru[StoreKey, _Known] = ByteLru(memory)
         variants.on_file_table = self._remember
 
-    async def link_of(self, route: ReleaseFile) -> FileFacts | None:
+    async def facts_of(self, route: ReleaseFile) -> FileFacts | None:
         """What a page of the file's own index says of it; None where no stored page does.
 
         Only its own index: another one may have a different file of that name, and would vouch for the wrong digest.
@@ -69,8 +69,8 @@ class KnownFiles:
                 return facts
         return None
 
-    def link_in_memory(self, route: ReleaseFile) -> FileFacts | None:
-        """As `link_of`, but only by tables that are in memory and were seen to be of the stored page within the last second."""
+    def facts_in_memory(self, route: ReleaseFile) -> FileFacts | None:
+        """As `facts_of`, but only by tables that are in memory and were seen to be of the stored page within the last second."""
         identity = _identity(route)
         for project, representation in _pages_of(route):
             known = self._tables.get(page_key(route.space, route.index.name, project, representation))

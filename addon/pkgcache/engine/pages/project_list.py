@@ -79,35 +79,35 @@ class ProjectLists:
         representation = negotiate(request.headers.get("Accept"))
         if isinstance(representation, NotAcceptable):
             return Response.text(406, "a list is JSON or HTML: " + ", ".join(r.content_type for r in Representation))
-        wanted = _ListRequest(route.index, representation, project_list_key(route.index.name, representation))
-        fill = self._fills.get(wanted.key)
-        stored = await self._find(request, wanted)
-        if stored is None and fill is not None and fill is not self._fills.get(wanted.key):
-            stored = await self._find(request, wanted)  # it was stored while it was looked for
+        list_request = _ListRequest(route.index, representation, project_list_key(route.index.name, representation))
+        fill = self._fills.get(list_request.key)
+        stored = await self._find(request, list_request)
+        if stored is None and fill is not None and fill is not self._fills.get(list_request.key):
+            stored = await self._find(request, list_request)  # it was stored while it was looked for
         served = None
         try:
             async with asyncio.timeout(CLIENT_SECONDS):
                 served, cache = await self._answers.answer(
-                    stored, request.headers, lambda: self._refresh(request, wanted, stored)
+                    stored, request.headers, lambda: self._refresh(request, list_request, stored)
                 )
         except OnlyIfCachedError as error:
-            return only_stored(wanted.shown, stale=error.stale)
+            return only_stored(list_request.shown, stale=error.stale)
         except AllFailedError as error:
             if any(each.failure is Failure.DISK for each in error.errors):
-                return await self._pass_through(request, wanted)
-            return failed(wanted.shown, error, request)
+                return await self._pass_through(request, list_request)
+            return failed(list_request.shown, error, request)
         except TimeoutError:
-            return still_fetching(wanted.shown)
+            return still_fetching(list_request.shown)
         finally:
             if stored is not None and stored is not served:
                 stored.close()
         if isinstance(served, ProjectListFill):
-            return growing_list_response(request, wanted.shown, served, cache)
+            return growing_list_response(request, list_request.shown, served, cache)
         return stored_list_response(request, served, cache)
 
-    async def _find(self, request: Request, wanted: _ListRequest) -> StoredList | None:
+    async def _find(self, request: Request, list_request: _ListRequest) -> StoredList | None:
         """The stored list, if there is one and the client takes what its upstream sent."""
-        entry = await self._store.get(wanted.key)
+        entry = await self._store.get(list_request.key)
         if entry is None:
             return None
         try:
@@ -115,7 +115,7 @@ class ProjectLists:
         except ValueError as error:
             if entry.file is not None:
                 entry.file.close()
-            await self._store.drop_damaged(wanted.key, entry.mark, f"its notes are no list's: {error}")
+            await self._store.drop_damaged(list_request.key, entry.mark, f"its notes are no list's: {error}")
             return None
         if accepts(request.headers.get("Accept"), stored.notes.representation):
             return stored
@@ -125,11 +125,11 @@ class ProjectLists:
     # The refresh
 
     def _refresh(
-        self, request: Request, wanted: _ListRequest, stored: StoredList | None
+        self, request: Request, list_request: _ListRequest, stored: StoredList | None
     ) -> Refresh[StoredList | ProjectListFill]:
         """The one fetch of this list that is under way, begun if there is none."""
-        collapsed = wanted.key in self._fills
-        fill = self._fills.get(wanted.key) or self._begin(wanted, stored.notes if stored else None)
+        collapsed = list_request.key in self._fills
+        fill = self._fills.get(list_request.key) or self._begin(list_request, stored.notes if stored else None)
 
         async def wait() -> Refreshed[StoredList | ProjectListFill]:
             """Until clients may be told of the list, or an upstream says that the stored one is unchanged."""
@@ -142,29 +142,31 @@ class ProjectLists:
             if head is not None:
                 return Refreshed(answer=fill, status=200, kept=self._store.usable)
             fill.release()
-            if (found := await self._find(request, wanted)) is None:
-                gone = UpstreamError(Failure.BROKEN, wanted.index.name, "the stored list went away just now; retry")
+            if (found := await self._find(request, list_request)) is None:
+                gone = UpstreamError(
+                    Failure.BROKEN, list_request.index.name, "the stored list went away just now; retry"
+                )
                 raise AllFailedError([gone])
             return Refreshed(answer=found, status=304)
 
         return Refresh(wait=wait, collapsed=collapsed)
 
-    def _begin(self, wanted: _ListRequest, stored: ListNotes | None) -> ProjectListFill:
-        path = self._store.growing / f"{file_stem(wanted.key)}-{secrets.token_hex(4)}.part"
-        fill = self._fills[wanted.key] = ProjectListFill(path, self._pool)
-        self._tasks.start(self._run(fill, wanted, stored), f"fetch of {wanted.shown}")
+    def _begin(self, list_request: _ListRequest, stored: ListNotes | None) -> ProjectListFill:
+        path = self._store.growing / f"{file_stem(list_request.key)}-{secrets.token_hex(4)}.part"
+        fill = self._fills[list_request.key] = ProjectListFill(path, self._pool)
+        self._tasks.start(self._run(fill, list_request, stored), f"fetch of {list_request.shown}")
         return fill
 
-    async def _run(self, fill: ProjectListFill, wanted: _ListRequest, stored: ListNotes | None) -> None:
+    async def _run(self, fill: ProjectListFill, list_request: _ListRequest, stored: ListNotes | None) -> None:
         """Fetch from each upstream in turn, until one has the list, or clients have some of it: no other's can go on from there."""
         errors: list[UpstreamError] = []
         try:
             if self._offline:
-                fill.fail(offline_error(wanted.index.name))
+                fill.fail(offline_error(list_request.index.name))
                 return
-            for upstream in self._fetcher.healthy_first(wanted.index):
+            for upstream in self._fetcher.healthy_first(list_request.index):
                 try:
-                    await self._from_upstream(fill, upstream, wanted, stored)
+                    await self._from_upstream(fill, upstream, list_request, stored)
                 except UpstreamError as error:
                     self._metrics.upstream_failed(error)
                     errors.append(error)
@@ -177,17 +179,17 @@ class ProjectLists:
             errors.append(UpstreamError(Failure.DISK, str(fill.file.path), f"cannot be written: {error}"))
         finally:
             if not fill.settled:
-                stopped = UpstreamError(Failure.BROKEN, wanted.index.name, "the fetch was stopped")
+                stopped = UpstreamError(Failure.BROKEN, list_request.index.name, "the fetch was stopped")
                 fill.fail(AllFailedError(errors or [stopped]))
             # Before `end`: whoever asks from now on must not join a fill whose file is about to be closed.
-            del self._fills[wanted.key]
+            del self._fills[list_request.key]
             fill.end()
 
     async def _from_upstream(
-        self, fill: ProjectListFill, upstream: Upstream, wanted: _ListRequest, stored: ListNotes | None
+        self, fill: ProjectListFill, upstream: Upstream, list_request: _ListRequest, stored: ListNotes | None
     ) -> None:
         """Fetch one upstream's list and store it. Raises UpstreamError and OSError."""
-        headers = {"Accept": upstream_accept(wanted.representation), "Accept-Encoding": "gzip"}
+        headers = {"Accept": upstream_accept(list_request.representation), "Accept-Encoding": "gzip"}
         same = stored if stored is not None and stored.upstream == upstream.name else None
         if same is not None:
             headers |= validators(same.upstream_headers)
@@ -201,7 +203,7 @@ class ProjectLists:
                     request_time=now.request_time,
                     response_time=now.response_time,
                 )
-                await self._store.note(wanted.key, renewed.to_json())
+                await self._store.note(list_request.key, renewed.to_json())
                 fill.be_unchanged()
                 return
             if response.status != 200:
@@ -220,13 +222,13 @@ class ProjectLists:
             request_time=before,
             response_time=time.time(),
         )
-        await shielded(self._store.adopt(wanted.key, fill.file.path, fill.written, notes.to_json()))
+        await shielded(self._store.adopt(list_request.key, fill.file.path, fill.written, notes.to_json()))
 
-    async def _pass_through(self, request: Request, wanted: _ListRequest) -> Response:
+    async def _pass_through(self, request: Request, list_request: _ListRequest) -> Response:
         """The list for this client alone, as the upstream sends it: the disk takes nothing."""
         errors: list[UpstreamError] = []
         headers = {name: request.headers[name] for name in ("Accept", "Accept-Encoding") if name in request.headers}
-        for upstream in self._fetcher.healthy_first(wanted.index):
+        for upstream in self._fetcher.healthy_first(list_request.index):
             body = RelayBody(self._client.request(request.method, upstream.simple, headers, upstream.authorization))
             try:
                 response = await body.open()
@@ -249,7 +251,7 @@ class ProjectLists:
                 cache=CacheStatus(fwd="bypass", fwd_status=200, detail="disk-failed"),
                 upstream=response.url.origin,
             )
-        return failed(wanted.shown, AllFailedError(errors), request)
+        return failed(list_request.shown, AllFailedError(errors), request)
 
 
 def _refused(response: UpstreamResponse) -> UpstreamError:
