@@ -1,7 +1,9 @@
-"""One table of options, and the frozen `Settings` made from it.
+"""The table of options, and the frozen `Settings` made from their values.
 
-The table is the only place where an option's name, type, default and meaning stand: mitmproxy's options, the checks at start,
-the README's table (a test compares them) and `Settings` are all made from it.
+The table is the only place that gives an option's name, type, default and help text: mitmproxy's options and the checks at start are
+made from it, and tests compare the README's table and the fields of `Settings` with it.
+
+Leaves out: what an option's value means for a request. Globs and index URLs are parsed where their rules are.
 """
 
 from __future__ import annotations
@@ -20,29 +22,26 @@ from pkgcache.units import parse_duration, parse_optional_duration, parse_size, 
 PREFIX = "pypi_cache_"
 
 type OptionType = type[str | bool | Sequence[str]]
-type Url = str
-
 
 _INDEX = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)=(\S.*)")
-
-
+# Paths of the proxy's own pages, where an index of that name would be hidden.
 _RESERVED = frozenset({"healthz", "metrics", "stats", "ca.pem", "bundle.pem", "env.sh"})
 
 
 class SettingError(ValueError):
-    """A wrong option: one line that names the option, the value and what would be right."""
+    """An option has a wrong value. The message is one line with the option, the value and what is expected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexSetting:
-    """One `pypi_cache_index`: a name, and URLs whose meaning depends on it (see rules/indexes.py)."""
+    """One value of `pypi_cache_index`: a name and URLs. For `pypi` all are upstreams; for another name the first is the clients' URL."""
 
     name: str
-    urls: tuple[Url, ...]
+    urls: tuple[str, ...]
 
 
 def parse_index(values: Sequence[str]) -> tuple[IndexSetting, ...]:
-    """`NAME=URL [URL…]`, each name once."""
+    """Read `NAME=URL [URL…]` values; each name may be there once. The name is returned in lower case."""
     found: dict[str, IndexSetting] = {}
     for value in values:
         match = _INDEX.fullmatch(value.strip())
@@ -58,7 +57,11 @@ def parse_index(values: Sequence[str]) -> tuple[IndexSetting, ...]:
 
 
 def parse_hosts(values: Sequence[str]) -> tuple[str, ...]:
-    """`HOST` or `HOST:PORT` each, blanks and commas between."""
+    """Read `HOST` or `HOST:PORT` values, separated by spaces or commas; in lower case.
+
+    >>> parse_hosts(["Files.Example, [::1]:8080"])
+    ('files.example', '[::1]:8080')
+    """
     hosts = tuple(host.lower() for value in values for host in re.split(r"[\s,]+", value.strip()) if host)
     for host in hosts:
         if not re.fullmatch(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(:\d{1,5})?", host):
@@ -67,7 +70,7 @@ def parse_hosts(values: Sequence[str]) -> tuple[str, ...]:
 
 
 def parse_public_url(text: str) -> str:
-    """The proxy's own address as agents know it: `http://proxy.example:8080`, without a path; empty: unknown."""
+    """Read the proxy's own address as agents know it, a URL without a path; an empty text means that it is not known."""
     text = text.strip().rstrip("/")
     if text and not re.fullmatch(r"https?://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+)(:\d{1,5})?", text):
         raise ValueError("a URL without a path, such as http://proxy.example:8080")
@@ -75,12 +78,12 @@ def parse_public_url(text: str) -> str:
 
 
 def parse_directory(text: str) -> Path:
-    """The store's folder; `~` is expanded; empty means the user's cache folder."""
+    """Read the store's folder. `~` is expanded; an empty text means the user's cache folder."""
     return Path(text).expanduser() if text.strip() else default_directory()
 
 
 def one_of(*words: str) -> Callable[[str], str]:
-    """A parser for one of a few words."""
+    """Make a parser that takes one of a few words."""
 
     def parse(text: str) -> str:
         if text.strip() not in words:
@@ -91,7 +94,7 @@ def one_of(*words: str) -> Callable[[str], str]:
 
 
 def default_directory() -> Path:
-    """The user's cache folder (XDG base directories; ~/Library/Caches on macOS)."""
+    """The store's folder in the user's cache folder (by the XDG Base Directory Specification; `~/Library/Caches` on macOS)."""
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "pypi-cache"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pypi-cache"
@@ -103,7 +106,7 @@ def _same(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One row of the table; `parse` turns mitmproxy's value into the one in `Settings`, or raises ValueError saying what fits."""
+    """A row of the table. `parse` makes the value in `Settings` from mitmproxy's, or raises ValueError that says what is expected."""
 
     name: str
     type: OptionType
@@ -118,26 +121,31 @@ class Option:
 
 
 OPTIONS: tuple[Option, ...] = (
-    Option("dir", str, "", "The store's folder; empty: the user's cache folder.", parse_directory),
-    Option("max_size", str, "10g", "Bytes of files kept (k m g t); least recently used go first.", parse_size),
+    Option("dir", str, "", "The store's folder (default: pypi-cache in the user's cache folder).", parse_directory),
     Option(
-        "memory", str, "64m", "Bytes of recently asked-for pages and small files held in memory (k m g t).", parse_size
+        "max_size",
+        str,
+        "10g",
+        "How large the store may grow (k m g t). What was not used for longest is evicted first.",
+        parse_size,
     ),
-    Option("inactive", str, "0", "Drop what nobody asked for in this long (30d); 0: never.", parse_duration),
+    Option("memory", str, "64m", "Memory for recently served pages and small files (k m g t).", parse_size),
+    Option("inactive", str, "0", "Evict what nobody has asked for in this time (30d); 0: never.", parse_duration),
     Option("min_free", str, "1g", "Free disk space to leave (k m g t).", parse_size),
     Option(
         "index",
         Sequence[str],
         (),
-        "NAME=URL [URL…], one index a --set. For pypi all URLs are upstreams, in order; for another name the first is the URL "
-        "that clients use (and the upstream, if alone), the rest its mirrors.",
+        "NAME=URL [URL…], once for each index. For pypi all URLs are upstreams, in order of preference. For "
+        "another name the first is the URL that clients use, and the others are its mirrors (without any it is "
+        "the upstream itself).",
         parse_index,
     ),
     Option(
         "file_hosts",
         Sequence[str],
         (),
-        "Further file hosts to open: HOST or HOST:PORT. Hosts that an index's pages link to are learned by themselves.",
+        "Further file hosts to cache: HOST or HOST:PORT. Hosts that an index's pages link to are added automatically.",
         parse_hosts,
     ),
     Option("public_url", str, "", "The proxy's own address as agents know it: http://HOST:PORT.", parse_public_url),
@@ -145,67 +153,75 @@ OPTIONS: tuple[Option, ...] = (
         "index_ttl",
         str,
         "",
-        "Overrides the upstream's lifetime of index pages (10m). Without either: 10 minutes.",
+        "How long index pages stay fresh (10m), whatever the upstream says (default: as it says, or 10 minutes).",
         parse_optional_duration,
     ),
     Option(
         "stale_while_revalidate",
         str,
         "1m",
-        "A page past its lifetime by no more than this is served at once and renewed behind the client's back.",
+        "For this long after it went stale, a page is served at once and refreshed in the background.",
         parse_duration,
     ),
     Option(
         "stale_if_error",
         str,
         "30d",
-        "How long past its lifetime a page is served if the upstream fails.",
+        "For this long after it went stale, a page is served if the upstream fails.",
         parse_duration,
     ),
-    Option("negative_ttl", str, "1m", "How long a 404 of a page is remembered.", parse_duration),
-    Option("offline", bool, False, "Answer from the store alone."),
-    Option("allow", Sequence[str], (), "Project-name globs: only these are to be had; none: all are."),
-    Option("deny", Sequence[str], (), "Project-name globs that are not to be had."),
+    Option("negative_ttl", str, "1m", "How long to remember that a page does not exist (404).", parse_duration),
+    Option("offline", bool, False, "Answer from the store only; never connect to an upstream."),
+    Option("allow", Sequence[str], (), "Allow only these projects (default: all). Separate several globs with spaces."),
+    Option("deny", Sequence[str], (), "Refuse these projects. Separate several globs with spaces."),
     Option(
         "cooldown",
         str,
         "0",
-        "Hide files younger than this (7d), on pages and when asked for by themselves; an unknown upload time counts as young.",
+        "Hide files uploaded less than this long ago (7d), on pages and when requested directly. A file without "
+        "an upload time is hidden too.",
         parse_duration,
     ),
     Option(
         "private",
         Sequence[str],
         (),
-        "GLOB=INDEX: project names that belong to that index alone and are never asked of another (dependency confusion).",
+        "GLOB=INDEX: these projects come from that index only and are never requested from another (dependency "
+        "confusion).",
     ),
     Option(
         "finish_abandoned",
         str,
         "2g",
-        "A download whose clients have all left goes on if the file is no larger than this (k m g t); 0: it stops.",
+        "Finish a download after its last client has left if the file is no larger than this (k m g t); 0: never.",
         parse_size,
     ),
     Option(
         "other_hosts",
         str,
         "tunnel",
-        "Hosts that are no package hosts: tunnel (never decrypted), intercept (mitmproxy's own way) or deny.",
+        "What to do with hosts that serve no packages: tunnel (never decrypted), intercept (as mitmproxy would) "
+        "or deny.",
         one_of("tunnel", "intercept", "deny"),
     ),
     Option(
         "local_hosts",
         Sequence[str],
         (),
-        "HOST or HOST:PORT on the proxy's own machine that tunnels may reach all the same.",
+        "HOST or HOST:PORT on the proxy's own machine that tunnels may reach; all others there are refused.",
         parse_hosts,
     ),
-    Option("access_log", str, "-", "One JSON object a request: a path, - for standard output, or empty for none."),
+    Option(
+        "access_log",
+        str,
+        "-",
+        "Where to write one JSON object for each package request: a path, - for standard output, or empty for nowhere.",
+    ),
     Option(
         "flows",
         str,
         "auto",
-        "Show package traffic as mitmproxy flows: auto (under mitmweb and the console), always or never.",
+        "Show package traffic as mitmproxy flows: auto (in mitmweb and the console), always or never.",
         one_of("auto", "always", "never"),
     ),
 )
@@ -213,7 +229,7 @@ OPTIONS: tuple[Option, ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The options' values, checked and in their own types: sizes in bytes, times in seconds."""
+    """The values of all options, checked and in their own types: sizes in bytes, times in seconds."""
 
     dir: Path
     max_size: int
@@ -240,7 +256,7 @@ class Settings:
 
 
 def make_settings(values: Mapping[str, Any]) -> Settings:
-    """`Settings` of option values by full name; what is not given has its default. Raises SettingError."""
+    """Make `Settings` from option values by full name; missing ones have their defaults. Raises SettingError."""
     known = {option.full_name: option for option in OPTIONS}
     for name in values:
         if name not in known:
@@ -260,8 +276,8 @@ def _parse(option: Option, value: Any) -> Any:
 
 
 def _typed(option: Option, value: Any) -> Any:
-    """mitmproxy's raw forms: a list of strings from `--set`, or a typed value from config.yaml."""
-    if option.type == Sequence[str]:  # a new alias each time: equal, not the same
+    """A value in the option's own type. mitmproxy gives a list of strings for `--set`, and a typed value for config.yaml."""
+    if option.type == Sequence[str]:  # `is` would be wrong: each `Sequence[str]` is a new object
         if isinstance(value, str):
             return (value,)
         if isinstance(value, Sequence) and all(isinstance(item, str) for item in value):

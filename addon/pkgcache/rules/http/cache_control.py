@@ -1,7 +1,7 @@
-"""The directives of Cache-Control (RFC 9111 §5.2), and lists in header fields.
+"""Reads the directives of Cache-Control (RFC 9111 §5.2), and list-valued header fields.
 
-Of duplicates and of conflicts the strictest holds. Qualified `no-cache="…"` and `private="…"` count as unqualified, as in most caches.
-Leaves out: what a directive means for a stored answer (`freshness`, `storing`).
+Where a directive is repeated, the strictest value counts. Qualified `no-cache="…"` and `private="…"` count as unqualified, as in most
+caches. Leaves out: what a directive means for a response (`freshness`, `storability`).
 """
 
 import functools
@@ -14,15 +14,15 @@ from multidict import MultiMapping
 type Headers = MultiMapping[str]
 
 FOREVER = 2**31
-"""RFC 9111 §1.2.2: a greater delta-seconds counts as 2147483648."""
+"""In seconds. RFC 9111 §1.2.2: a greater delta-seconds counts as 2147483648."""
 
-# §5.2: cache-directive = token [ "=" ( token / quoted-string ) ]; other members are passed over.
+# RFC 9111 §5.2: cache-directive = token [ "=" ( token / quoted-string ) ]. Members of another form are passed over.
 _DIRECTIVE = re.compile(r'([^\s=,"]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*)))?[^,]*')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheControl:
-    """The directives of a request or a response; None: not there. Times in seconds."""
+    """The directives of a request or a response. Times are in seconds; None and False where a directive is absent."""
 
     max_age: int | None = None
     s_maxage: int | None = None
@@ -41,7 +41,7 @@ class CacheControl:
 
 
 def parse_cache_control(values: Iterable[str]) -> CacheControl:
-    """Read all Cache-Control lines of one message; of duplicates and of conflicts the strictest holds.
+    """Read all Cache-Control lines of one message. Where a directive is repeated, the strictest value counts.
 
     >>> parse_cache_control(["max-age=600, public", 'max-age="60"']).max_age
     60
@@ -78,13 +78,17 @@ def parse_cache_control(values: Iterable[str]) -> CacheControl:
 
 
 def parse_delta_seconds(text: str | None) -> int | None:
-    """Whole seconds (RFC 9111 §1.2.2), at most FOREVER; None for anything else."""
+    """Read whole seconds (RFC 9111 §1.2.2), at most FOREVER; None for anything else.
+
+    >>> parse_delta_seconds("600"), parse_delta_seconds("1.5")
+    (600, None)
+    """
     digits = (text or "").strip()
     if not (digits.isascii() and digits.isdigit()):
         return None
     # §1.2.2: "the cache MUST consider the value to be 2147483648 (2^31) or the greatest positive integer it can
     # conveniently represent."
-    significant = digits.lstrip("0") or "0"
+    significant = digits.lstrip("0") or "0"  # `int` takes quadratic time for very long texts
     return min(int(significant), FOREVER) if len(significant) <= len(str(FOREVER)) else FOREVER
 
 
@@ -94,15 +98,15 @@ def _max_stale(arguments: list[str | None]) -> int | None:
 
 
 def control_of(headers: Headers) -> CacheControl:
-    """The directives of a message."""
+    """The Cache-Control directives of a message."""
     return _remembered_control(tuple(headers.getall("Cache-Control", ())))
 
 
-# A handful of values make up nearly all traffic, and reading one costs as much as the rest of a decision.
+# Nearly all traffic has one of a few values, and reading one takes as long as the rest of a decision.
 _remembered_control = functools.lru_cache(maxsize=128)(parse_cache_control)
 
 
 def listed(headers: Headers, name: str) -> frozenset[str]:
-    """The members of a list-valued field (RFC 9110 §5.6.1), in lower case."""
+    """The members of a list-valued field (RFC 9110 §5.6.1), in lower case. Quoted strings are not expected in it."""
     members = ",".join(headers.getall(name, ())).split(",")
     return frozenset([text for member in members if (text := member.strip().lower())])

@@ -1,7 +1,7 @@
-"""Says what the cache did with a request, as the Cache-Status field of RFC 9211.
+"""Writes what the cache did with a request, as the Cache-Status field (RFC 9211), which is a structured field (RFC 8941).
 
-One member, ours: what caches before us said is not passed on. Left out: `key`, which would show how the store is laid
-out. A structured field (RFC 8941); written with a blank after each semicolon, as RFC 9211's examples are.
+The field has one member, ours; those of caches upstream are not passed on. There is a space after each semicolon, as in RFC 9211's
+examples. Leaves out: `key`, which would show how the store is laid out.
 """
 
 import re
@@ -19,7 +19,7 @@ _LARGEST = 999_999_999_999_999
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheStatus:
-    """What happened; `str()` of it is the field's value.
+    """What happened to a request; `str()` gives the field's value.
 
     >>> str(CacheStatus(hit=True, ttl=-30, detail="stale-if-error"))
     'pypi-cache; hit; ttl=-30; detail=stale-if-error'
@@ -28,21 +28,21 @@ class CacheStatus:
     hit: bool = False
     """RFC 9211 §2.1: "the request was satisfied by the cache; that is, it was not forwarded"."""
     fwd: Forwarded = ""
-    """§2.2: why the request went forward; '' where it did not."""
+    """§2.2: why the request was forwarded; '' where it was not."""
     fwd_status: int | None = None
-    """§2.3: the status that the next hop answered with."""
+    """§2.3: the status code of the next hop's answer."""
     ttl: int | None = None
-    """§2.4: remaining freshness lifetime in seconds, negative where stale."""
+    """§2.4: the remaining freshness lifetime in seconds, negative once the response is stale."""
     stored: bool = False
     """§2.5: whether the cache stored the response."""
     collapsed: bool = False
-    """§2.6: whether this request waited for another's forward request."""
+    """§2.6: whether this request shared the forward request of another."""
     detail: str = ""
-    """§2.8: anything further; a token where it can be one, else a quoted string."""
+    """§2.8: further information; written as a token where it can be one, else as a quoted string."""
 
     def __post_init__(self) -> None:
-        """Refuse what RFC 9211 rules out."""
-        # RFC 9211 §2: a hit "was not forwarded", so `hit` and `fwd` exclude each other.
+        """Raise ValueError for combinations that RFC 9211 rules out."""
+        # RFC 9211 §2.1: a hit "was not forwarded", so `hit` and `fwd` exclude each other.
         if self.hit and self.fwd:
             msg = f"a request is either a hit or forwarded ({self.fwd}), not both"
             raise ValueError(msg)
@@ -53,6 +53,7 @@ class CacheStatus:
 
     def __str__(self) -> str:
         """The field's value."""
+        # The order is that of RFC 9211's sections; clients may rely on none.
         parts = [CACHE_NAME]
         if self.hit:
             parts.append("hit")
@@ -74,6 +75,6 @@ class CacheStatus:
 def _token_or_string(text: str) -> str:
     if _TOKEN.fullmatch(text):
         return text
-    # RFC 8941 §3.3.3: a string holds printable ASCII alone, with `\` and `"` escaped.
+    # RFC 8941 §3.3.3: a string holds only printable ASCII, with `\` and `"` escaped.
     printable = "".join(char if " " <= char <= "~" else "?" for char in text)
     return '"' + printable.replace("\\", "\\\\").replace('"', '\\"') + '"'

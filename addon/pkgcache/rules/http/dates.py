@@ -1,4 +1,8 @@
-"""Dates of HTTP (RFC 9110 §5.6.7), in all three forms."""
+"""Reads HTTP dates in all three forms, and writes the preferred one (RFC 9110 §5.6.7).
+
+The standard library's `email.utils.parsedate_to_datetime` is not used for reading: it takes the dates of mail, which have zones and may
+leave out the seconds, and RFC 9111 §4.2 wants such dates treated as invalid.
+"""
 
 import calendar
 import functools
@@ -10,27 +14,30 @@ _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct",
 _MONTH = f"(?P<month>{'|'.join(_MONTHS)})"
 _YEAR = r"(?P<year>(?!0000)\d{4})"
 _TIME = r"(?P<hour>[01]\d|2[0-3]):(?P<minute>[0-5]\d):(?P<second>[0-5]\d|60)"  # §5.6.7: a leap second is 60
-_PIVOT = 70
+_PIVOT = 70  # two-digit years below it are of this century, as in the time of UNIX
 _DATES = tuple(
     re.compile(form, re.ASCII | re.IGNORECASE)
     for form in (
-        rf"[a-z]{{3}}, (?P<day>\d\d) {_MONTH} {_YEAR} {_TIME} GMT",
-        rf"[a-z]{{6,9}}, (?P<day>\d\d)-{_MONTH}-(?P<year>\d\d) {_TIME} GMT",
-        rf"[a-z]{{3}} {_MONTH} (?P<day>[ \d]\d) {_TIME} {_YEAR}",
+        rf"[a-z]{{3}}, (?P<day>\d\d) {_MONTH} {_YEAR} {_TIME} GMT",  # IMF-fixdate
+        rf"[a-z]{{6,9}}, (?P<day>\d\d)-{_MONTH}-(?P<year>\d\d) {_TIME} GMT",  # rfc850-date
+        rf"[a-z]{{3}} {_MONTH} (?P<day>[ \d]\d) {_TIME} {_YEAR}",  # asctime-date
     )
 )
 
 
 def parse_http_date(text: str) -> float | None:
-    """Seconds since the epoch by any of the three forms (RFC 9110 §5.6.7); None for anything else.
+    """Read a date in any of the three forms, into seconds since the epoch; None for anything else.
 
-    RFC 9111 §4.2: match "case-insensitively", and "a date with a zone abbreviation other than 'GMT'" is invalid.
-    The day's name is not checked; a two-digit year below 70 is of this century (no clock to ask here).
+    RFC 9111 §4.2: match "case-insensitively", and "a date with a zone abbreviation other than 'GMT'" is invalid. The name of the day is
+    not checked. A two-digit year below 70 is of this century; RFC 9110 would compare it with today, but rules have no clock.
+
+    >>> parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT") == parse_http_date("Sun Nov  6 08:49:37 1994") == 784111777
+    True
     """
     return _remembered_date(text)
 
 
-@functools.lru_cache(maxsize=128)  # one page's Date is read at every hit
+@functools.lru_cache(maxsize=128)  # the Date of a stored page is read at every hit
 def _remembered_date(text: str) -> float | None:
     found = next((match for form in _DATES if (match := form.fullmatch(text.strip(" \t")))), None)
     if found is None:
@@ -44,7 +51,7 @@ def _remembered_date(text: str) -> float | None:
 
 
 def format_http_date(seconds: float) -> str:
-    """The preferred form, IMF-fixdate.
+    """Write seconds since the epoch, rounded down, in the preferred form (IMF-fixdate).
 
     >>> format_http_date(784111777)
     'Sun, 06 Nov 1994 08:49:37 GMT'

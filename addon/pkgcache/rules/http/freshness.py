@@ -1,10 +1,11 @@
-"""Decides for how long a stored answer is fresh, and what to do with it afterwards.
+"""Decides for how long a stored response is fresh, and what to do with it once it is stale.
 
-By RFC 9111 for a shared cache, and RFC 5861 (stale-while-revalidate, stale-if-error). It is for index pages and other revalidated
-answers; a digest-verified file has no freshness. Departures, marked where they are made: `max-age=0` in a request does not defeat a
-fresh page; `max-age=0, must-revalidate` (uv --refresh) means no-cache; the operator's lifetime goes before the upstream's; a
-remembered 404 or 410 is never served stale.
-Leaves out: what may be stored (`storing`), conditional requests (`validation`), heuristics from Last-Modified (§4.2.2).
+By RFC 9111 for a shared cache, and RFC 5861 (stale-while-revalidate, stale-if-error). It is for index pages and other responses that
+are revalidated; a file whose digest was verified is always fresh. Departures, each marked in the code: `max-age=0` in a request does
+not defeat a fresh page; `max-age=0, must-revalidate` (uv --refresh) means no-cache; the operator's lifetime goes before the upstream's;
+a remembered 404 or 410 is never served stale.
+
+Leaves out: what may be stored (`storability`), conditional requests (`validation`), heuristics from Last-Modified (§4.2.2).
 """
 
 import enum
@@ -20,10 +21,10 @@ _NEGATIVE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """What the operator's settings say, in seconds."""
+    """The operator's settings. Times are in seconds."""
 
-    default_lifetime: float = 600.0
-    override: float | None = None
+    default_lifetime: float = 600.0  # where the upstream gives none
+    override: float | None = None  # goes before the upstream's lifetime
     stale_while_revalidate: float = 60.0
     stale_if_error: float = 2_592_000.0
     offline: bool = False
@@ -31,7 +32,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """A stored answer: its headers, and when it was asked for and came, in seconds since the epoch."""
+    """A stored response, with the times of its request and its arrival in seconds since the epoch."""
 
     status: int
     headers: Headers
@@ -43,7 +44,7 @@ class Stored:
 
 
 def current_age(stored: Stored, now: float) -> float:
-    """The age in seconds at `now` (RFC 9111 §4.2.3), never negative whatever the clocks did."""
+    """The response's age in seconds at `now` (RFC 9111 §4.2.3). Never negative, even if a clock was set back."""
     date = _date(stored)
     apparent_age = max(0.0, stored.response_time - date)
     response_delay = max(0.0, stored.response_time - stored.request_time)
@@ -54,9 +55,9 @@ def current_age(stored: Stored, now: float) -> float:
 
 
 def freshness_lifetime(stored: Stored, policy: Policy) -> float:
-    """For how many seconds of age the answer is fresh (RFC 9111 §4.2.1)."""
+    """Up to which age in seconds the response is fresh (RFC 9111 §4.2.1)."""
     control = control_of(stored.headers)
-    # §5.2.2.5, §5.2.2.7: not to be stored at all, so nothing makes it fresh, no setting either.
+    # §5.2.2.5, §5.2.2.7: it should not be stored at all (a 304 may have said so later), so no setting makes it fresh.
     if control.no_store or control.private:
         return 0.0
     # Departure: the operator's own lifetime goes before the upstream's.
@@ -80,7 +81,7 @@ def freshness_lifetime(stored: Stored, policy: Policy) -> float:
 
 
 def _date(stored: Stored) -> float:
-    # RFC 9110 §6.6.1: without a (valid) Date the time it was received takes its place.
+    # RFC 9110 §6.6.1: without a (valid) Date the time of its arrival takes its place.
     date = parse_http_date(stored.headers.get("Date", ""))
     return stored.response_time if date is None else date
 
@@ -91,11 +92,11 @@ def _age_value(headers: Headers) -> int:
     return parse_delta_seconds(headers.get("Age", "").partition(",")[0]) or 0
 
 
-# --- What to do with a stored answer (RFC 9111 §4, RFC 5861) ---
+# --- What to do with a stored response (RFC 9111 §4, RFC 5861) ---
 
 
 class StaleReason(enum.StrEnum):
-    """Why a stored answer is not simply served."""
+    """Why a stored response is not served as fresh. The values appear in the `detail` of Cache-Status."""
 
     STALE = "stale"
     MAX_STALE = "max-stale"
@@ -109,7 +110,7 @@ class StaleReason(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fresh:
-    """Serve it. `ttl` > 0 and `age` in seconds."""
+    """Serve it. `ttl` is what is left of its lifetime (> 0); both in seconds."""
 
     ttl: float
     age: float
@@ -117,7 +118,7 @@ class Fresh:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StaleUsable:
-    """Serve it although stale (`ttl` <= 0), and revalidate in the background where `revalidate` says so."""
+    """Serve it although it is stale (`ttl` <= 0), and revalidate it in the background if `revalidate` is set."""
 
     ttl: float
     age: float
@@ -127,9 +128,9 @@ class StaleUsable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MustRevalidate:
-    """Ask the upstream first; where that fails, serve it only if `stale_if_error_ok`, else 502 or 504.
+    """Revalidate it first. If the upstream fails, serve it only if `stale_if_error_ok`; else answer 502 or 504.
 
-    With `only_if_cached` nothing may be asked: 504 (RFC 9111 §5.2.1.7).
+    With `only_if_cached` the upstream may not be asked, and the answer is 504 (RFC 9111 §5.2.1.7).
     """
 
     ttl: float
@@ -143,11 +144,11 @@ type Decision = Fresh | StaleUsable | MustRevalidate
 
 
 def decide(stored: Stored, request_headers: Headers, policy: Policy, now: float) -> Decision:
-    """What to do with a stored answer for this request (RFC 9111 §4)."""
+    """What to do with a stored response for this request (RFC 9111 §4)."""
     age = current_age(stored, now)
     ttl = freshness_lifetime(stored, policy) - age
     response, request = control_of(stored.headers), control_of(request_headers)
-    # §4.2.4: "unless it is disconnected": offline there is nobody to ask, and everything stored is usable.
+    # §4.2.4 forbids serving stale responses "unless it is disconnected". Offline it is, and everything stored is usable.
     if policy.offline:
         stale = StaleUsable(ttl=ttl, age=age, reason=StaleReason.OFFLINE, revalidate=False)
         return Fresh(ttl=ttl, age=age) if ttl > 0 else stale
@@ -168,14 +169,14 @@ def decide(stored: Stored, request_headers: Headers, policy: Policy, now: float)
 
 
 def only_if_cached(request_headers: Headers) -> bool:
-    """Whether the client wants a stored answer or a 504 (RFC 9111 §5.2.1.7); for a request that finds nothing."""
+    """Whether the client accepts only a stored response (RFC 9111 §5.2.1.7); for a request that finds nothing stored."""
     return control_of(request_headers).only_if_cached
 
 
 def _unusable(
     response: CacheControl, request: CacheControl, request_headers: Headers, age: float, ttl: float
 ) -> StaleReason | None:
-    """Why the answer may not be used without asking, fresh or not."""
+    """Why the response, fresh or not, may not be used without revalidation; None if it may."""
     # §5.2.2.4: "MUST NOT be used to satisfy any other request without forwarding it for validation"
     if response.no_cache:
         return StaleReason.RESPONSE_NO_CACHE
@@ -183,12 +184,12 @@ def _unusable(
     # Departure: `max-age=0, must-revalidate`, which is what uv --refresh sends, says the same.
     if request.no_cache or (request.max_age == 0 and request.must_revalidate):
         return StaleReason.REQUEST_NO_CACHE
-    # §5.4: Pragma is "defined for HTTP/1.0 caches, so that clients could specify a 'no-cache' request"; it counts where
-    # there is no Cache-Control.
+    # §5.4: Pragma is "defined for HTTP/1.0 caches, so that clients could specify a 'no-cache' request"; it counts only without
+    # Cache-Control.
     if "Cache-Control" not in request_headers and "no-cache" in listed(request_headers, "Pragma"):
         return StaleReason.REQUEST_NO_CACHE
     # §5.2.1.1: "the client prefers a response whose age is less than or equal to the specified number of seconds."
-    # Departure: max-age=0 means nothing while the page is fresh, since older pip sends it always.
+    # Departure: max-age=0 means nothing while the page is fresh, because older versions of pip always send it.
     if request.max_age and age > request.max_age:
         return StaleReason.REQUEST_MAX_AGE
     # §5.2.1.1: "Unless the max-stale request directive is also present, the client does not wish to receive a stale
@@ -202,12 +203,12 @@ def _unusable(
 
 
 def _forbids_stale(status: int, response: CacheControl, ttl: float) -> bool:
-    """Whether the answer may not be used where validation failed."""
+    """Whether the response may not be served stale, not even if revalidation fails."""
     # §4.2.4: "prohibited by an explicit in-protocol directive (e.g., by a no-cache response directive". §3: what a 304
     # made no-store or private should not be here at all.
     if response.no_cache or response.no_store or response.private:
         return True
-    # Departure: a 404 or 410 is no answer for a failing upstream, since uv would go on to another index.
+    # Departure: a 404 or 410 does not stand in for a failing upstream, because uv would go on to another index.
     if status in _NEGATIVE:
         return True
     # §5.2.2.2, §5.2.2.8: "once the response has become stale, a shared cache MUST NOT reuse that response"; §5.2.2.10:
@@ -232,7 +233,7 @@ def _permits_stale(
 
 
 def _error_window(response: CacheControl, request: CacheControl, policy: Policy) -> float:
-    # RFC 5861 §4: "when an error is encountered, a cached stale response MAY be used to satisfy the request". The
-    # request's own value is for this request; the response's goes before the operator's.
+    # RFC 5861 §4: "when an error is encountered, a cached stale response MAY be used to satisfy the request". The request's own value
+    # goes first, then the response's, then the operator's.
     windows = (request.stale_if_error, response.stale_if_error, policy.stale_if_error)
     return next(float(window) for window in windows if window is not None)

@@ -1,11 +1,14 @@
 """Decides which bytes of a file answer a Range request, by RFC 9110 §14, §13.1.5 and §15.3.7.
 
-Where the RFC leaves a choice this agrees with nginx (1.22, with `max_ranges 64`), byte for byte of the multipart body:
+No library is used. The ones that exist (in web frameworks, werkzeug above all) are bound to their framework's requests, and differ in
+what the RFC leaves open. There this agrees with nginx (1.22, with `max_ranges 64`), byte for byte of the multipart body; tests hold it to
+the answers that nginx gave:
   - §14.2: a server "MAY ignore or reject a Range header field that contains an invalid ranges-specifier": nginx
     rejects (416), and so do we; another unit, or nothing after `bytes=`, is ignored.
   - §15.3.7.2: overlapping or adjacent ranges may be coalesced: nginx sends them as asked for, in the order asked for;
     where they add up to more than the file, the whole file is the answer (200).
-Left out: units other than bytes, and §8.8.2.2 (whether a Last-Modified is strong), which needs the Date of the answer.
+
+Leaves out: units other than bytes, and §8.8.2.2 (whether a Last-Modified is strong), which needs the Date of the response.
 """
 
 import re
@@ -21,7 +24,7 @@ RFC 9110 §17.15: "Servers ought to ignore, coalesce, or reject egregious range 
 two overlapping ranges or for many small ranges in a single set". A part costs about a hundred bytes of header.
 """
 _MAX_POSITION = 2**63 - 1  # nginx's off_t: a larger number is no position, and makes the header invalid
-# RFC 9110 §14.1.1, and blanks (not tabs) where nginx takes them.
+# RFC 9110 §14.1.1, and spaces (not tabs) where nginx takes them.
 _SPEC = re.compile(r"(?P<first>[0-9]+) *-(?: *(?P<last>[0-9]+))?|-(?P<suffix>[0-9]+)")
 _CONTENT_RANGE = re.compile(r"bytes +([0-9]+)-([0-9]+)/([0-9]+|\*)", re.IGNORECASE)
 _ENTITY_TAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
@@ -65,7 +68,7 @@ class Suffix:
 
 @dataclass(frozen=True, slots=True)
 class RangeRequest:
-    """A Range header of bytes: what it asks for up to its end, or to the member that is `malformed`."""
+    """A Range header in bytes: its specifiers, or those before the first invalid one where it is `malformed`."""
 
     specs: tuple[Bounded | Suffix, ...]
     malformed: bool = False
@@ -100,7 +103,7 @@ type RangeAnswer = Whole | Partial | Multi | Unsatisfiable
 
 @dataclass(frozen=True, slots=True)
 class ContentRange:
-    """What an upstream's 206 holds; `stop` is exclusive, `total` is None where the upstream did not know it."""
+    """The bytes in an upstream's 206: `stop` is exclusive, `total` is None where the upstream does not know it."""
 
     start: int
     stop: int
@@ -108,7 +111,7 @@ class ContentRange:
 
 
 class Multipart(NamedTuple):
-    """A multipart/byteranges body but for the file's bytes: each header goes before its span, `closing` last."""
+    """A multipart/byteranges body without the file's bytes: each header goes before its span, `closing` goes last."""
 
     parts: list[tuple[bytes, Span]]
     closing: bytes
@@ -116,7 +119,7 @@ class Multipart(NamedTuple):
 
 
 def parse_range(header: str | None) -> RangeRequest | None:
-    """Read a Range header (None: there is none that concerns us, the whole file is asked for).
+    """Read a Range header. None for no header and for one to ignore: the whole file is asked for.
 
     >>> parse_range("bytes=0-9,-5")
     RangeRequest(specs=(Bounded(first=0, last=9), Suffix(length=5)), malformed=False)
@@ -141,7 +144,11 @@ def parse_range(header: str | None) -> RangeRequest | None:
 
 
 def satisfy(requested: RangeRequest | None, total: int) -> RangeAnswer:
-    """What of a file of `total` bytes answers the request."""
+    """Which part of a file of `total` bytes answers the request (`parse_range` gives it).
+
+    >>> satisfy(parse_range("bytes=-5"), 100)
+    Partial(span=Span(start=95, stop=100))
+    """
     if requested is None:
         return Whole()
     spans: list[Span] = []
@@ -152,7 +159,7 @@ def satisfy(requested: RangeRequest | None, total: int) -> RangeAnswer:
             # RFC 9110 §17.15: denial of service by many ranges.
             if len(spans) > MAX_RANGES:
                 return Whole()
-        # RFC 9110 §14.2 lets a server ignore Range: an empty file has no byte to be the first of a range.
+        # RFC 9110 §14.2 lets a server ignore Range: no range of an empty file is satisfiable, and 416 would help nobody.
         elif span.start == 0:
             return Whole()
     # RFC 9110 §14.1.1, §14.2: an invalid ranges-specifier is rejected.
@@ -166,7 +173,7 @@ def satisfy(requested: RangeRequest | None, total: int) -> RangeAnswer:
 
 
 def if_range_holds(header: str | None, etag: str, last_modified: str | None) -> bool:
-    """Whether Range counts, by the If-Range header (RFC 9110 §13.1.5); `etag` is ours with its quotes."""
+    """Whether Range counts, by the If-Range header (RFC 9110 §13.1.5). `etag` is ours, with its quotes."""
     if header is None:
         return True
     validator = header.strip(" \t")
@@ -186,7 +193,7 @@ def unsatisfied(total: int) -> str:
 
 
 def parse_content_range(value: str | None) -> ContentRange | None:
-    """Read an upstream's Content-Range; None where it is absent, invalid or tells no range (`bytes */N`).
+    """Read an upstream's Content-Range. None where it is absent, invalid, or has no range (`bytes */N`).
 
     RFC 9110 §14.4: "invalid if it contains a range-resp that has a last-pos value less than its first-pos value, or a
     complete-length value less than or equal to its last-pos value".
@@ -202,7 +209,7 @@ def parse_content_range(value: str | None) -> ContentRange | None:
 
 
 def satisfies(requested: RangeRequest, found: ContentRange | None) -> bool:
-    """Whether an upstream's single-range 206 holds what was asked for (several ranges: not to be told from here)."""
+    """Whether an upstream's single-range 206 has the bytes that were asked for. True for several ranges, which this cannot judge."""
     if len(requested.specs) != 1:
         return True
     if found is None:
@@ -245,7 +252,7 @@ def _parse_spec(member: str) -> Bounded | Suffix | None:
 
 
 def _position(digits: str | None) -> int | None:
-    """The number, or one too large where there are more digits than any position has (int() is slow on those)."""
+    """The number; for more digits than a position can have, one that is too large (`int` is slow for very long texts)."""
     if digits is None:
         return None
     significant = digits.lstrip("0") or "0"
@@ -253,7 +260,7 @@ def _position(digits: str | None) -> int | None:
 
 
 def _resolve(spec: Bounded | Suffix, total: int) -> Span:
-    """The bytes meant; a span of no length where there are none."""
+    """The bytes that a specifier means; a span without length where the file has none of them."""
     match spec:
         case Suffix(length=length):
             # RFC 9110 §14.1.2: "If the selected representation is shorter than the specified suffix-length, the

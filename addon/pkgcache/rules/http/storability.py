@@ -1,9 +1,10 @@
-"""Decides what may be stored (RFC 9111 §3), for a shared cache.
+"""Decides which responses a shared cache may store (RFC 9111 §3).
 
-It is for index pages and other revalidated answers; a digest-verified file is stored whatever its headers say. Stricter than need be:
-`must-understand` does not lift `no-store`. Vary (§4.1) asks for no comparison later: what the upstream is sent depends on nothing but
-the entry's key (representation, credentials), so two requests that lead to one entry always match; `Vary: *` is not stored.
-Leaves out: stored 206 (§3.3, §3.4), invalidation (§4.4).
+It is for index pages and other responses that are revalidated; a file whose digest was verified is stored whatever its headers say.
+Stricter than necessary: `must-understand` does not lift `no-store`. Vary (§4.1) needs no comparison later: what is sent upstream depends
+only on the entry's key (representation, credentials), so all requests for one entry match. `Vary: *` is not stored.
+
+Leaves out: storing and combining partial responses (§3.3, §3.4), and invalidation (§4.4).
 """
 
 import enum
@@ -18,7 +19,7 @@ _UNDERSTOOD = frozenset({HTTPStatus.OK, HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 
 
 class StoreRefusal(enum.StrEnum):
-    """Why an answer is not stored."""
+    """Why a response is not stored."""
 
     REQUEST_NO_STORE = "request-no-store"
     RESPONSE_NO_STORE = "no-store"
@@ -31,12 +32,12 @@ class StoreRefusal(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Storable:
-    """The answer may be stored."""
+    """The response may be stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotStorable:
-    """The answer may not be stored."""
+    """The response may not be stored."""
 
     reason: StoreRefusal
 
@@ -45,12 +46,12 @@ type Storability = Storable | NotStorable
 
 
 def storable(*, request_headers: Headers, status: int, response_headers: Headers) -> Storability:
-    """Whether the answer to a GET may be stored for others (RFC 9111 §3)."""
+    """Whether the response to a GET may be stored and served to other clients (RFC 9111 §3)."""
     control = control_of(response_headers)
-    # §3.3, §3.4: no partial answer is stored or combined here.
+    # §3.3, §3.4: a cache may store partial responses; this one does not.
     if status == HTTPStatus.PARTIAL_CONTENT:
         return NotStorable(StoreRefusal.PARTIAL)
-    # §3: "the response status code is final", and one that this cache makes use of.
+    # §3: "the response status code is final", and here one that a later request can use.
     if status not in _UNDERSTOOD:
         return NotStorable(StoreRefusal.STATUS)
     # §5.2.1.5: "a cache MUST NOT store any part of either this request or any response to it".
@@ -69,11 +70,11 @@ def storable(*, request_headers: Headers, status: int, response_headers: Headers
     # §4.1: "A stored response with a Vary header field value containing a member '*' always fails to match."
     if "*" in listed(response_headers, "Vary"):
         return NotStorable(StoreRefusal.VARY_ANYTHING)
-    # §3: of "at least one of the following" each status above is "defined as heuristically cacheable".
+    # §3: "at least one of the following" holds, because each status above is "defined as heuristically cacheable".
     return Storable()
 
 
-# RFC 9110 §7.6.1 and RFC 9111 §3.1. Set-Cookie is no hop-by-hop field, but one client's.
+# RFC 9110 §7.6.1 and RFC 9111 §3.1. Set-Cookie is not hop-by-hop, but it is meant for one client.
 _NEVER_STORED = frozenset(
     {
         *("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"),

@@ -1,6 +1,6 @@
-"""Validation of what is stored (RFC 9111 §4.3), and of what a client has (RFC 9110 §13).
+"""Validation in both directions: of a stored response at the upstream (RFC 9111 §4.3), and of a client's copy here (RFC 9110 §13).
 
-Leaves out: freshening by HEAD (RFC 9111 §4.3.5), If-Match and If-Unmodified-Since (no writing here), If-Range (`ranges`).
+Leaves out: freshening by HEAD (RFC 9111 §4.3.5), If-Match and If-Unmodified-Since (nothing is written here), If-Range (`ranges`).
 """
 
 import hashlib
@@ -15,30 +15,30 @@ from pkgcache.rules.http.storability import storable_headers
 
 
 def validators(stored_headers: Headers) -> dict[str, str]:
-    """The precondition fields to revalidate with (RFC 9111 §4.3.1)."""
+    """The conditional request fields that revalidate a stored response (RFC 9111 §4.3.1)."""
     pairs = (("If-None-Match", "ETag"), ("If-Modified-Since", "Last-Modified"))
     return {condition: stored_headers[name] for condition, name in pairs if stored_headers.get(name)}
 
 
 def updates(stored_headers: Headers, not_modified_headers: Headers) -> bool:
-    """Whether a 304 speaks of what is stored; if not it must not freshen it (RFC 9111 §4.3.4).
+    """Whether a 304 is about the stored response, and so may freshen it (RFC 9111 §4.3.4).
 
     §4.3.4: "If none of the initial set contains at least one of the same strong validators, then the cache MUST NOT use
-    the new response to update any stored responses." Weak ones are compared too: here one answer is stored, not a set.
+    the new response to update any stored responses." Weak tags are compared too, because one response is stored here, not a set.
     """
     etag, stored_etag = not_modified_headers.get("ETag"), stored_headers.get("ETag")
     return etag is None or stored_etag is None or etag.removeprefix("W/") == stored_etag.removeprefix("W/")
 
 
-# §3.2: "The Content-Length header field", fields "automatically processed and removed", and fields that "the cache's
-# stored response depends upon": the body was parsed, decoded and re-coded by these.
+# RFC 9111 §3.2 excepts from the update "The Content-Length header field", fields "automatically processed and removed", and fields that
+# "the cache's stored response depends upon". The stored body was decoded, parsed and encoded by these.
 _BOUND_TO_BODY = frozenset({"content-length", "content-type", "content-encoding", "content-range", "etag"})
-# These are of the message that bore them, so a 304 without them must not inherit the old ones.
+# These describe the message that carried them, so the old ones must not survive a 304 without them.
 _OF_THE_MESSAGE = frozenset({"age", "date"})
 
 
 def freshened(stored: Stored, not_modified_headers: Headers, request_time: float, response_time: float) -> Stored:
-    """The stored answer as a 304 renews it (RFC 9111 §4.3.4, §3.2)."""
+    """The stored response with a 304's header fields and times (RFC 9111 §4.3.4, §3.2)."""
     new = CIMultiDict(
         (name, value)
         for name, value in storable_headers(not_modified_headers).items()
@@ -52,12 +52,13 @@ def freshened(stored: Stored, not_modified_headers: Headers, request_time: float
     return Stored(status=stored.status, headers=headers, request_time=request_time, response_time=response_time)
 
 
-_ENTITY_TAG = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
+# RFC 9110 §8.8.3. The group leaves out `W/`: tags are compared weakly.
+_OPAQUE_TAG = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 
 
 def not_modified(request_headers: Headers, etag: str, last_modified: str | None) -> bool:
-    """Whether a client's GET or HEAD is answered 304; `etag` is ours with its quotes, '' if we have none."""
-    # RFC 9110 §13.2.2: If-None-Match goes before If-Modified-Since, which then counts no more.
+    """Whether the answer to a client's GET or HEAD is 304. `etag` is ours, with its quotes; '' if we have none."""
+    # RFC 9110 §13.2.2: where If-None-Match is present, If-Modified-Since does not count.
     if "If-None-Match" in request_headers:
         listed = ",".join(request_headers.getall("If-None-Match"))
         # §13.1.2: "If the field value is '*', the condition is false if the origin server has a current representation
@@ -65,7 +66,7 @@ def not_modified(request_headers: Headers, etag: str, last_modified: str | None)
         if listed.strip() == "*":
             return True
         # §13.1.2: "A recipient MUST use the weak comparison function when comparing entity tags for If-None-Match"
-        return etag.removeprefix("W/") in _ENTITY_TAG.findall(listed)
+        return etag.removeprefix("W/") in _OPAQUE_TAG.findall(listed)
     # §13.1.3: "A recipient MUST ignore the If-Modified-Since header field if the received field value is not a valid
     # HTTP-date, the field value has more than one member", or "if the resource does not have a modification date".
     conditions = request_headers.getall("If-Modified-Since", ())
@@ -75,5 +76,5 @@ def not_modified(request_headers: Headers, etag: str, last_modified: str | None)
 
 
 def strong_tag(body: bytes) -> str:
-    """An entity tag of the bytes themselves (RFC 9110 §8.8.3)."""
+    """A strong entity tag for a body, made of its bytes (RFC 9110 §8.8.3)."""
     return f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'

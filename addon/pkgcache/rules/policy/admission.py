@@ -1,9 +1,9 @@
-"""What may be installed at all, by the operator's word: projects allowed and denied, private names, a cooldown for new files.
+"""Decides what may be installed, by the operator's options: projects allowed and denied, private names, a cooldown for new files.
 
-Decides by project name (PEP 503: compared in normalised form) and by a file's upload time (PEP 700). A name that belongs to a
-private index is never asked of another one, where anybody could have registered it (dependency confusion).
+Projects are compared by their normalised names (PEP 503), files by their upload time (PEP 700). A private name is never asked of
+another index, where anybody could have registered it (dependency confusion).
 
-Leaves out: versions and single files by name, whose upload time is meant (the caller reads it from the index page), and what a
+Leaves out: rules for single versions or files, where an upload time comes from (the caller reads it from the index page), and what a
 refusal looks like in HTTP.
 """
 
@@ -28,13 +28,13 @@ DENY: Final = "pypi_cache_deny"
 PRIVATE: Final = "pypi_cache_private"
 COOLDOWN: Final = "pypi_cache_cooldown"
 
-# In a set: a range, or one character, of which a separator stands for all three.
+# An item of a set such as `[a-z_]`: a range, or one character. A separator stands for all three of them.
 _ITEM: Final = re.compile(r"[a-z0-9]-[a-z0-9]|[a-z0-9._-]")
 _CLASS: Final = re.compile(r"\[([a-z0-9._-]+)\]")
 _GLOB: Final = re.compile(rf"(?:[a-z0-9._*?-]|{_CLASS.pattern})++")
 _FOLDED: Final = re.compile(rf"{_CLASS.pattern}|[-_.]+")
 _INDEX: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-# PEP 700 has `yyyy-mm-ddThh:mm:ss.ffffffZ`; offsets and longer fractions are written by others.
+# PEP 700 has `yyyy-mm-ddThh:mm:ss.ffffffZ`; other indexes write offsets and longer fractions.
 _TIME: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:Z|[+-][0-9]{2}:[0-9]{2})?"
 )
@@ -42,7 +42,7 @@ _LAST_SECOND: Final = 253402300799  # 9999-12-31T23:59:59Z
 
 
 class RefusalReason(enum.StrEnum):
-    """Why something may not be installed; the value is its name in metrics."""
+    """Why something is refused. The value is the label in metrics."""
 
     DENIED = "denied"
     NOT_ALLOWED = "not-allowed"
@@ -53,7 +53,7 @@ class RefusalReason(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """Nothing speaks against it."""
+    """It may be installed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,7 @@ class Refused:
     until: float | None = None
 
     def text(self, what: str) -> str:
-        """One line for the one who asked for `what`: which rule, and until when (RFC 3339, UTC, whole seconds).
+        """One line for the client that asked for `what`: the rule, and until when it applies (RFC 3339, UTC, whole seconds).
 
         >>> Refused(reason=RefusalReason.TOO_YOUNG, rule="pypi_cache_cooldown=7d", until=604799.5).text("six-1.0.tar.gz")
         'six-1.0.tar.gz is refused until 1970-01-08T00:00:00Z by pypi_cache_cooldown=7d'
@@ -86,18 +86,18 @@ _EXPLANATIONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The operator's rules. Globs match PEP 503 names, both sides normalised; they are kept as written, for messages."""
+    """The operator's rules. Globs and names are compared in normalised form; globs are kept as written, for messages."""
 
-    allow: tuple[str, ...] = ()  # none: everything is allowed
-    deny: tuple[str, ...] = ()  # wins over `allow`
-    cooldown: float = 0  # seconds; 0: off
+    allow: tuple[str, ...] = ()  # empty: all are allowed
+    deny: tuple[str, ...] = ()  # goes before `allow`
+    cooldown: float = 0  # in seconds; 0: off
     private: tuple[tuple[str, str], ...] = ()  # (glob, index name)
 
     def admit_project(self, project: str, index_name: str) -> Admitted | Refused:
-        """Whether `project`, in any spelling, may be asked of an index; a mirror's name `corp@<url>` counts as `corp`.
+        """Whether `project`, in any spelling, may be fetched from an index. The name of a mirror, `corp@<url>`, counts as `corp`.
 
-        A name that several globs give to several indexes belongs to all of these: `*=corp` and `numpy=pypi` together
-        leave one name to the public index.
+        A project that several globs assign to several indexes belongs to all of them: with `*=corp` and `numpy=pypi` only numpy may come
+        from the public index.
         """
         name = canonicalize_name(project)
         if (glob := _first_match(self.deny, name)) is not None:
@@ -111,7 +111,7 @@ class Admission:
         return Admitted()
 
     def admit_file(self, upload_time: str, now: float) -> Admitted | Refused:
-        """Whether a file is old enough, by its PEP 700 `upload-time` ('' if unknown: it then counts as young)."""
+        """Whether a file is old enough, by its PEP 700 `upload-time`. An unknown one ('') is not."""
         if self.cooldown <= 0:
             return Admitted()
         rule = f"{COOLDOWN}={shown_duration(self.cooldown)}"
@@ -124,9 +124,9 @@ class Admission:
 
 
 def parse_upload_time(text: str) -> float | None:
-    """Seconds since the epoch of a PEP 700 `upload-time`; None for what is none.
+    """Read a PEP 700 `upload-time` into seconds since the epoch; None for anything else.
 
-    PEP 700: "the upload time MUST use the UTC timezone", so a time without its `Z` is taken for UTC.
+    PEP 700: "the upload time MUST use the UTC timezone", so a time without the `Z` is in UTC.
 
     >>> parse_upload_time("1970-01-01T00:01:00.250000Z")
     60.25
@@ -141,7 +141,7 @@ def parse_upload_time(text: str) -> float | None:
 
 
 def parse_globs(values: Sequence[str]) -> tuple[str, ...]:
-    """Project-name globs, blanks and commas between; as written, but each once. ValueError says what would be right.
+    """Read project-name globs, separated by spaces or commas, as written but each once. ValueError says what is expected.
 
     >>> parse_globs(["Acme.*, numpy", "numpy"])
     ('Acme.*', 'numpy')
@@ -153,7 +153,7 @@ def parse_globs(values: Sequence[str]) -> tuple[str, ...]:
 
 
 def parse_private(values: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """`GLOB=INDEX` each, blanks and commas between; the index's name in lower case, as index options have it.
+    """Read `GLOB=INDEX` pairs, separated by spaces or commas; the index's name in lower case, as in `Index.name`.
 
     >>> parse_private(["acme-*=Corp"])
     (('acme-*', 'corp'),)
@@ -173,7 +173,7 @@ def _words(values: Sequence[str]) -> Iterator[str]:
 
 
 def _check_glob(glob: str) -> None:
-    """Refuse what is no glob, and what no normalised name can match: a rule that never holds is a mistake."""
+    """Raise ValueError for what is no glob, and for one that no project's name can match, which must be a mistake."""
     if not glob.isascii() or not _GLOB.fullmatch(glob.lower()):
         raise ValueError(f"project names of letters, digits and - _ . with * ? [a-z], such as acme-*, not {glob!r}")
     # PEP 508: a name begins and ends with a letter or digit.
@@ -187,14 +187,17 @@ def _check_glob(glob: str) -> None:
 
 
 def _first_match(globs: tuple[str, ...], name: str) -> str | None:
-    """The glob, as written, that a normalised name matches."""
-    names, patterns = _sorted_out(globs)
+    """The first glob, as written, that matches a normalised name; whole names go before patterns."""
+    names, patterns = _names_and_patterns(globs)
     return names.get(name) or next((glob for pattern, glob in patterns if fnmatchcase(name, pattern)), None)
 
 
 @lru_cache(maxsize=16)
-def _sorted_out(globs: tuple[str, ...]) -> tuple[Mapping[str, str], tuple[tuple[str, str], ...]]:
-    """Whole names and patterns, each normalised and as written: a list of all that a company approves is one look-up."""
+def _names_and_patterns(globs: tuple[str, ...]) -> tuple[Mapping[str, str], tuple[tuple[str, str], ...]]:
+    """Split globs into whole names and patterns, each normalised and as written.
+
+    So a company's list of a thousand approved names costs one look-up, and not a thousand comparisons for each request.
+    """
     names: dict[str, str] = {}
     patterns: list[tuple[str, str]] = []
     for glob in globs:
@@ -208,7 +211,7 @@ def _sorted_out(globs: tuple[str, ...]) -> tuple[Mapping[str, str], tuple[tuple[
 
 @lru_cache(maxsize=1024)
 def _normalise(glob: str) -> str:
-    """A glob for PEP 503 names: lower case, `-` for each run of separators, in sets `-` last (where it is no range)."""
+    """Normalise a glob like a name (PEP 503): lower case, and `-` for each run of separators; in sets last, where it is no range."""
     return _FOLDED.sub(_fold, glob.lower())
 
 
@@ -216,18 +219,18 @@ def _fold(match: re.Match[str]) -> str:
     if match[1] is None:
         return "-"
     items = _ITEM.findall(match[1])
-    kept = "".join(item for item in items if item not in {"-", "_", "."})
-    return f"[{kept}-]" if {"-", "_", "."} & set(items) else f"[{kept}]"
+    others = "".join(item for item in items if item not in {"-", "_", "."})
+    return f"[{others}-]" if {"-", "_", "."} & set(items) else f"[{others}]"
 
 
 def _rfc3339(time: float) -> str:
-    """The first whole second that is not before `time`; later than the year 9999 there is no such text."""
+    """Write a time, rounded up so that a file is admitted by then. RFC 3339 ends with the year 9999."""
     moment = datetime.fromtimestamp(math.ceil(min(time, _LAST_SECOND)), UTC)
     return f"{moment.replace(tzinfo=None).isoformat()}Z"
 
 
 def build_admission(settings: Settings, indexes: tuple[Index, ...]) -> Admission:
-    """The operator's rules of what may be installed. Raises SettingError."""
+    """Build the operator's rules. Raises SettingError for a wrong glob, and for the name of an index that does not exist."""
     names = {index.name for index in indexes if "@" not in index.name}
     shown = ""
     try:

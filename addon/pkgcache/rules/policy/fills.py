@@ -5,7 +5,17 @@ A fill is one download of a release file that any number of clients read while i
 
 from collections.abc import Mapping
 
-from pkgcache.rules.http.ranges import Bounded, Multi, Partial, RangeRequest, Suffix, Unsatisfiable, Whole, parse_range
+from pkgcache.rules.http.ranges import (
+    Bounded,
+    Multi,
+    Partial,
+    RangeAnswer,
+    RangeRequest,
+    Suffix,
+    Unsatisfiable,
+    Whole,
+    parse_range,
+)
 
 FILL_SHARE = 0.5
 """A range of at least this share of a file that is not stored starts a fill; a smaller one is passed through.
@@ -39,10 +49,10 @@ def starts_fill(headers: Mapping[str, str], size: int | None) -> bool:
     return False
 
 
-def is_near(answer: Whole | Partial | Multi | Unsatisfiable, available: int) -> bool:
-    """Whether a growing file, readable up to `available`, will soon have what is asked for.
+def is_near(answer: RangeAnswer, available: int) -> bool:
+    """Whether a growing file, readable up to `available`, has or will soon have the bytes of an answer.
 
-    Several ranges at once are sent in one piece, so all of them must be there already.
+    Several ranges are sent as one body, so all of them must be there already.
     """
     match answer:
         case Whole() | Unsatisfiable():

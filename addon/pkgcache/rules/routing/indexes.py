@@ -1,8 +1,9 @@
-"""What an index is: a name, the URL that clients know it by, and upstream URLs in order of preference.
+"""Builds the indexes from the settings: each has a name, the URL that clients know it by, and upstreams in order of preference.
 
-`pypi` is always there. Every upstream of an index that is not itself the clients' URL is an index too, because an agent may name
-a mirror in its own pip.conf: links then stay on that mirror, and files share their keys with every other mirror.
-Nothing here knows a host name: the defaults are asked of pip by engine/defaults.py and handed in.
+The index `pypi` always exists. A mirror is an index as well, under its own URL, because an agent may name it in its pip.conf: links on
+its pages then stay on that mirror, and its files share their keys with all other mirrors.
+
+No host name is written here: pip is asked for its defaults, which are passed in.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pkgcache.units import redact
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defaults:
-    """pip's default index (its simple URL, with the slash) and its file host's packages folder."""
+    """pip's default index: its simple URL, ending in a slash, and the `packages/` folder of its file host."""
 
     simple: Url
     files: Url
@@ -25,10 +26,10 @@ class Defaults:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
-    """One place that an index is fetched from.
+    """A place that an index is fetched from.
 
-    `files` is where PyPI-layout files are: `…/packages/` beside the mirror's `simple/`, or the default index's file host; None
-    for an index whose files are known by its pages' links only. `authorization` is an `Authorization` value or empty.
+    `files` is the folder of files in PyPI's layout: `…/packages/` beside the mirror's `simple/`, or the default index's file host. It is
+    None for an index whose files are known only by its pages' links. `authorization` is an `Authorization` value, or empty.
     """
 
     simple: Url
@@ -37,13 +38,13 @@ class Upstream:
 
     @property
     def name(self) -> str:
-        """What logs and error pages call it: the URL, which holds no credentials."""
+        """Its name in logs and error pages: the URL, which has no credentials in it."""
         return str(self.simple)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Index:
-    """An index as clients see it. `canonical_files` is the file host's origin for `pypi`, else empty (links.PageContext)."""
+    """An index as clients see it. `canonical_files` is the origin of the file host that all mirrors of `pypi` share, else empty."""
 
     name: str
     simple: Url
@@ -52,12 +53,12 @@ class Index:
 
     @property
     def shares_pypi_files(self) -> bool:
-        """Whether a PyPI-layout path on this index is a digest: only `pypi` and its mirrors keep that promise."""
+        """Whether a path in PyPI's layout is the file's digest on this index. That is so for `pypi` and its mirrors only."""
         return any(upstream.files is not None for upstream in self.upstreams)
 
 
 def build_indexes(settings: tuple[IndexSetting, ...], defaults: Defaults) -> tuple[Index, ...]:
-    """All indexes: `pypi` first, then the operator's, then each mirror under its own URL. Raises SettingError."""
+    """Build all indexes: `pypi` first, then the operator's, then each mirror under its own URL. Raises SettingError."""
     given = {setting.name: setting.urls for setting in settings}
     mirrors = tuple(_pypi_upstream(url, defaults) for url in given.pop("pypi", ())) or (
         Upstream(simple=defaults.simple, files=defaults.files),
@@ -88,7 +89,7 @@ def _named_index(name: str, urls: tuple[str, ...]) -> Index:
 
 
 def _split_credentials(text: str, name: str) -> tuple[Url, str]:
-    """The URL without its userinfo, ending in a slash; and Basic credentials of the userinfo (RFC 7617), or an empty text."""
+    """Split an index's URL into the URL without user information, ending in a slash, and an `Authorization` value, or ''."""
     try:
         parts = urlsplit(text)
         bare = text.replace(f"{parts.netloc}", parts.netloc.rpartition("@")[2], 1)

@@ -1,8 +1,9 @@
-"""What a URL means: a project page, a release file, an index's root page, or nothing that the cache knows.
+"""Decides what a URL means: a project page, a list of projects, a release file, or nothing that can be cached.
 
-Paths are normalised before anything else (`remove_dot_segments`, `%2e` included), so a client that resolved a relative link
-against the URL that it saw gets the file that it means. What is no page and no file belongs to the origin that the client named
-and is an ordinary flow (`Elsewhere`).
+Paths are normalised first (dot segments, `%2e` included), so that a client that resolved a relative link by itself gets the file that
+the link means. What is neither page nor file is left to the origin that the client named (`Uncacheable`).
+
+Leaves out: whether the operator allows it (`policy/admission`), and which credentials share a space.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pkgcache.rules.routing.paths import api_base, resolve_own_path
 from pkgcache.rules.routing.urls import Url, normalise_path, parse_url
 
 type Address = tuple[str, int]
+"""A host, in the form of `Url.host`, and a port."""
 
 PUBLIC = "-"
 """The credential space of requests without credentials."""
@@ -32,9 +34,10 @@ _PROJECT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectPage:
-    """`<index URL><project>/`. `seen` is the URL as the client spelt it; `own`: asked at the proxy's own address.
+    """A project's page, `<index URL><project>/`, or its document in the JSON API beside `simple/`.
 
-    `document` is empty for the page itself, else `<project>/json` or `<project>/<version>/json` of the JSON API beside `simple/`.
+    `client_url` is the URL as the client spelt it. `document` is empty for the page, else `<project>/json` or
+    `<project>/<version>/json`.
     """
 
     index: Index
@@ -48,7 +51,7 @@ class ProjectPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectListPage:
-    """`<index URL>`: the list of all projects (PEP 503)."""
+    """The list of all projects of an index (PEP 503), at its URL itself."""
 
     index: Index
     client_url: Url
@@ -57,10 +60,10 @@ class ProjectListPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseFile:
-    """A file, by the URL that identifies it.
+    """A release file or a companion of it, by the URL that identifies it.
 
-    `release` is its PyPI-layout path where that is a digest; `suffix` is empty for the file itself, else `.metadata` and the like.
-    `sources` are the URLs to fetch it from, in order, each with the `Authorization` that the operator gave for it.
+    `release` is its path in PyPI's layout, on an index where that is a digest. `suffix` is empty for the file itself, else `.metadata`
+    and the like. `sources` are the URLs to fetch it from, in order, each with the operator's `Authorization` for it, or ''.
     """
 
     index: Index
@@ -74,7 +77,7 @@ class ReleaseFile:
 
 @dataclass(frozen=True, slots=True)
 class Uncacheable:
-    """Nothing that the cache knows; `reason` for the one who asks why."""
+    """Neither page nor file of an index. `reason` is for the text of a 404 at the proxy's own address."""
 
     reason: str
 
@@ -83,7 +86,7 @@ type Route = ProjectPage | ProjectListPage | ReleaseFile | Uncacheable
 
 
 def with_credentials(route: Route, asked: Url, authorization: str, space: str) -> Route:
-    """The same for a client with credentials: a space of its own, and nobody is asked but the origin that the client named."""
+    """The route for a client that sends credentials: kept in their own space, and fetched only from the origin that the client named."""
     match route:
         case ProjectPage():
             return replace(route, space=space, authorization=authorization)
@@ -96,10 +99,10 @@ def with_credentials(route: Route, asked: Url, authorization: str, space: str) -
 
 
 class Router:
-    """Answers `which hosts are opened` and `what does this URL mean`, from the indexes and the known file hosts.
+    """Decides which hosts are package hosts and what a URL on one of them means.
 
-    `learned` maps a file host's address to the name of the index whose pages link there; it is the caller's to keep, and is read
-    anew with each question.
+    `learned` maps a file host's address to the name of the index whose pages link there. The caller adds to it as pages are read; it is
+    looked at with each question.
     """
 
     def __init__(
@@ -119,7 +122,7 @@ class Router:
         self._learned = learned
 
     def is_package_host(self, address: Address) -> bool:
-        """Whether TLS to this (host, port) is opened, and plain requests for it are answered here."""
+        """Whether requests for this address are answered here, and tunnels to it decrypted."""
         return (
             address in self._index_hosts
             or address in self._files_of
@@ -128,11 +131,11 @@ class Router:
         )
 
     def is_configured_by_operator(self, address: Address) -> bool:
-        """Whether the operator's own words name this host (then it may be in a private network)."""
+        """Whether the operator's options name this host. Then it may be in a private network, which a learned host may not."""
         return address in self._index_hosts or address in self._files_of or address in self._file_hosts
 
     def route(self, url: Url) -> Route:
-        """The meaning of an absolute URL on a host that `opens`."""
+        """Decide what an absolute URL on a package host means."""
         path = normalise_path(url.path)
         for index in self._indexes_at.get(_origin(url), ()):
             if page := self._page(index, path, url) or self._document(index, path, url):
@@ -146,9 +149,9 @@ class Router:
         return self._linked_file(owner, url.with_path(path, url.query))
 
     def _owner(self, url: Url, path: str, *, pypi_layout: bool) -> Index | None:
-        """The index that a file belongs to: of those on its host the one whose URL it shares the longest path with.
+        """The index that a file belongs to: of those on its host the one whose path has the most segments in common with the file's.
 
-        Where several do, PyPI's layout speaks for an index that keeps it.
+        Among equals, a path in PyPI's layout goes to an index that has this layout.
         """
         address = (url.host, url.port)
         if here := self._files_of.get(address):
@@ -164,7 +167,7 @@ class Router:
         return self.indexes[0] if address in self._file_hosts else None
 
     def route_own(self, url: Url) -> Route:
-        """The meaning of a path at the proxy's own address: `/<index>/simple/…`, `/<index>/packages/…`, `/<index>/files/…`."""
+        """Decide what a path at the proxy's own address means: `/<index>/simple/…`, `/<index>/packages/…`, `/<index>/files/…`."""
         path = normalise_path(url.path)
         _, name, *rest = path.split("/", 3)
         index = self.by_name.get(name)
@@ -173,7 +176,7 @@ class Router:
             return Uncacheable(f"there is no such page; the indexes here are {known}")
         kind, tail = rest[0], rest[1] if len(rest) > 1 else ""
         if kind == "simple":
-            return self._page(index, index.simple.path + tail, url, own=True) or Uncacheable(
+            return self._page(index, index.simple.path + tail, url, at_proxy_address=True) or Uncacheable(
                 "a project page is /simple/<project>/"
             )
         release = parse_release_path(path)
@@ -183,19 +186,23 @@ class Router:
             return self._own_file(index, tail, url.query)
         return Uncacheable("no page, no release file")
 
-    def _page(self, index: Index, path: str, seen: Url, *, own: bool = False) -> ProjectPage | ProjectListPage | None:
+    def _page(
+        self, index: Index, path: str, client_url: Url, *, at_proxy_address: bool = False
+    ) -> ProjectPage | ProjectListPage | None:
         path = f"{path}/" if f"{path}/" == index.simple.path else path
         if not path.startswith(index.simple.path):
             return None
         name = unquote(path.removeprefix(index.simple.path).removesuffix("/"))
         if not name:
-            return ProjectListPage(index=index, client_url=seen, at_proxy_address=own)
+            return ProjectListPage(index=index, client_url=client_url, at_proxy_address=at_proxy_address)
         if not _PROJECT.fullmatch(name):
             return None
-        return ProjectPage(index=index, project=canonicalize_name(name), client_url=seen, at_proxy_address=own)
+        return ProjectPage(
+            index=index, project=canonicalize_name(name), client_url=client_url, at_proxy_address=at_proxy_address
+        )
 
-    def _document(self, index: Index, path: str, seen: Url) -> ProjectPage | None:
-        """The JSON API's document of a project or a release, where the index keeps PyPI's layout."""
+    def _document(self, index: Index, path: str, client_url: Url) -> ProjectPage | None:
+        """The JSON API's document of a project or a release. Only for `pypi` and its mirrors; other indexes have no such API."""
         base = api_base(index.simple)
         match = (
             _DOCUMENT.fullmatch(path.removeprefix(base)) if index.shares_pypi_files and path.startswith(base) else None
@@ -204,10 +211,12 @@ class Router:
             return None
         project = canonicalize_name(match["project"])
         document = f"{project}/{match['version']}/json" if match["version"] else f"{project}/json"
-        return ProjectPage(index=index, project=project, client_url=seen, at_proxy_address=False, document=document)
+        return ProjectPage(
+            index=index, project=project, client_url=client_url, at_proxy_address=False, document=document
+        )
 
     def _pypi_file(self, index: Index, release: ReleasePath, asked: Url | None) -> ReleaseFile:
-        """A file whose path is its digest: from every upstream that keeps the layout, the one that the client named first."""
+        """A file whose path is its digest: any upstream with PyPI's layout can provide it, the one that the client named first."""
         pypi = self.indexes[0]
         tail = release.path.removeprefix("/packages/")
         named = [
@@ -227,7 +236,7 @@ class Router:
         )
 
     def _linked_file(self, index: Index, url: Url) -> Route:
-        """A file known by a link: its URL is its identity, and its digest is what the index's page says."""
+        """A file known by a link: its URL identifies it, and its digest is the one that the index's page gives."""
         filename, suffix = split_filename(unquote(url.path.rpartition("/")[2]))
         if not is_distribution(filename):
             return Uncacheable("no release file by its name")
@@ -242,7 +251,7 @@ class Router:
         )
 
     def _own_file(self, index: Index, tail: str, query: str) -> Route:
-        """`<scheme>/<authority>/<path>`, only where that host is an operator's or a learned one."""
+        """The file of another host that `<scheme>/<host>/<path>` stands for, if that is a package host: this is no open proxy."""
         url = resolve_own_path(f"/{index.name}", f"/{index.name}/files/{tail}", query)
         if url is None:
             return Uncacheable("a file of another host is /files/<scheme>/<host>/<path>")
@@ -252,7 +261,7 @@ class Router:
 
 
 def _file_places(index: Index) -> Iterable[Url]:
-    """Where an index's files may be asked for by name: beside its own URL, on its canonical file host, beside its upstreams."""
+    """Where files of an index are to be expected: beside its own URL, on its canonical file host, beside its upstreams."""
     yield index.simple
     if index.canonical_files:
         yield parse_url(index.canonical_files + "/")
@@ -266,6 +275,6 @@ def _origin(url: Url) -> tuple[str, str, int]:
 
 
 def _common_segments(one: str, other: str) -> int:
-    """How many leading path segments two paths share."""
+    """How many leading segments two paths have in common."""
     pairs = zip(one.split("/"), other.split("/"), strict=False)
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))

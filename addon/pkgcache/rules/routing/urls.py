@@ -1,11 +1,14 @@
-"""URLs as values: their parts, one spelling for keys, and references made absolute.
+"""URLs as values: their parts, one spelling of their paths for keys, and references made absolute.
 
-Decides what an absolute http(s) URL is, when two paths are the same, and what a page's reference means, by RFC 3986 §3
-(parts), §5.2 (resolution), §5.2.4 (dot segments) and §6.2.2 (normalisation). A percent-encoded dot counts as a dot
+By RFC 3986 §3 (parts), §5.2 (resolution), §5.2.4 (dot segments) and §6.2.2 (normalisation). A percent-encoded dot counts as a dot
 everywhere, because pip decodes it before it asks.
 
-Leaves out: user information (refused: credentials travel in headers), international host names (write them as `xn--`),
-IPv6 zones, and every scheme but http and https.
+No library is used, because a URL must keep its spelling: `yarl`, `httpx` and `furl` quote and normalise as they parse, and clients
+compare the URLs of lock files as texts. `urllib.parse` keeps the spelling, but takes white space, backslashes and `user@` silently, and
+its `urljoin` does not know `%2e`.
+
+Leaves out: user information (refused, since credentials travel in headers), international host names (write them as `xn--`), IPv6
+zones, and every scheme but http and https.
 """
 
 import base64
@@ -25,7 +28,7 @@ _SEGMENT_LITERALS: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop
 _C0_AND_SPACE: Final = "".join(map(chr, range(0x21)))
 
 _ABSOLUTE: Final = re.compile(r"(https?)://([^/?#]*)([^?#]*)(?:\?([^#]*))?(?:#.*)?", re.IGNORECASE | re.DOTALL)
-# RFC 3986 appendix B, with the scheme's own grammar (§3.1), so that `+f:x` is a path.
+# RFC 3986 appendix B, with the grammar of schemes (§3.1), by which `+f:x` is a path.
 _REFERENCE: Final = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.\-]*):)?(?://([^/?#]*))?([^?#]*)(\?[^#]*)?(#.*)?", re.DOTALL)
 _NOT_IN_A_URL: Final = re.compile(r"[^\x21-\x7e]")
 _NOT_IN_A_REFERENCE: Final = re.compile(r"[^\x21-\x7e]|[\"<>\\^`{|}]")
@@ -38,7 +41,7 @@ _REGISTERED_NAME: Final = re.compile(r"[a-z0-9_~!$&'()*+,;=\-]+(?:\.[a-z0-9_~!$&
 
 @dataclass(frozen=True, slots=True)
 class Url:
-    """An absolute http or https URL without user information and fragment.
+    """An absolute http or https URL, without user information and fragment.
 
     >>> str(parse_url("HTTPS://Index.Test.:443/simple/six/?x=1#y"))
     'https://index.test/simple/six/?x=1'
@@ -63,21 +66,21 @@ class Url:
 
     @property
     def target(self) -> str:
-        """What a request line asks for: `path[?query]` (RFC 9112 §3.2.1)."""
+        """The request target in origin form: `path[?query]` (RFC 9112 §3.2.1)."""
         return f"{self.path}?{self.query}" if self.query else self.path
 
     def __str__(self) -> str:
         return self.origin + self.target
 
     def with_path(self, path: str, query: str = "") -> "Url":
-        """Take the same origin with another path and query."""
+        """Return a URL of the same origin with another path and query."""
         return replace(self, path=path, query=query)
 
 
 def parse_url(text: str) -> Url:
-    """Read an absolute http(s) URL; its fragment is dropped, an empty path becomes `/`.
+    """Read an absolute http(s) URL. Its fragment is dropped, and an empty path becomes `/`.
 
-    ValueError says in one line what is wrong; it never repeats user information.
+    ValueError says in one line what is wrong, and never repeats user information.
     """
     match = _ABSOLUTE.fullmatch(text)
     if match is None:
@@ -94,7 +97,7 @@ def parse_url(text: str) -> Url:
 
 @lru_cache(maxsize=1024)
 def parse_authority(text: str, default_port: int) -> tuple[str, int]:
-    """Read `host[:port]` into a host as `Url` has it and a port; ValueError otherwise (RFC 3986 §3.2).
+    """Read `host[:port]` (RFC 3986 §3.2) into a host, in the form of `Url.host`, and a port. Raises ValueError.
 
     >>> parse_authority("Host.Test.:8443", 443)
     ('host.test', 8443)
@@ -129,9 +132,9 @@ def basic_credentials(userinfo: str) -> str:
 
 
 def remove_dot_segments(path: str) -> str:
-    """RFC 3986 §5.2.4, with `%2e` counted as a dot: clamped at the root, `//` and `%2F` kept.
+    """Remove `.` and `..` segments from a path (RFC 3986 §5.2.4), also those spelt `%2e`.
 
-    A path without its leading slash comes back without it.
+    `..` at the root is dropped; `//` and `%2F` are kept. A path without a leading slash is returned without one.
 
     >>> remove_dot_segments("/simple/six/%2E%2e/../packages/x")
     '/packages/x'
@@ -140,25 +143,25 @@ def remove_dot_segments(path: str) -> str:
         return remove_dot_segments(f"/{path}")[1:]
     if ("/." not in path and "/%2" not in path) or _DOT_SEGMENT.search(path) is None:
         return path
-    kept: list[str] = []
+    segments: list[str] = []
     dots = ""
     for segment in path.split("/")[1:]:
         dots = segment.replace("%2e", ".").replace("%2E", ".")
         if dots == "..":
-            del kept[-1:]
+            del segments[-1:]
         elif dots != ".":
-            kept.append(segment)
-    if dots in {".", ".."}:  # a last dot segment leaves its slash
-        kept.append("")
-    return "/" + "/".join(kept)
+            segments.append(segment)
+    if dots in {".", ".."}:  # a dot segment at the end leaves its slash
+        segments.append("")
+    return "/" + "/".join(segments)
 
 
 def normalise_path(path: str) -> str:
-    """One spelling for every spelling of a path, for use in keys; idempotent (RFC 3986 §6.2.2).
+    """Give all spellings of a path one spelling, for keys (RFC 3986 §6.2.2). Idempotent.
 
-    Dot segments go, characters that may stand in a path are written literally, remaining escapes are upper-case, all
-    else is percent-encoded as UTF-8. `%2F`, `%25` and control characters stay encoded. pip writes `+` as `%2B` and uv
-    does not: one file, two spellings, one key.
+    Dot segments are removed, characters that may be in a path are written literally, the other escapes in upper case, and all else is
+    percent-encoded as UTF-8. `%2F`, `%25` and control characters stay encoded. It matters because pip writes `+` as `%2B` and uv does
+    not: one file must have one key.
 
     >>> normalise_path("/a/../torch-2.0%2bcpu.whl")
     '/torch-2.0+cpu.whl'
@@ -167,16 +170,20 @@ def normalise_path(path: str) -> str:
 
 
 def quote_segment(text: str) -> str:
-    """Write decoded text as one path segment in `normalise_path` spelling (`/` and `%` become escapes)."""
+    """Encode a text as one path segment, in the spelling of `normalise_path`.
+
+    >>> quote_segment("a/b+1%.whl")
+    'a%2Fb+1%25.whl'
+    """
     return _NOT_IN_A_SEGMENT.sub(_percent_encode, text)
 
 
 def resolve_reference(base: Url, reference: str) -> str:
     """Make a page's reference absolute (RFC 3986 §5.3), keeping its query and fragment.
 
-    ASCII white space and control characters around it are stripped, tabs and line ends inside it removed, as HTML's URL
-    parsing does; characters that cannot stand in a URL are percent-encoded. A scheme other than http and https comes
-    back unchanged. ValueError where no host can be made out, or user information is given.
+    As in the URL Standard, ASCII white space and control characters around it are stripped, tabs and line ends inside it are removed, and
+    characters that a URL cannot have are percent-encoded. A reference with another scheme than http and https is returned unchanged.
+    ValueError where it has no host or has user information.
 
     >>> resolve_reference(parse_url("https://mirror.test/pypi/simple/six/"), "../../packages/x.whl#sha256=00")
     'https://mirror.test/pypi/packages/x.whl#sha256=00'
@@ -195,7 +202,7 @@ def resolve_reference(base: Url, reference: str) -> str:
         origin, path = _parse_origin(scheme, authority), path or "/"
     elif scheme != base.scheme:
         raise ValueError(f"no host: {text[:200]!r}")
-    else:  # RFC 3986 §5.2.2, not strict: `https:x` on an https page is relative, as for urljoin and for browsers
+    else:  # RFC 3986 §5.2.2, not strict: `https:x` on an https page is relative, as for `urljoin` and browsers
         origin = base.origin
         if not path:
             path, query = base.path, query if query is not None else base.query and f"?{base.query}"
@@ -215,7 +222,7 @@ def _parse_name(name: str, text: str) -> str:
 
 def _parse_ipv6(address: str) -> str:
     try:
-        return str(IPv6Address(address.replace("%", " ")))  # a zone means nothing to anyone else
+        return str(IPv6Address(address.replace("%", " ")))  # refuses a zone, which means something on one machine only
     except ValueError:
         raise ValueError(f"not an IPv6 address: {address[:200]!r}") from None
 
