@@ -43,7 +43,7 @@ class AccessLog:
             "status": response.status if response else CLIENT_LEFT,
             "bytes": exchange.sent,
             "seconds": round(time.time() - exchange.started, 4),
-            "cache": str(response.cache) if response else "",
+            "cache": (response.headers.get("Cache-Status") or str(response.cache)) if response else "",
             "upstream": response.upstream if response else "",
             "agent": request.headers.get("User-Agent", "").partition(" ")[0],
         }

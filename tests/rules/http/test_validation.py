@@ -111,4 +111,5 @@ def test_a_304_makes_a_stale_page_fresh() -> None:
     ],
 )
 def test_not_modified(lines: tuple[str, ...], etag: str, last_modified: str | None, *, answer: bool) -> None:
-    assert not_modified(h(*lines), etag, last_modified) is answer
+    assert not_modified(h(*lines), (etag,) if etag else (), last_modified) is answer
+    assert not_modified(h(*lines), ('"another"', etag), last_modified) is answer

@@ -56,7 +56,7 @@ def page_response(
     headers["Date"] = format_http_date(now)
     headers["Age"] = str(max(0, int(now - page.notes.response_time)))
     forbid_storing_stale(headers, cache)
-    if not_modified(request.headers, headers["ETag"], headers.get("Last-Modified")):
+    if not_modified(request.headers, (headers["ETag"],), headers.get("Last-Modified")):
         return Response(status=304, headers=headers, cache=cache, upstream=page.notes.upstream)
     body = variant.gzipped if use_gzip else variant.plain
     if use_gzip:

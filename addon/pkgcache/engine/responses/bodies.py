@@ -83,7 +83,9 @@ class StoredFile(FileSource):
     @property
     @override
     def available(self) -> int:
-        return readable(self._size, self._size, verified=self._rehash is None or self._rehash.done)
+        if self._rehash is None or self._rehash.done:
+            return self._size
+        return readable(self._size, self._size, verified=False)
 
     @override
     def fileno(self) -> int:

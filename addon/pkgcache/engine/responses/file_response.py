@@ -84,7 +84,7 @@ def file_response(
 def _response(request: Request, file: FileRepresentation, source: Source, selection: RangeAnswer | None) -> Response:
     headers, total = file.headers, file.total
     # RFC 9110 §13.2.2: a precondition comes before ranges.
-    if any(not_modified(request.headers, tag, headers.get("Last-Modified")) for tag in file.tags):
+    if not_modified(request.headers, file.tags, headers.get("Last-Modified")):
         return _with_body(file, 304, b"")
     if total is None:
         headers["Transfer-Encoding"] = "chunked"

@@ -5,6 +5,7 @@ Leaves out: freshening by HEAD (RFC 9111 §4.3.5), If-Match and If-Unmodified-Si
 
 import hashlib
 import re
+from collections.abc import Collection
 
 from multidict import CIMultiDict
 
@@ -56,8 +57,8 @@ def freshened(stored: Stored, not_modified_headers: Headers, request_time: float
 _OPAQUE_TAG = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 
 
-def not_modified(request_headers: Headers, etag: str, last_modified: str | None) -> bool:
-    """Whether the answer to a client's GET or HEAD is 304. `etag` is ours, with its quotes; '' if we have none."""
+def not_modified(request_headers: Headers, tags: Collection[str], last_modified: str | None) -> bool:
+    """Whether the answer to a client's GET or HEAD is 304. `tags` are the entity tags of what we have, with their quotes."""
     # RFC 9110 §13.2.2: where If-None-Match is present, If-Modified-Since does not count.
     if "If-None-Match" in request_headers:
         listed = ",".join(request_headers.getall("If-None-Match"))
@@ -66,12 +67,13 @@ def not_modified(request_headers: Headers, etag: str, last_modified: str | None)
         if listed.strip() == "*":
             return True
         # §13.1.2: "A recipient MUST use the weak comparison function when comparing entity tags for If-None-Match"
-        return etag.removeprefix("W/") in _OPAQUE_TAG.findall(listed)
+        return not {tag.removeprefix("W/") for tag in tags}.isdisjoint(_OPAQUE_TAG.findall(listed))
     # §13.1.3: "A recipient MUST ignore the If-Modified-Since header field if the received field value is not a valid
     # HTTP-date, the field value has more than one member", or "if the resource does not have a modification date".
     conditions = request_headers.getall("If-Modified-Since", ())
-    since = parse_http_date(conditions[0]) if len(conditions) == 1 else None
-    modified = parse_http_date(last_modified or "")
+    if len(conditions) != 1:
+        return False
+    since, modified = parse_http_date(conditions[0]), parse_http_date(last_modified or "")
     return since is not None and modified is not None and modified <= since
 
 
