@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from pkgcache.engine.pages.stored_page import body_digest, gzipped_page
-from pkgcache.engine.pages.variants import PageVariant, variant_notes
+from pkgcache.engine.pages.variants import PageVariant, notes_of
 from pkgcache.engine.pip_defaults import pip_defaults
 from pkgcache.engine.store.entries import Entries
-from pkgcache.engine.store.keys import file_key, page_key
+from pkgcache.engine.store.keys import file_key, page_key, variant_key
 from pkgcache.rules.http.validation import strong_tag
 from pkgcache.rules.routing.indexes import build_indexes
 from pkgcache.rules.routing.routes import PUBLIC
@@ -108,12 +108,18 @@ def _rows(entries: Entries, number: int, at: float) -> Iterator[_Row]:
     headers = _headers(JSON_TYPE, len(plain), of, "max-age=600, public")
     page_notes: dict[str, Any] = {"status": 200, "headers": headers, "request_time": at, "response_time": at}
     page_notes |= {"upstream": INDEX_URL, "url": page_url(release.project), "of": of, "kind": "json", "based": False}
-    view = PageVariant(
-        source_digest=of, kind="json", plain=plain, gzipped=gzipped, etag=strong_tag(plain), edited=False
-    )
     page = _page_key(release.project)
+    variant = PageVariant(
+        source_digest=of,
+        key=variant_key("slash", "json", page),
+        kind="json",
+        plain=plain,
+        gzipped=gzipped,
+        etag=strong_tag(plain),
+        edited=False,
+    )
     yield _in_row(page, gzipped, page_notes, at)
-    yield _in_row(f"view|slash|json|{page}", plain + gzipped, variant_notes(view), at)
+    yield _in_row(variant.key, plain + gzipped, notes_of(variant).to_json(), at)
     yield _in_file(entries, release, "", f"blake2b:{release.blake2b}", release.content, at)
     yield _in_file(entries, release, ".metadata", f"sha256:{release.metadata_sha256}", release.metadata, at)
 

@@ -17,10 +17,10 @@ _WAITING: Final = re.compile(r"_worker \(.*concurrent/futures/thread\.py|select 
 """Threads that wait for work, which py-spy may take for busy ones."""
 
 CATEGORIES: Final = (
-    ("hash", r"rules/digests\.py"),
-    ("write to disk", r"_write \(.*engine/fill\.py"),
-    ("read from disk", r"engine/readers\.py|_pread"),
-    ("store (SQLite)", r"diskcache|engine/store\.py"),
+    ("hash", r"rules/routing/digests\.py"),
+    ("write to disk", r"_write \(.*engine/fills/"),
+    ("read from disk", r"engine/responses/bodies\.py|_pread"),
+    ("store (SQLite)", r"diskcache|engine/store/"),
     ("TLS to client", r"OpenSSL/SSL\.py"),
     ("TLS from upstream", r"asyncio/sslproto\.py"),
     ("HTTP from upstream (aiohttp)", r"aiohttp"),

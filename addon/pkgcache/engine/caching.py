@@ -25,7 +25,7 @@ from pkgcache.engine.runtime.tasks import Tasks
 from pkgcache.engine.store.store import Store
 from pkgcache.engine.upstream.client import UpstreamClient
 from pkgcache.engine.upstream.errors import AllFailedError
-from pkgcache.rules.http.cache_control import Headers
+from pkgcache.rules.http.cache_control import Headers, control_of
 from pkgcache.rules.http.cache_status import CacheStatus, Forwarded
 from pkgcache.rules.http.freshness import (
     Fresh,
@@ -35,7 +35,6 @@ from pkgcache.rules.http.freshness import (
     StaleUsable,
     Stored,
     decide,
-    only_if_cached,
 )
 from pkgcache.settings import Settings
 
@@ -119,7 +118,7 @@ class CachedAnswers:
         TimeoutError as `Refresh.wait` does, and OnlyIfCachedError.
         """
         if stored is None:
-            if only_if_cached(request_headers):
+            if control_of(request_headers).only_if_cached:
                 raise OnlyIfCachedError(stale=False)
             begun = refresh()
             return self._forwarded("miss", begun, await begun.wait())

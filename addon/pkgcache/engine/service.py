@@ -195,7 +195,7 @@ class Service:
         await self._ready.wait()  # until the hosts that earlier runs learned are loaded
         if self.instance in ",".join(request.headers.getall("Via", ())):
             return Response.text(508, "this request has been through this proxy before: an upstream leads back to it")
-        if refusal := await self._refusal(route):
+        if not self._open_to_all and (refusal := await self._refusal(route)):
             return refusal
         match route:
             case ProjectPage():

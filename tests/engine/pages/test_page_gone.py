@@ -16,6 +16,7 @@ from pkgcache.engine.pip_defaults import pip_defaults
 from pkgcache.engine.responses.messages import Request
 from pkgcache.engine.runtime.metrics import Metrics
 from pkgcache.engine.runtime.tasks import Tasks
+from pkgcache.engine.store.keys import StoreKey
 from pkgcache.engine.store.notes import PageNotes
 from pkgcache.rules.http.freshness import Policy
 from pkgcache.rules.routing.indexes import build_indexes
@@ -43,7 +44,9 @@ NOTES = PageNotes(
     source_digest="x",
     representation=Representation.JSON,
 )
-VARIANT = PageVariant(source_digest="x", kind="json", plain=b"{}", gzipped=b"", etag='"e"', edited=False)
+VARIANT = PageVariant(
+    source_digest="x", key=StoreKey("view"), kind="json", plain=b"{}", gzipped=b"", etag='"e"', edited=False
+)
 
 
 @pytest.mark.parametrize("gone", [1, 2])

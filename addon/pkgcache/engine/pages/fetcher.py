@@ -17,7 +17,7 @@ from http import HTTPStatus
 from multidict import CIMultiDict
 
 from pkgcache.engine.pages.stored_page import PageRequest, StoredPage, body_digest, gzipped_page
-from pkgcache.engine.pages.variants import PageVariants, notes_of
+from pkgcache.engine.pages.variants import PageVariants
 from pkgcache.engine.responses.failures import offline_error
 from pkgcache.engine.runtime.metrics import Metrics
 from pkgcache.engine.store.notes import PageNotes
@@ -174,15 +174,13 @@ class PageFetcher:
         compressing = None if gzipped else self._variants.in_thread(lambda: gzipped_page(plain))
         page = StoredPage(key=page_request.key, notes=notes, body=gzipped)
         try:
-            variant, _ = await self._variants.transform(page_request, page, plain, page.representation.kind, check=True)
+            # The variant is stored first: who finds the page then finds its variant too, and need not make it.
+            await self._variants.make(page_request, page, plain, page.representation.kind, check=True)
         except BrokenPage as error:
             raise UpstreamError(Failure.WRONG_PAGE, notes.url, f"no index page: {error}") from error
         body = await compressing if compressing else gzipped
         assert body is not None
         if not notes.transient:
-            # The variant first: who finds the page then finds its variant too, and need not make it.
-            key = page_request.variant_key(notes, variant.kind)
-            await self._store.put(key, variant.plain + variant.gzipped, notes_of(variant).to_json())
             await self._store.put(page_request.key, body, notes.to_json())
         return replace(page, body=body)
 

@@ -43,7 +43,7 @@ class VariantFilter:
 
     async def apply(self, page_request: PageRequest, page: StoredPage, variant: PageVariant) -> PageVariant:
         """The variant without the files that are left out now; the variant itself where none are."""
-        key = (page_request.variant_key(page.notes, variant.kind), variant.source_digest)
+        key = (variant.key, variant.source_digest)
         now = time.time()
         if (found := self._filtered.get(key)) and now - found[0] < FILTERED_SECONDS:
             return found[1]
@@ -54,6 +54,7 @@ class VariantFilter:
         if result.dropped:
             filtered = PageVariant(
                 source_digest=variant.source_digest,
+                key=variant.key,
                 kind=variant.kind,
                 plain=result.body,
                 gzipped=await self._variants.in_thread(lambda: gzipped_page(result.body)),

@@ -12,6 +12,7 @@ import contextlib
 import time
 from collections.abc import Awaitable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
@@ -170,13 +171,13 @@ class Pages:
 
     def _refresh(self, page_request: PageRequest, stored: StoredPage | None) -> Refresh[StoredPage]:
         """The one refresh of this page that is under way, begun if there is none."""
-        collapsed = page_request.key in self._refreshes
-        fetcher = self._json_api if page_request.document else self._fetcher
+        key, fetcher = page_request.key, self._json_api if page_request.document else self._fetcher
+        collapsed = key in self._refreshes
         task = self._refreshes.join(
-            page_request.key, lambda: fetcher.fetch(page_request, stored), f"refresh of {page_request.shown}"
+            key, partial(fetcher.fetch, page_request, stored), f"refresh of {page_request.project}"
         )
         if not collapsed:
-            task.add_done_callback(lambda _: self._hot.drop(page_request.key))
+            task.add_done_callback(lambda _: self._hot.drop(key))
 
         async def wait() -> Refreshed[StoredPage]:
             page = await asyncio.shield(task)

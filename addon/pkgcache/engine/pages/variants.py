@@ -57,6 +57,7 @@ class PageVariant:
     """
 
     source_digest: str
+    key: StoreKey
     kind: Kind
     plain: bytes
     gzipped: bytes
@@ -109,9 +110,15 @@ class PageVariants:
         key = page_request.variant_key(page.notes, kind)
         if (found := await self._store.read(key)) and (variant := await self._read(key, page, kind, *found)):
             return variant
-        variant, _ = await self.transform(page_request, page, await self.plain(page), kind)
+        return await self.make(page_request, page, await self.plain(page), kind)
+
+    async def make(
+        self, page_request: PageRequest, page: StoredPage, plain: bytes, kind: Kind, *, check: bool = False
+    ) -> PageVariant:
+        """Make a variant, and store it unless its page is not to be stored. Raises what `transform` does."""
+        variant, _ = await self.transform(page_request, page, plain, kind, check=check)
         if not page.notes.transient:
-            await self._store.put(key, variant.plain + variant.gzipped, notes_of(variant).to_json())
+            await self._store.put(variant.key, variant.plain + variant.gzipped, notes_of(variant).to_json())
         return variant
 
     def in_memory(self, page_request: PageRequest, page: StoredPage, kind: Kind) -> PageVariant | None:
@@ -129,7 +136,7 @@ class PageVariants:
             return None
         if notes.source_digest != page.notes.source_digest:
             return None
-        variant = await self.in_thread(lambda: _checked_variant(kind, notes, value))
+        variant = await self.in_thread(lambda: _checked_variant(key, kind, notes, value))
         if variant is None:
             await self._store.drop_damaged(key, None, "it is not what its digest says")
             return None
@@ -169,14 +176,14 @@ class PageVariants:
         )
         variant = PageVariant(
             source_digest=page.notes.source_digest,
+            key=page_request.variant_key(page.notes, kind),
             kind=kind,
             plain=transformed.body,
             gzipped=gzipped,
             etag=etag,
             edited=transformed.edited,
         )
-        key = (page_request.variant_key(page.notes, kind), variant.source_digest)
-        self._variants.put(key, variant, variant.size)
+        self._variants.put((variant.key, variant.source_digest), variant, variant.size)
         if not text:
             return variant, None
         table = FileTable(text)
@@ -200,7 +207,7 @@ class PageVariants:
 
     def _learn(self, index: Index, origins: Iterable[str]) -> None:
         """Remember the file hosts that an operator's index links to."""
-        addresses = {(url.host, url.port) for url in map(parse_url, origins)}
+        addresses = {(url.host, url.port) for url in map(parse_url, set(origins) - {index.canonical_files})}
         unknown = sorted(address for address in addresses if not self._is_package_host(address))
         # A mirror under its own URL (`pypi@<origin>`) counts as its index.
         if unknown and self._hosts.learn(index.name.partition("@")[0], unknown):
@@ -250,13 +257,14 @@ def spec_of(page_request: PageRequest, page: StoredPage, kind: Kind, *, check: b
     )
 
 
-def _checked_variant(kind: Kind, notes: VariantNotes, value: bytes) -> PageVariant | None:
+def _checked_variant(key: StoreKey, kind: Kind, notes: VariantNotes, value: bytes) -> PageVariant | None:
     """A stored variant; None where it is not what was stored."""
     plain, gzipped = value[: notes.plain_size], value[notes.plain_size :]
     if strong_tag(plain) != notes.etag or zlib.crc32(gzipped) != notes.gzip_crc:
         return None
     return PageVariant(
         source_digest=notes.source_digest,
+        key=key,
         kind=kind,
         plain=plain,
         gzipped=gzipped,

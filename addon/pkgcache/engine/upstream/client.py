@@ -143,7 +143,7 @@ class UpstreamClient:
 
     def is_open(self, url: Url) -> bool:
         """Whether the circuit breaker of this upstream is open: it failed repeatedly, and is left alone for a while."""
-        breaker = self._breakers.get(url.origin)
+        breaker = self._breakers.get(url.origin) if self._breakers else None
         return breaker is not None and not breaker.allows(time.monotonic())
 
     def healthy_first[T: tuple[Url, str]](self, sources: Sequence[T]) -> list[T]:
@@ -160,27 +160,28 @@ class UpstreamClient:
         long to begin (`SOLE_SOURCE_SECONDS`).
         """
         timeouts = SOLE_SOURCE_SECONDS if sole_source else (self._read_seconds,)
-        asked = url
-        self._record(asked.origin, Breaker.half_open)
+        asked, origin = url, url.origin
+        if origin in self._breakers:
+            self._record(origin, Breaker.half_open)
         for _ in range(MAX_REDIRECTS + 1):
             sent = {"User-Agent": "pypi-cache", "Via": self._via, **headers}
-            if authorization and url.origin == asked.origin:
+            if authorization and url.origin == origin:
                 sent["Authorization"] = authorization
             async with self._hop(method, url, sent, asked, timeouts) as response:
                 if response.status in _REDIRECTS and (location := response.headers.get("Location")):
                     url = _redirected(url, location)
                     continue
                 if response.status >= 500:
-                    self._record_failure(asked.origin)
+                    self._record_failure(origin)
                 else:
-                    self._breakers.pop(asked.origin, None)
+                    self._breakers.pop(origin, None)
                 yield UpstreamResponse(
                     url=url,
                     status=response.status,
                     headers=response.headers,
                     asked=asked,
                     _content=response.content,
-                    _record_failure=lambda: self._record_failure(asked.origin),
+                    _record_failure=lambda: self._record_failure(origin),
                     _read_seconds=self._read_seconds,
                 )
                 return

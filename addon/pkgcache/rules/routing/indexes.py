@@ -8,7 +8,7 @@ No host name is written here: pip is asked for its defaults, which are passed in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from pkgcache.rules.routing.urls import Url, basic_credentials, parse_url
@@ -35,11 +35,12 @@ class Upstream:
     simple: Url
     files: Url | None = None
     authorization: str = ""
+    name: str = field(init=False)
+    """What logs and error pages call it: the URL, which holds no credentials."""
 
-    @property
-    def name(self) -> str:
-        """Its name in logs and error pages: the URL, which has no credentials in it."""
-        return str(self.simple)
+    def __post_init__(self) -> None:
+        """Make the name once."""
+        object.__setattr__(self, "name", str(self.simple))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,11 +51,12 @@ class Index:
     simple: Url
     upstreams: tuple[Upstream, ...]
     canonical_files: str = ""
+    shares_pypi_files: bool = field(init=False)
+    """Whether a PyPI-layout path on this index is a digest: only `pypi` and its mirrors keep that promise."""
 
-    @property
-    def shares_pypi_files(self) -> bool:
-        """Whether a path in PyPI's layout is the file's digest on this index. That is so for `pypi` and its mirrors only."""
-        return any(upstream.files is not None for upstream in self.upstreams)
+    def __post_init__(self) -> None:
+        """Find out once, since each request asks."""
+        object.__setattr__(self, "shares_pypi_files", any(upstream.files is not None for upstream in self.upstreams))
 
 
 def build_indexes(settings: tuple[IndexSetting, ...], defaults: Defaults) -> tuple[Index, ...]:

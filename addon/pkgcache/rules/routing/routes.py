@@ -110,6 +110,7 @@ class Router:
     ) -> None:
         self.indexes = indexes
         self.by_name = {index.name: index for index in indexes}
+        self._canonical_files = parse_url(indexes[0].canonical_files + "/")
         self._indexes_at: dict[tuple[str, str, int], list[Index]] = {}
         for index in sorted(indexes, key=lambda index: -len(index.simple.path)):
             self._indexes_at.setdefault(_origin(index.simple), []).append(index)
@@ -218,17 +219,18 @@ class Router:
     def _pypi_file(self, index: Index, release: ReleasePath, asked: Url | None) -> ReleaseFile:
         """A file whose path is its digest: any upstream with PyPI's layout can provide it, the one that the client named first."""
         pypi = self.indexes[0]
-        tail = release.path.removeprefix("/packages/")
+        path = release.path
+        tail = path.removeprefix("/packages/")
         named = [
             (upstream.files.with_path(upstream.files.path + tail), upstream.authorization)
             for upstream in (*index.upstreams, *pypi.upstreams)
             if upstream.files
         ]
-        if asked and asked.origin not in {pypi.canonical_files, index.simple.origin}:
+        if asked and _origin(asked) not in {_origin(self._canonical_files), _origin(index.simple)}:
             named.insert(0, (asked.with_path(normalise_path(asked.path)), ""))
         return ReleaseFile(
             index=index,
-            identity=parse_url(pypi.canonical_files + release.path),
+            identity=self._canonical_files.with_path(path),
             filename=release.filename,
             suffix=release.suffix,
             release=release,

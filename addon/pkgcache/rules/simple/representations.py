@@ -20,7 +20,7 @@ class Representation(enum.StrEnum):
     HTML_V1 = "html-v1"
     HTML = "html"
 
-    @property
+    @functools.cached_property
     def content_type(self) -> str:
         """The Content-Type to answer with."""
         match self:
@@ -33,7 +33,7 @@ class Representation(enum.StrEnum):
             case _:
                 assert_never(self)
 
-    @property
+    @functools.cached_property
     def kind(self) -> Kind:
         """Its syntax: which reader it needs."""
         return "json" if self is Representation.JSON else "html"
