@@ -164,11 +164,15 @@ def test_a_stored_file(tmp_path: Path) -> None:
         source.fileno()
 
 
+async def _result_of(hashed: asyncio.Future[str]) -> str:
+    return await hashed
+
+
 @pytest.mark.parametrize("fault", ["", "its sha256 is another"])
 def test_the_end_of_a_stored_file_waits_for_its_hash(fault: str, tmp_path: Path) -> None:
     async def story() -> None:
-        rehash = Rehash()
-        source = stored(tmp_path / "stored", rehash)
+        hashed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        source = stored(tmp_path / "stored", Rehash(asyncio.ensure_future(_result_of(hashed))))
         body = source.body(0, len(CONTENT))
         got = b""
         while len(got) < len(CONTENT) - HOLD_BACK:
@@ -176,7 +180,7 @@ def test_the_end_of_a_stored_file_waits_for_its_hash(fault: str, tmp_path: Path)
         last = asyncio.ensure_future(body.read())
         await asyncio.sleep(0.002)
         assert not last.done()
-        rehash.end(fault)
+        hashed.set_result(fault)
         if fault:
             with pytest.raises(CutShortError, match="damaged"):
                 await last
