@@ -213,6 +213,15 @@ def test_no_import_goes_up_a_floor(path: Path) -> None:
         assert other == name or there > here, f"{shown(path)} imports {shown(target)}, which is not on a floor below"
 
 
+@pytest.mark.parametrize("path", modules(), ids=shown)
+def test_no_file_takes_anothers_private_name(path: Path) -> None:
+    """`from pkgcache.… import _name` is refused: a name that crosses a file has no underscore."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "pkgcache":
+            private = [alias.name for alias in node.names if alias.name.startswith("_") and alias.name != "__version__"]
+            assert not private, f"{shown(path)}:{node.lineno} imports {private} from {node.module}"
+
+
 def test_no_files_import_each_other_in_a_circle() -> None:
     """Imports in functions and under TYPE_CHECKING are counted."""
     assert not circles({path: files_imported(path) for path in modules()})

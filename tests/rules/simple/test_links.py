@@ -10,11 +10,7 @@ from hypothesis import strategies as st
 from pkgcache.rules.routing.paths import resolve_own_path
 from pkgcache.rules.routing.urls import parse_url, resolve_reference
 from pkgcache.rules.simple.links import PageContext, Resolver, Target, needs_edit, resolve_link
-
-FILES = "https://files.example"
-RELEASE = f"/packages/aa/bb/{'c' * 60}/"
-WHEEL = f"{RELEASE}six-1.0-py3-none-any.whl"
-SHA = "#sha256=" + "0a" * 32
+from tests.rules.simple.pages import FILES, RELEASE, SHA, WHEEL
 
 
 def context(
@@ -317,18 +313,3 @@ def test_own_paths_lead_back(href: str) -> None:
         return
     path, _, query = target.written.partition("#")[0].partition("?")
     assert resolve_own_path("/corp", path, query) == parse_url(target.absolute)
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/corp/files/",
-        "/corp/files/ftp/h.test/x",
-        "/corp/files/https/h.test",
-        "/corp/files/https//x",
-        "/x/files/https/h.test/x",
-        "/corp/files/https/u@h.test/x",
-    ],
-)
-def test_paths_that_are_no_own_paths(path: str) -> None:
-    assert resolve_own_path("/corp", path) is None

@@ -4,7 +4,7 @@ import json
 import re
 import time
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from pkgcache.rules.simple.html_page import read_html
 from pkgcache.rules.simple.html_tags import tags
 from pkgcache.rules.simple.json_page import read_json
-from pkgcache.rules.simple.page_model import BrokenPage, Page, PageLink
+from pkgcache.rules.simple.page_model import BrokenPage, Kind, Page, PageLink
 from pkgcache.rules.simple.removal import Filtered, remove_files
 
-Kind = Literal["html", "json"]
 READERS: dict[Kind, Callable[[bytes], Page]] = {"html": read_html, "json": read_json}
 
 

@@ -1,0 +1,79 @@
+"""What a release file's name tells (PEP 427, PEP 625, and names from before them)."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from packaging.version import Version
+
+from pkgcache.rules.routing.filenames import is_distribution, project_of, projects_of, split_filename, version_of
+
+
+@pytest.mark.parametrize(
+    ("name", "filename", "suffix"),
+    [
+        ("six-1.0.tar.gz", "six-1.0.tar.gz", ""),
+        ("six-1.0-py3-none-any.whl.metadata", "six-1.0-py3-none-any.whl", ".metadata"),
+        ("six-1.0.tar.gz.publish.attestation", "six-1.0.tar.gz", ".publish.attestation"),
+        pytest.param("six-1.0.whl.new", "six-1.0.whl", ".new", id="whatever follows a distribution's extension"),
+        pytest.param("t.zip-1.0.whl", "t.zip-1.0.whl", "", id="an extension inside the name"),
+        pytest.param("strange.metadata", "strange", ".metadata", id="a known companion of an odd name"),
+        pytest.param("strange.new", "strange.new", "", id="an odd name"),
+        ("", "", ""),
+    ],
+)
+def test_split_filename(name: str, filename: str, suffix: str) -> None:
+    assert split_filename(name) == (filename, suffix)
+    assert is_distribution(name) is (suffix == "" and "-" in name)
+
+
+@given(st.text(max_size=30), st.sampled_from(["", ".whl", ".tar.gz", ".metadata", ".whl.asc"]))
+def test_nothing_is_lost(name: str, ending: str) -> None:
+    assert "".join(split_filename(name + ending)) == name + ending
+
+
+@pytest.mark.parametrize(
+    ("filename", "likeliest", "others"),
+    [
+        ("Foo_Bar-1.0-py3-none-any.whl", "foo-bar", []),
+        pytest.param("foo-1.0-py3-none-any.whl.metadata", "foo", [], id="a wheel's metadata"),
+        ("foo-1.0.tar.gz", "foo", []),
+        pytest.param("foo-bar-1.0.tar.gz", "foo-bar", ["foo"], id="hyphens before the version"),
+        pytest.param("foo-1.0-2.tar.gz", "foo-1-0", ["foo"], id="hyphens in the version"),
+    ],
+)
+def test_projects_of(filename: str, likeliest: str, others: list[str]) -> None:
+    assert projects_of(filename) == [likeliest, *others]
+
+
+@pytest.mark.parametrize(
+    ("filename", "project"),
+    [
+        ("Foo_Bar-1.0-py3-none-any.whl", "foo-bar"),
+        ("foo-bar-1.0.tar.gz", "foo-bar"),
+        pytest.param("Foo.Bar-1.0.win32-py2.7.exe", "foo-bar", id="before wheels"),
+        pytest.param("foo-v2.zip.old", "foo", id="up to what looks like a version"),
+        pytest.param("strange", "strange", id="no version at all"),
+    ],
+)
+def test_project_of(filename: str, project: str) -> None:
+    assert project_of(filename) == project
+
+
+@pytest.mark.parametrize(
+    ("filename", "version"),
+    [
+        ("six-1.0-py3-none-any.whl", "1.0"),
+        ("six-1.0-2-py3-none-any.whl", "1.0"),
+        ("six-1.0.tar.gz", "1.0"),
+        ("six-x-1.0.zip", "1.0"),
+        pytest.param("six-2004d-py3-none-any.whl", None, id="no PEP 440 version"),
+        pytest.param("six-1.0.win32.exe", None, id="another format"),
+        pytest.param("six.whl", None, id="no version"),
+    ],
+)
+def test_version_of(filename: str, version: str | None) -> None:
+    known: dict[str, Version] = {}
+    expected = Version(version) if version else None
+    assert version_of(filename, known) == expected
+    assert version_of(filename, known) == expected, "once it is known"
+    assert bool(known) is (filename.endswith(".whl") and version is not None)

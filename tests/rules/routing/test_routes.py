@@ -1,0 +1,192 @@
+"""What a URL means, as tables: at an index, on a file host, at the proxy's own address, and with credentials."""
+
+import pytest
+
+from pkgcache.rules.routing.indexes import Defaults, build_indexes
+from pkgcache.rules.routing.routes import (
+    ProjectListPage,
+    ProjectPage,
+    ReleaseFile,
+    Route,
+    Router,
+    Uncacheable,
+    with_credentials,
+)
+from pkgcache.rules.routing.urls import parse_url
+from pkgcache.settings import parse_index
+
+DIGEST = f"aa/bb/{'c' * 60}"
+SIX = f"/packages/{DIGEST}/six-1.0-py3-none-any.whl"
+INDEXES = build_indexes(
+    parse_index(
+        ["pypi=https://mirror.test/pypi/simple https://index.example/simple", "corp=https://user:x@corp.test/a/simple"]
+    ),
+    Defaults(simple=parse_url("https://index.example/simple/"), files=parse_url("https://files.example/packages/")),
+)
+LEARNED = {("cdn.test", 443): "corp"}
+ROUTER = Router(INDEXES, [("extra.test", 443)], LEARNED)
+
+
+def shown(route: Route) -> tuple[object, ...]:
+    match route:
+        case ProjectPage():
+            return route.index.name, route.project, route.document
+        case ProjectListPage():
+            return (route.index.name,)
+        case ReleaseFile():
+            return route.index.name, str(route.identity), route.suffix
+        case Uncacheable():
+            return ()
+
+
+@pytest.mark.parametrize(
+    ("url", "meaning"),
+    [
+        ("https://index.example/simple/six/", ("pypi", "six", "")),
+        pytest.param("https://index.example/simple/Foo.Bar", ("pypi", "foo-bar", ""), id="any spelling of a name"),
+        pytest.param("https://index.example/simple/x/%2e%2e/six/", ("pypi", "six", ""), id="dot segments"),
+        pytest.param("https://index.example/simple/", ("pypi",), id="the list of projects"),
+        pytest.param("https://index.example/simple", ("pypi",), id="without its slash"),
+        ("https://mirror.test/pypi/simple/six/", ("pypi@https://mirror.test/pypi/simple/", "six", "")),
+        ("https://corp.test/a/simple/six/", ("corp", "six", "")),
+        pytest.param("https://index.example/pypi/six/json", ("pypi", "six", "six/json"), id="JSON API"),
+        pytest.param("https://index.example/pypi/Six/1.0/json", ("pypi", "six", "six/1.0/json"), id="of a release"),
+        pytest.param("https://corp.test/a/pypi/six/json", (), id="no JSON API on another index"),
+        pytest.param("https://index.example/simple/six/x/", (), id="too deep"),
+        pytest.param("https://index.example/simple/-six/", (), id="no project's name"),
+        pytest.param("http://index.example/simple/six/", (), id="another scheme"),
+        pytest.param("https://index.example/", (), id="the index's website"),
+    ],
+)
+def test_pages(url: str, meaning: tuple[object, ...]) -> None:
+    assert shown(ROUTER.route(parse_url(url))) == meaning
+
+
+@pytest.mark.parametrize(
+    ("url", "meaning"),
+    [
+        (f"https://files.example{SIX}", ("pypi", f"https://files.example{SIX}", "")),
+        (f"https://files.example{SIX}.metadata", ("pypi", f"https://files.example{SIX}.metadata", ".metadata")),
+        pytest.param(
+            f"https://mirror.test/pypi{SIX}",
+            ("pypi", f"https://files.example{SIX}", ""),
+            id="one key on every mirror",
+        ),
+        pytest.param(
+            f"https://extra.test{SIX}", ("pypi", f"https://files.example{SIX}", ""), id="a configured file host"
+        ),
+        pytest.param(
+            "https://corp.test/a/f/six-1.0.zip", ("corp", "https://corp.test/a/f/six-1.0.zip", ""), id="a link"
+        ),
+        pytest.param(
+            "https://cdn.test/six-1.0.zip?sig=1",
+            ("corp", "https://cdn.test/six-1.0.zip?sig=1", ""),
+            id="a learned host",
+        ),
+        pytest.param(f"https://cdn.test{SIX}", ("corp", f"https://cdn.test{SIX}", ""), id="its paths are no digests"),
+        pytest.param("https://cdn.test/index.html", (), id="no release file"),
+        pytest.param("https://other.test/six-1.0.zip", (), id="no index's host"),
+    ],
+)
+def test_files(url: str, meaning: tuple[object, ...]) -> None:
+    assert shown(ROUTER.route(parse_url(url))) == meaning
+
+
+@pytest.mark.parametrize(
+    ("url", "sources"),
+    [
+        pytest.param(
+            f"https://files.example{SIX}",
+            [f"https://mirror.test/pypi{SIX}", f"https://files.example{SIX}"],
+            id="the upstreams in order",
+        ),
+        pytest.param(
+            f"https://mirror.test/pypi{SIX}",
+            [f"https://mirror.test/pypi{SIX}", f"https://files.example{SIX}"],
+            id="each once",
+        ),
+        pytest.param(
+            f"https://extra.test/x{SIX}",
+            [f"https://extra.test/x{SIX}", f"https://mirror.test/pypi{SIX}", f"https://files.example{SIX}"],
+            id="the one that the client named goes first",
+        ),
+        pytest.param("https://cdn.test/a/../six-1.0.zip", ["https://cdn.test/six-1.0.zip"], id="a link has one source"),
+    ],
+)
+def test_sources(url: str, sources: list[str]) -> None:
+    route = ROUTER.route(parse_url(url))
+    assert isinstance(route, ReleaseFile)
+    assert [str(source) for source, _ in route.sources] == sources
+
+
+def test_the_operators_credentials_go_to_their_own_origin() -> None:
+    for url, authorization in (
+        ("https://corp.test/a/six-1.0.zip", "Basic dXNlcjp4"),
+        ("https://cdn.test/six-1.0.zip", ""),
+    ):
+        route = ROUTER.route(parse_url(url))
+        assert isinstance(route, ReleaseFile)
+        assert route.sources == ((parse_url(url), authorization),)
+
+
+@pytest.mark.parametrize(
+    ("path", "meaning"),
+    [
+        ("/pypi/simple/six/", ("pypi", "six", "")),
+        ("/corp/simple/", ("corp",)),
+        (f"/pypi{SIX}", ("pypi", f"https://files.example{SIX}", "")),
+        ("/corp/files/https/cdn.test/six-1.0.zip", ("corp", "https://cdn.test/six-1.0.zip", "")),
+        pytest.param("/corp/files/https/other.test/six-1.0.zip", (), id="no open proxy"),
+        pytest.param("/corp/files/https/cdn.test/index.html", (), id="no release file"),
+        pytest.param(f"/corp{SIX}", (), id="an index without PyPI's layout"),
+        pytest.param("/nobody/simple/six/", (), id="no such index"),
+        ("/pypi/", ()),
+        ("/pypi/simple/six/x", ()),
+        ("/pypi/other/six", ()),
+        ("/", ()),
+    ],
+)
+def test_at_the_proxys_own_address(path: str, meaning: tuple[object, ...]) -> None:
+    route = ROUTER.route_own(parse_url(f"http://proxy.test:8080{path}"))
+    assert shown(route) == meaning
+    assert isinstance(route, Uncacheable | ReleaseFile) or route.at_proxy_address
+
+
+@pytest.mark.parametrize(
+    ("host", "package_host", "configured"),
+    [
+        ("index.example", True, True),
+        ("mirror.test", True, True),
+        ("files.example", True, True),
+        ("corp.test", True, True),
+        ("extra.test", True, True),
+        pytest.param("cdn.test", True, False, id="learned: may not be in a private network"),
+        ("other.test", False, False),
+    ],
+)
+def test_hosts(host: str, *, package_host: bool, configured: bool) -> None:
+    assert ROUTER.is_package_host((host, 443)) is package_host
+    assert ROUTER.is_configured_by_operator((host, 443)) is configured
+    assert not ROUTER.is_package_host((host, 80)), "another port is another server"
+
+
+def test_a_host_is_learned_while_the_router_lives() -> None:
+    learned: dict[tuple[str, int], str] = {}
+    router = Router(INDEXES, [], learned)
+    url = parse_url("https://late.test/six-1.0.zip")
+    assert shown(router.route(url)) == ()
+    learned["late.test", 443] = "corp"
+    assert shown(router.route(url)) == ("corp", str(url), "")
+
+
+def test_credentials_name_a_space_and_the_only_source() -> None:
+    url = parse_url(f"https://files.example/x/..{SIX}")
+    file = with_credentials(ROUTER.route(url), url, "Basic x", "space")
+    assert isinstance(file, ReleaseFile)
+    assert (file.space, file.sources) == ("space", ((parse_url(f"https://files.example{SIX}"), "Basic x"),))
+    url = parse_url("https://index.example/simple/six/")
+    page = with_credentials(ROUTER.route(url), url, "Basic x", "space")
+    assert isinstance(page, ProjectPage)
+    assert (page.space, page.authorization) == ("space", "Basic x")
+    url = parse_url("https://index.example/simple/")
+    assert isinstance(with_credentials(ROUTER.route(url), url, "Basic x", "space"), Uncacheable), "the list is for all"
