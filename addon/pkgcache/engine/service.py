@@ -35,6 +35,7 @@ from pkgcache.engine.runtime.open_files import raise_open_files
 from pkgcache.engine.runtime.tasks import Tasks
 from pkgcache.engine.store.store import MAINTENANCE_SECONDS, Store
 from pkgcache.engine.upstream.client import UpstreamClient
+from pkgcache.engine.upstream.wheel_metadata import metadata_of_wheel
 from pkgcache.rules.http.freshness import Policy
 from pkgcache.rules.policy.admission import (
     Admission,
@@ -93,7 +94,9 @@ class Service:
         self.hosts = LearnedHosts(self.store)
         file_hosts = [parse_authority(host, 443) for host in settings.file_hosts]
         self.router = Router(self.indexes, file_hosts, self.hosts)
-        self.client = UpstreamClient(may_be_private=self.router.is_configured_by_operator, via=f"1.1 {self.instance}")
+        self.client = UpstreamClient(
+            may_be_private=self.router.hosts.is_configured_by_operator, via=f"1.1 {self.instance}"
+        )
         self.tasks = Tasks()
         policy = Policy(
             override=settings.index_ttl,
@@ -111,7 +114,7 @@ class Service:
         )
         memory = settings.memory // 8 * 3  # the store's small files have a quarter of it all
         self.variants = PageVariants(
-            self.store, self.hosts, self.tasks, is_package_host=self.router.is_package_host, memory=memory
+            self.store, self.hosts, self.tasks, is_package_host=self.router.hosts.is_package_host, memory=memory
         )
         self.known_files = KnownFiles(self.variants, self.store, memory=memory)
         fetcher = PageFetcher(self.store, self.client, self.variants, self.metrics, offline=settings.offline)
@@ -125,6 +128,7 @@ class Service:
                 route=self.router.route,
                 answer=self.files.answer,
                 stored_metadata=partial(metadata_of_stored_wheel, self.store),
+                upstream_metadata=partial(metadata_of_wheel, self.client),
             ),
         )
         self.project_lists = ProjectLists(shared, fetcher)

@@ -281,7 +281,7 @@ def _with_fast_path(chosen: layer.Layer, intake: Intake) -> layer.Layer:
         return FastPathLayer(context, chosen.mode, intake)
     child: Any = getattr(chosen, "child_layer", None)
     if type(chosen) is ServerTLSLayer and type(child) is ClientTLSLayer:
-        if context.server.address and intake.router.is_package_host(canonical_address(context.server.address)):
+        if context.server.address and intake.router.hosts.is_package_host(canonical_address(context.server.address)):
             context.layers.remove(chosen)
             context.layers.remove(child)
             context.server.tls = False  # set by ServerTLSLayer; an ordinary flow opens a connection of its own

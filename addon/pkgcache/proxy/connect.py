@@ -26,7 +26,7 @@ from mitmproxy.proxy.layers.http._hooks import HttpConnectHook
 from pkgcache.proxy.exchange import TunnelPlan
 from pkgcache.proxy.intake import Intake
 from pkgcache.proxy.request_checks import canonical_address
-from pkgcache.rules.routing.routes import Address
+from pkgcache.rules.routing.package_hosts import Address
 
 
 class FastPathHook(commands.StartHook):
@@ -66,7 +66,7 @@ class ConnectStream(HttpStream):
         self.context.server.address = address
         if self.flow.response:  # another addon has refused it: proxyauth's 407
             yield from self.handle_connect_finish()
-        elif self.intake.router.is_package_host(address):
+        elif self.intake.router.hosts.is_package_host(address):
             self.child_layer = layer.NextLayer(self.context)
             yield from self.handle_connect_finish()
         else:

@@ -20,7 +20,8 @@ from pkgcache.engine.service import Service
 from pkgcache.proxy.authentication import Authenticator
 from pkgcache.proxy.exchange import Exchange
 from pkgcache.proxy.request_checks import destination, public_address, why_refused
-from pkgcache.rules.routing.routes import Address, Uncacheable
+from pkgcache.rules.routing.package_hosts import Address
+from pkgcache.rules.routing.routes import Uncacheable
 from pkgcache.rules.routing.urls import Url
 from pkgcache.web.endpoints import ProxyPages
 
@@ -51,7 +52,7 @@ class Intake:
 
     def intercepts(self, address: Address) -> bool:
         """Whether mitmproxy itself handles a CONNECT to this host (`pypi_cache_other_hosts=intercept`)."""
-        return self.service.settings.other_hosts == "intercept" and not self.router.is_package_host(address)
+        return self.service.settings.other_hosts == "intercept" and not self.router.hosts.is_package_host(address)
 
     def admit_request(self, context: Context, mode: HTTPMode, request: http.Request, *, ends: bool) -> Exchange | None:
         """Return an `Exchange` if the request is answered here, or None to let mitmproxy handle it as an ordinary flow.
@@ -61,7 +62,7 @@ class Intake:
         target = destination(context, mode, request, self.public_address)
         if target is None:
             return None
-        ours = target.at_proxy or self.router.is_package_host(target.address)
+        ours = target.at_proxy or self.router.hosts.is_package_host(target.address)
         settings = self.service.settings
         if not ours and (mode is HTTPMode.transparent or settings.other_hosts != "deny"):
             return None

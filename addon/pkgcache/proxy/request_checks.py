@@ -16,7 +16,7 @@ from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import HTTPMode
 
 from pkgcache.engine.responses.messages import Response
-from pkgcache.rules.routing.routes import Address
+from pkgcache.rules.routing.package_hosts import Address
 from pkgcache.rules.routing.urls import DEFAULT_PORTS, parse_authority
 
 MAX_HOST = 260

@@ -17,7 +17,8 @@ from mitmproxy.proxy.mode_specs import UpstreamMode
 from pkgcache.engine.upstream.parent_proxy import ParentProxy
 from pkgcache.proxy.exchange import TunnelPlan
 from pkgcache.rules.policy.addresses import is_local, is_local_allowed, refusal_line
-from pkgcache.rules.routing.routes import Address, Router
+from pkgcache.rules.routing.package_hosts import Address
+from pkgcache.rules.routing.routes import Router
 from pkgcache.settings import Settings
 
 
@@ -68,7 +69,7 @@ class Tunnels:
         if server in self._checked or server.via or not server.address:
             return ""
         host, port = server.address[0], server.address[1]
-        if self._router.is_configured_by_operator((host, port)) or is_local_allowed(host, port, self._settings):
+        if self._router.hosts.is_configured_by_operator((host, port)) or is_local_allowed(host, port, self._settings):
             return ""
         if self._parent is not None and self._parent.address == (host, port):
             return ""

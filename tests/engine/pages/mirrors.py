@@ -19,7 +19,8 @@ from pkgcache.engine.runtime.tasks import Tasks
 from pkgcache.engine.store.store import Store
 from pkgcache.engine.upstream.errors import Failure, UpstreamError
 from pkgcache.rules.routing.indexes import Index, build_indexes
-from pkgcache.rules.routing.routes import PUBLIC, Address
+from pkgcache.rules.routing.package_hosts import Address
+from pkgcache.rules.routing.routes import PUBLIC
 from pkgcache.rules.routing.urls import Url, parse_url
 from pkgcache.rules.simple.representations import Representation
 from pkgcache.settings import make_settings

@@ -7,7 +7,7 @@ had for now, nothing is made: poetry would lock what an incomplete document says
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -17,9 +17,7 @@ from pkgcache.engine.pages.stored_page import PageGoneError, PageRequest, Stored
 from pkgcache.engine.pages.variants import PageVariants
 from pkgcache.engine.responses.messages import Request, Response
 from pkgcache.engine.store.keys import StoreKey, file_key
-from pkgcache.engine.upstream.client import UpstreamClient
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
-from pkgcache.engine.upstream.wheel_metadata import metadata_of_wheel
 from pkgcache.rules.routing.digests import strongest
 from pkgcache.rules.routing.paths import api_base
 from pkgcache.rules.routing.routes import PUBLIC, ReleaseFile, Route, with_credentials
@@ -37,12 +35,14 @@ class FileSources:
     """How a release file's bytes are found from here; the rooms of files are above this one and hand these in.
 
     `route`: what a URL means. `answer`: the answer to a request for a release file. `stored_metadata`: the METADATA inside the stored
-    wheel of that key, None where there is none.
+    wheel of that key, None where there is none. `upstream_metadata`: the METADATA read out of a wheel at one of these URLs, each with its
+    `Authorization` (raises UpstreamError).
     """
 
     route: Callable[[Url], Route]
     answer: Callable[[Request, ReleaseFile], Awaitable[Response]]
     stored_metadata: Callable[[StoreKey], Awaitable[bytes | None]]
+    upstream_metadata: Callable[[Sequence[tuple[Url, str]]], Awaitable[bytes]]
 
 
 class JsonApi:
@@ -50,7 +50,6 @@ class JsonApi:
 
     def __init__(
         self,
-        client: UpstreamClient,
         fetcher: PageFetcher,
         variants: PageVariants,
         sources: FileSources,
@@ -58,7 +57,6 @@ class JsonApi:
         *,
         offline: bool,
     ) -> None:
-        self._client = client
         self._fetcher = fetcher
         self._variants = variants
         self._sources = sources
@@ -137,7 +135,7 @@ class JsonApi:
                 return await self._advertised(page_request, url.with_path(f"{url.path}.metadata", url.query))
             if self._offline:
                 return None
-            return await metadata_of_wheel(self._client, route.sources)
+            return await self._sources.upstream_metadata(route.sources)
         except UpstreamError as error:
             if error.failure is Failure.NOT_FOUND:
                 return None

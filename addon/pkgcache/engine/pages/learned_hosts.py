@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pkgcache.engine.store.keys import HOSTS_KEY
 from pkgcache.engine.store.notes import HostNotes
 from pkgcache.engine.store.store import Store
-from pkgcache.rules.routing.routes import Address
+from pkgcache.rules.routing.package_hosts import Address
 
 logger = logging.getLogger(__name__)
 

@@ -77,7 +77,7 @@ class Pages:
         self._variants = variants
         self._filter = variant_filter
         offline = shared.policy.offline
-        self._json_api = JsonApi(shared.client, fetcher, variants, sources, self._current_page, offline=offline)
+        self._json_api = JsonApi(fetcher, variants, sources, self._current_page, offline=offline)
         self._answers = CachedAnswers("page", shared.policy, shared.metrics)
         self._refreshes: SingleFlight[StoreKey, StoredPage] = SingleFlight(shared.tasks, expected=AllFailedError)
         self._latest: tuple[ProjectPage, _Lookup] | None = None

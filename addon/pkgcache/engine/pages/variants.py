@@ -35,8 +35,8 @@ from pkgcache.engine.store.notes import VariantNotes
 from pkgcache.engine.store.store import Store
 from pkgcache.rules.http.validation import strong_tag
 from pkgcache.rules.routing.indexes import Index
+from pkgcache.rules.routing.package_hosts import Address
 from pkgcache.rules.routing.paths import own_page_path
-from pkgcache.rules.routing.routes import Address
 from pkgcache.rules.routing.urls import parse_url
 from pkgcache.rules.simple.file_table import FileTable
 from pkgcache.rules.simple.json_api_build import Release

@@ -19,6 +19,7 @@ from typing import Final
 
 from packaging.utils import canonicalize_name
 
+from pkgcache.rules.policy.cooldown import cooldown_end
 from pkgcache.rules.routing.indexes import Index
 from pkgcache.settings import SettingError, Settings
 from pkgcache.units import shown_duration
@@ -34,10 +35,6 @@ _CLASS: Final = re.compile(r"\[([a-z0-9._-]+)\]")
 _GLOB: Final = re.compile(rf"(?:[a-z0-9._*?-]|{_CLASS.pattern})++")
 _FOLDED: Final = re.compile(rf"{_CLASS.pattern}|[-_.]+")
 _INDEX: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-# PEP 700 has `yyyy-mm-ddThh:mm:ss.ffffffZ`; other indexes write offsets and longer fractions.
-_TIME: Final = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:Z|[+-][0-9]{2}:[0-9]{2})?"
-)
 _LAST_SECOND: Final = 253402300799  # 9999-12-31T23:59:59Z
 
 
@@ -115,29 +112,12 @@ class Admission:
         if self.cooldown <= 0:
             return Admitted()
         rule = f"{COOLDOWN}={shown_duration(self.cooldown)}"
-        uploaded = parse_upload_time(upload_time)
-        if uploaded is None:
+        until = cooldown_end(upload_time, self.cooldown)
+        if until is None:
             return Refused(reason=RefusalReason.UNKNOWN_AGE, rule=rule)
-        if uploaded + self.cooldown > now:
-            return Refused(reason=RefusalReason.TOO_YOUNG, rule=rule, until=uploaded + self.cooldown)
+        if until > now:
+            return Refused(reason=RefusalReason.TOO_YOUNG, rule=rule, until=until)
         return Admitted()
-
-
-def parse_upload_time(text: str) -> float | None:
-    """Read a PEP 700 `upload-time` into seconds since the epoch; None for anything else.
-
-    PEP 700: "the upload time MUST use the UTC timezone", so a time without the `Z` is in UTC.
-
-    >>> parse_upload_time("1970-01-01T00:01:00.250000Z")
-    60.25
-    """
-    if not _TIME.fullmatch(text):
-        return None
-    try:
-        time = datetime.fromisoformat(text)
-        return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):  # no such day or hour
-        return None
 
 
 def parse_globs(values: Sequence[str]) -> tuple[str, ...]:

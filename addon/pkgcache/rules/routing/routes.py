@@ -19,11 +19,9 @@ from packaging.utils import NormalizedName, canonicalize_name
 from pkgcache.rules.routing.digests import ReleasePath, parse_release_path
 from pkgcache.rules.routing.filenames import is_distribution, split_filename
 from pkgcache.rules.routing.indexes import Index
+from pkgcache.rules.routing.package_hosts import Address, PackageHosts
 from pkgcache.rules.routing.paths import api_base, resolve_own_path
 from pkgcache.rules.routing.urls import Url, normalise_path, parse_url
-
-type Address = tuple[str, int]
-"""A host, in the form of `Url.host`, and a port."""
 
 PUBLIC = "-"
 """The credential space of requests without credentials."""
@@ -99,41 +97,19 @@ def with_credentials(route: Route, asked: Url, authorization: str, space: str) -
 
 
 class Router:
-    """Decides which hosts are package hosts and what a URL on one of them means.
-
-    `learned` maps a file host's address to the name of the index whose pages link there. The caller adds to it as pages are read; it is
-    looked at with each question.
-    """
+    """Decides what a URL on a package host means; `hosts` says which hosts these are."""
 
     def __init__(
         self, indexes: tuple[Index, ...], file_hosts: Iterable[Address], learned: Mapping[Address, str]
     ) -> None:
         self.indexes = indexes
         self.by_name = {index.name: index for index in indexes}
-        self._canonical_files = parse_url(indexes[0].canonical_files + "/")
+        canonical_files = indexes[0].canonical_files if indexes else ""
+        self._canonical_files = parse_url(canonical_files + "/") if canonical_files else None
         self._indexes_at: dict[tuple[str, str, int], list[Index]] = {}
         for index in sorted(indexes, key=lambda index: -len(index.simple.path)):
             self._indexes_at.setdefault(_origin(index.simple), []).append(index)
-        self._files_of: dict[Address, list[tuple[Url, Index]]] = {}
-        for index in indexes:
-            for url in _file_places(index):
-                self._files_of.setdefault((url.host, url.port), []).append((url, index))
-        self._index_hosts = {(index.simple.host, index.simple.port) for index in indexes}
-        self._file_hosts = frozenset(file_hosts)
-        self._learned = learned
-
-    def is_package_host(self, address: Address) -> bool:
-        """Whether requests for this address are answered here, and tunnels to it decrypted."""
-        return (
-            address in self._index_hosts
-            or address in self._files_of
-            or address in self._file_hosts
-            or address in self._learned
-        )
-
-    def is_configured_by_operator(self, address: Address) -> bool:
-        """Whether the operator's options name this host. Then it may be in a private network, which a learned host may not."""
-        return address in self._index_hosts or address in self._files_of or address in self._file_hosts
+        self.hosts = PackageHosts(indexes, file_hosts, learned)
 
     def route(self, url: Url) -> Route:
         """Decide what an absolute URL on a package host means."""
@@ -155,7 +131,7 @@ class Router:
         Among equals, a path in PyPI's layout goes to an index that has this layout.
         """
         address = (url.host, url.port)
-        if here := self._files_of.get(address):
+        if here := self.hosts.file_places.get(address):
             return max(
                 here,
                 key=lambda item: (
@@ -163,9 +139,9 @@ class Router:
                     pypi_layout and item[1].shares_pypi_files,
                 ),
             )[1]
-        if learned := self.by_name.get(self._learned.get(address, "")):
+        if learned := self.by_name.get(self.hosts.learned.get(address, "")):
             return learned
-        return self.indexes[0] if address in self._file_hosts else None
+        return self.indexes[0] if address in self.hosts.file_hosts else None
 
     def route_own(self, url: Url) -> Route:
         """Decide what a path at the proxy's own address means: `/<index>/simple/…`, `/<index>/packages/…`, `/<index>/files/…`."""
@@ -219,6 +195,7 @@ class Router:
     def _pypi_file(self, index: Index, release: ReleasePath, asked: Url | None) -> ReleaseFile:
         """A file whose path is its digest: any upstream with PyPI's layout can provide it, the one that the client named first."""
         pypi = self.indexes[0]
+        assert self._canonical_files is not None, "an index shares the files of pypi, which is always there"
         path = release.path
         tail = path.removeprefix("/packages/")
         named = [
@@ -257,18 +234,9 @@ class Router:
         url = resolve_own_path(f"/{index.name}", f"/{index.name}/files/{tail}", query)
         if url is None:
             return Uncacheable("a file of another host is /files/<scheme>/<host>/<path>")
-        if not self.is_package_host((url.host, url.port)):
+        if not self.hosts.is_package_host((url.host, url.port)):
             return Uncacheable(f"{url.authority} is no file host of an index here")
         return self._linked_file(index, url)
-
-
-def _file_places(index: Index) -> Iterable[Url]:
-    """Where files of an index are to be expected: beside its own URL, on its canonical file host, beside its upstreams."""
-    yield index.simple
-    if index.canonical_files:
-        yield parse_url(index.canonical_files + "/")
-    for upstream in index.upstreams:
-        yield upstream.files or upstream.simple
 
 
 def _origin(url: Url) -> tuple[str, str, int]:

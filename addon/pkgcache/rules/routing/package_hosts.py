@@ -1,0 +1,46 @@
+"""Decides which hosts are package hosts: their TLS is opened and their requests are answered here; every other host is tunnelled.
+
+They are the hosts of indexes, of the places where the indexes' files are, those in `pypi_cache_file_hosts`, and those learned from the
+links of index pages.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from pkgcache.rules.routing.indexes import Index
+from pkgcache.rules.routing.urls import Url, parse_url
+
+type Address = tuple[str, int]
+"""A host, in the form of `Url.host`, and a port."""
+
+
+class PackageHosts:
+    """The package hosts of these indexes. `file_places`: where the operator's indexes have their files, by host.
+
+    `learned` maps a file host's address to the name of the index whose pages link there. The caller adds to it as pages are read; it is
+    looked at with each question.
+    """
+
+    def __init__(self, indexes: Iterable[Index], file_hosts: Iterable[Address], learned: Mapping[Address, str]) -> None:
+        self.file_places: dict[Address, list[tuple[Url, Index]]] = {}
+        for index in indexes:  # an index's own host is among the places of its files
+            for url in _file_places(index):
+                self.file_places.setdefault((url.host, url.port), []).append((url, index))
+        self.file_hosts = frozenset(file_hosts)
+        self.learned = learned
+
+    def is_package_host(self, address: Address) -> bool:
+        """Whether requests for this address are answered here, and tunnels to it decrypted."""
+        return address in self.file_places or address in self.file_hosts or address in self.learned
+
+    def is_configured_by_operator(self, address: Address) -> bool:
+        """Whether the operator's options name this host. Then it may be in a private network, which a learned host may not."""
+        return address in self.file_places or address in self.file_hosts
+
+
+def _file_places(index: Index) -> Iterable[Url]:
+    """Where files of an index are to be expected: beside its own URL, on its canonical file host, beside its upstreams."""
+    yield index.simple
+    if index.canonical_files:
+        yield parse_url(index.canonical_files + "/")
+    for upstream in index.upstreams:
+        yield upstream.files or upstream.simple
