@@ -100,7 +100,7 @@ def default_directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pypi-cache"
 
 
-def _same(value: Any) -> Any:
+def _unchanged(value: Any) -> Any:
     return value
 
 
@@ -112,7 +112,7 @@ class Option:
     type: OptionType
     default: str | bool | tuple[str, ...]
     help: str
-    parse: Callable[[Any], Any] = _same
+    parse: Callable[[Any], Any] = _unchanged
 
     @property
     def full_name(self) -> str:

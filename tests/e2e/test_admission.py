@@ -19,11 +19,10 @@ from tests.support import clients, names
 from tests.support.authority import Authority
 from tests.support.clients import PIP_ENV, PIP_INDEX, UV_ENV, Way, installed
 from tests.support.factories import MakeProxy, MakeUpstream
-from tests.support.house import ACCEPTS, House, links_of, open_house, slug, tidied
+from tests.support.house import ACCEPTS, House, links_of, open_house, slug, tidied, versions_on
 from tests.support.proxy import Proxy, refused
 from tests.support.upstream import Upstream
 from tests.support.wheels import ReleaseFile, make_sdist, make_wheel
-from tests.support.wire import Fetched
 
 HOUR: Final = 3600.0
 
@@ -31,12 +30,6 @@ HOUR: Final = 3600.0
 def ago(seconds: float) -> str:
     """An upload time (PEP 700)."""
     return datetime.fromtimestamp(time.time() - seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def versions(page: Fetched) -> set[str]:
-    """Which versions a page, JSON or HTML, has files of."""
-    links = links_of(page, "https://seen.example/simple/it/")
-    return {link.partition("#")[0].rpartition("/")[2].split("-")[1].removesuffix(".tar.gz") for link in links}
 
 
 # Allowed and denied names
@@ -275,7 +268,7 @@ def test_a_file_that_is_younger_than_its_stored_page(cooling: House) -> None:
     cooling.upstream.add(first)
     cooling.upstream.page_cache_control = "max-age=1"
     try:
-        assert versions(cooling.page(name)) == {"1.0"}
+        assert versions_on(cooling.page(name)) == {"1.0"}
         cooling.upstream.add(second)
         time.sleep(1.3)
         assert cooling.fetch(names.file_url(second)).sha256 == second.sha256
@@ -317,12 +310,12 @@ def test_the_cooldown_ends(cooling: House) -> None:
     name = "ripening"
     release = make_wheel(name, upload_time=ago(HOUR - 2.5))
     cooling.upstream.add(release)
-    assert versions(cooling.page(name)) == set()
+    assert versions_on(cooling.page(name)) == set()
     assert cooling.fetch(names.file_url(release)).status == 403
     time.sleep(2.6)
     assert cooling.fetch(names.file_url(release)).sha256 == release.sha256
     deadline = time.monotonic() + 6
-    while versions(cooling.page(name)) != {"1.0"}:
+    while versions_on(cooling.page(name)) != {"1.0"}:
         assert time.monotonic() < deadline
         time.sleep(0.2)
     assert cooling.page_requests(name) == 1
@@ -336,14 +329,14 @@ def test_a_page_that_was_stored_before_the_cooldown(
     old, young = old_and_young("stored-before")
     upstream = make_upstream(old, young)
     house = House(upstream, make_proxy(upstream))
-    assert versions(house.page("stored-before", kind)) == {"1.0", "2.0"}
+    assert versions_on(house.page("stored-before", kind)) == {"1.0", "2.0"}
     assert house.fetch(names.file_url(young)).status == 200
     house.proxy.options["pypi_cache_cooldown"] = "1h"
     house.proxy.restart()
     assert house.fetch(names.file_url(young)).status == 403
     assert house.fetch(names.file_url(old)).sha256 == old.sha256
     for each in ACCEPTS:
-        assert versions(house.page("stored-before", each)) == {"1.0"}
+        assert versions_on(house.page("stored-before", each)) == {"1.0"}
 
 
 # Private names (dependency confusion)
@@ -403,7 +396,7 @@ def test_a_private_name_is_asked_of_its_own_index_alone(name: str, scene: TwoInd
         assert answer.headers["Cache-Control"] == "no-store"
     assert scene.public.count() == 0
     for at_home in (scene.corp.page_url(name), f"/corp/simple/{name}/"):
-        assert versions(scene.house.fetch(at_home, headers={"Accept": ACCEPTS["json"]})) == {"1.0"}
+        assert versions_on(scene.house.fetch(at_home, headers={"Accept": ACCEPTS["json"]})) == {"1.0"}
     assert scene.house.fetch(scene.corp.file_url(own)).sha256 == own.sha256
     assert scene.public.count() == 0
 

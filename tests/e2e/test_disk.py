@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.factories import MakeProxy
+from tests.support.house import published
 from tests.support.names import file_url
 from tests.support.proxy import Proxy
 from tests.support.upstream import Upstream
-from tests.support.wheels import ReleaseFile, make_wheel
+from tests.support.wheels import ReleaseFile
 from tests.support.wire import Wire, fetch, fetch_many
 
 MB = 1_000_000
@@ -72,15 +73,13 @@ def is_kept(proxy: Proxy, release: ReleaseFile) -> bool:
     return "; hit" in get(proxy, release)
 
 
-def published(upstream: Upstream, name: str, size: int, count: int = 1) -> list[ReleaseFile]:
-    releases = [make_wheel(f"{name}-{n}", payload_size=size, seed=n) for n in range(count)]
-    upstream.add(*releases)
-    return releases
+def published_all(upstream: Upstream, name: str, size: int, count: int = 1) -> list[ReleaseFile]:
+    return [published(upstream, f"{name}-{n}", size, seed=n) for n in range(count)]
 
 
 def test_a_full_disk(make_proxy: MakeProxy, upstream: Upstream, small_disk: Path) -> None:
     proxy = make_proxy(upstream, options={"pypi_cache_dir": str(small_disk / "store")})
-    (kept,) = published(upstream, "kept", MB)
+    (kept,) = published_all(upstream, "kept", MB)
     assert is_kept(proxy, kept)
     ballast = small_disk / "ballast"
     with ballast.open("wb") as file:
@@ -90,7 +89,7 @@ def test_a_full_disk(make_proxy: MakeProxy, upstream: Upstream, small_disk: Path
                 file.flush()
         except OSError:
             pass
-    releases = published(upstream, "full", 3 * MB, 6)
+    releases = published_all(upstream, "full", 3 * MB, 6)
     for release in releases:
         assert "stored" not in get(proxy, release)
     wait_until(lambda: "disk" in health(proxy))
@@ -105,18 +104,18 @@ def test_a_full_disk(make_proxy: MakeProxy, upstream: Upstream, small_disk: Path
 def test_files_larger_than_the_disk(make_proxy: MakeProxy, upstream: Upstream, small_disk: Path) -> None:
     """Eight clients at once, 40 MB and 100 MB on a disk of 64 MB, with the options' defaults."""
     proxy = make_proxy(upstream, options={"pypi_cache_dir": str(small_disk / "store")})
-    releases = [*published(upstream, "large", 40 * MB, 3), *published(upstream, "huge", 100 * MB)]
+    releases = [*published_all(upstream, "large", 40 * MB, 3), *published_all(upstream, "huge", 100 * MB)]
     for release in releases:
         for answer in fetch_many(4, proxy.port, file_url(release), ca=proxy.ca, keep=False):
             assert (answer.status, answer.complete, answer.sha256) == (200, True, release.sha256), answer.error
-    (small,) = published(upstream, "small", MB)
+    (small,) = published_all(upstream, "small", MB)
     assert is_kept(proxy, small)
 
 
 def test_a_file_larger_than_the_limit(make_proxy: MakeProxy, upstream: Upstream) -> None:
     """It is served and not kept, Cache-Status does not promise that it is, one line says so, and nothing else goes for it."""
     proxy = make_proxy(upstream, options={"pypi_cache_max_size": "2m"})
-    (kept,), (large,) = published(upstream, "kept", MB), published(upstream, "large", 5 * MB)
+    (kept,), (large,) = published_all(upstream, "kept", MB), published_all(upstream, "large", 5 * MB)
     assert is_kept(proxy, kept)
     assert get(proxy, large) == "pypi-cache; fwd=miss"
     wait_until(lambda: "served, not kept" in proxy.output)  # behind the client's back
@@ -129,7 +128,7 @@ def test_a_file_larger_than_the_limit(make_proxy: MakeProxy, upstream: Upstream)
 
 def test_a_read_only_disk(make_proxy: MakeProxy, upstream: Upstream, small_disk: Path) -> None:
     proxy = make_proxy(upstream, options={"pypi_cache_dir": str(small_disk / "store")})
-    kept, more = (published(upstream, name, MB)[0] for name in ("kept", "more"))
+    kept, more = (published_all(upstream, name, MB)[0] for name in ("kept", "more"))
     assert is_kept(proxy, kept)
     proxy.stop()
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
@@ -147,7 +146,7 @@ def test_a_read_only_disk(make_proxy: MakeProxy, upstream: Upstream, small_disk:
 def test_a_locked_database(make_proxy: MakeProxy, upstream: Upstream) -> None:
     """Another process holds the write lock: pages, files and hits go through meanwhile, and are stored once it has let go."""
     proxy = make_proxy(upstream)
-    hit, *cold = published(upstream, "locked", 400_000, 4)
+    hit, *cold = published_all(upstream, "locked", 400_000, 4)
     assert is_kept(proxy, hit)
     other = sqlite3.connect(proxy.store / "entries" / "cache.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -166,7 +165,7 @@ def test_a_locked_database(make_proxy: MakeProxy, upstream: Upstream) -> None:
 
 def test_a_database_that_is_damaged_while_it_runs(make_proxy: MakeProxy, upstream: Upstream) -> None:
     proxy = make_proxy(upstream, options={"pypi_cache_memory": "2k"})
-    before, after = published(upstream, "damaged", 400_000, 2)
+    before, after = published_all(upstream, "damaged", 400_000, 2)
     assert is_kept(proxy, before)
     database = proxy.store / "entries" / "cache.db"
     database.write_bytes(b"no database at all" * 10_000)
@@ -180,7 +179,7 @@ def test_a_database_that_is_damaged_while_it_runs(make_proxy: MakeProxy, upstrea
 
 def test_a_folder_that_is_removed_while_it_runs(make_proxy: MakeProxy, upstream: Upstream) -> None:
     proxy = make_proxy(upstream)
-    before, after = published(upstream, "removed", 400_000, 2)
+    before, after = published_all(upstream, "removed", 400_000, 2)
     assert is_kept(proxy, before)
     shutil.rmtree(proxy.store)
     for release in (before, after):
@@ -191,7 +190,7 @@ def test_a_folder_that_is_removed_while_it_runs(make_proxy: MakeProxy, upstream:
 def test_out_of_file_handles(make_proxy: MakeProxy, upstream: Upstream) -> None:
     """Clients that are connected get all that they ask for; it is told once, shown, and over when there are handles again."""
     proxy = make_proxy(upstream)
-    kept, *cold = published(upstream, "handles", 400_000, 4)
+    kept, *cold = published_all(upstream, "handles", 400_000, 4)
     assert is_kept(proxy, kept)
     time.sleep(1.1)  # no download is remembered any more
     with ExitStack() as stack:
@@ -221,7 +220,7 @@ def test_out_of_file_handles(make_proxy: MakeProxy, upstream: Upstream) -> None:
 def test_a_folder_that_belongs_to_somebody_else(make_proxy: MakeProxy, upstream: Upstream) -> None:
     """The proxy may not even enter it, nor its files (root could: it is started without that power)."""
     proxy = make_proxy(upstream)
-    kept, cold = published(upstream, "owned", 400_000, 2)
+    kept, cold = published_all(upstream, "owned", 400_000, 2)
     assert is_kept(proxy, kept)
     proxy.stop()
     give_away(proxy.store, NOBODY)
@@ -247,7 +246,7 @@ def test_something_in_the_folders_place(make_proxy: MakeProxy, upstream: Upstrea
     place = tmp_path / "in-the-way"
     place.write_text("I was here first")
     proxy = make_proxy(upstream, options={"pypi_cache_dir": str(place)})
-    (release,) = published(upstream, "nowhere", 400_000)
+    (release,) = published_all(upstream, "nowhere", 400_000)
     assert "stored" not in get(proxy, release)
     assert "store" in health(proxy)
     assert proxy.output.count("nothing is kept") == 2, "the warning, and the banner"

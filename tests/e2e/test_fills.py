@@ -20,7 +20,7 @@ from tests.support import names
 from tests.support.authority import Authority
 from tests.support.behaviour import Behaviour
 from tests.support.factories import MakeProxy, MakeUpstream
-from tests.support.house import House, open_house, tidied
+from tests.support.house import House, leftovers, open_house, published, tidied
 from tests.support.index import PageStyle
 from tests.support.names import file_url
 from tests.support.proxy import Proxy
@@ -46,12 +46,6 @@ def house(open_for_all: House) -> Iterator[House]:
         yield house
 
 
-def published(upstream: Upstream, name: str, size: int = MB) -> ReleaseFile:
-    release = make_wheel(name, payload_size=size, seed=len(name))
-    upstream.add(release)
-    return release
-
-
 def gets(upstream: Upstream, release: ReleaseFile) -> list[Seen]:
     return [seen for seen in upstream.seen(method="GET") if seen.path.endswith(release.quoted_path.rpartition("/")[2])]
 
@@ -60,14 +54,6 @@ def assert_right(release: ReleaseFile, *answers: Fetched) -> None:
     for answer in answers:
         assert (answer.status, answer.complete, answer.error) == (200, True, ""), answer.body[:300]
         assert answer.sha256 == release.sha256
-
-
-def leftovers(store: Path, timeout: float = 5) -> list[str]:
-    """What is in the folder of growing files, once fills have had time to end."""
-    deadline = time.monotonic() + timeout
-    while (left := sorted(path.name for path in (store / "growing").iterdir())) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return left
 
 
 # Herd

@@ -16,7 +16,7 @@ from tests.support import names
 from tests.support.authority import Authority
 from tests.support.behaviour import Behaviour
 from tests.support.factories import MakeProxy, MakeUpstream
-from tests.support.house import ACCEPTS, House, open_house, slug, tidied
+from tests.support.house import ACCEPTS, House, cache_status_of, open_house, slug, tidied, versions_on
 from tests.support.index import HTML_TYPE, JSON_TYPE, PLAIN_HTML_TYPE, LinkForm, PageStyle, root_html
 from tests.support.wheels import make_wheel
 from tests.support.wire import Fetched, fetch_many
@@ -53,18 +53,10 @@ def hasty(hasty_house: House) -> Iterator[House]:
         yield house
 
 
-def status_of(answer: Fetched) -> str:
-    return answer.headers["Cache-Status"] or ""
-
-
 def ttl_of(answer: Fetched) -> int:
-    found = re.search(r"ttl=(-?\d+)", status_of(answer))
-    assert found, status_of(answer)
+    found = re.search(r"ttl=(-?\d+)", cache_status_of(answer))
+    assert found, cache_status_of(answer)
     return int(found[1])
-
-
-def versions(answer: Fetched) -> set[str]:
-    return {found.decode() for found in re.findall(rb"-(\d\.\d)-py3", answer.body)}
 
 
 # Lifetimes
@@ -86,10 +78,10 @@ def test_a_page_lives_as_long_as_its_upstream_says(cache_control: str | None, ex
     house.upstream.add(make_wheel(name))
     house.upstream.script(Behaviour(f"/{name}/", headers={"Cache-Control": cache_control}))
     first = house.page(name)
-    assert status_of(first) == "pypi-cache; fwd=miss; fwd-status=200; stored"
+    assert cache_status_of(first) == "pypi-cache; fwd=miss; fwd-status=200; stored"
     for _ in range(3):
         again = house.page(name)
-        assert status_of(again).startswith("pypi-cache; hit; ")
+        assert cache_status_of(again).startswith("pypi-cache; hit; ")
         assert expected_ttl - 5 <= ttl_of(again) <= expected_ttl
         assert again.body == first.body
         assert 0 <= int(again.headers["Age"] or -1) < 5
@@ -166,7 +158,7 @@ def test_only_if_cached(kind: str, hasty: House) -> None:
         before = len(hasty.upstream.requests)
         for method in ("GET", "HEAD"):
             answer = asked(method, Cache_Control="only-if-cached")
-            assert (answer.status, status_of(answer)) == (504, "pypi-cache; detail=only-if-cached")
+            assert (answer.status, cache_status_of(answer)) == (504, "pypi-cache; detail=only-if-cached")
             text = answer.body.decode()
             assert method == "HEAD" or (what in text and why in text)
             assert "|" not in text
@@ -177,7 +169,7 @@ def test_only_if_cached(kind: str, hasty: House) -> None:
     assert asked("GET").status == 200
     if kind != "signature":  # it may not be used unasked even once
         fresh = asked("GET", Cache_Control="only-if-cached")
-        assert (fresh.status, status_of(fresh).partition("; ttl")[0]) == (200, "pypi-cache; hit")
+        assert (fresh.status, cache_status_of(fresh).partition("; ttl")[0]) == (200, "pypi-cache; hit")
     if kind != "file":  # its digest says that it never changes
         time.sleep(LAPSE)
         refused("must be revalidated")
@@ -200,9 +192,9 @@ def test_an_unchanged_page_is_revalidated(validators: tuple[str, ...], edited: b
         first = hasty.page(name)
         time.sleep(LAPSE)
         second = hasty.page(name)
-        assert status_of(second) == "pypi-cache; fwd=stale; fwd-status=304"
+        assert cache_status_of(second) == "pypi-cache; fwd=stale; fwd-status=304"
         third = hasty.page(name)
-        assert status_of(third).startswith("pypi-cache; hit; ")
+        assert cache_status_of(third).startswith("pypi-cache; hit; ")
     finally:
         hasty.upstream.page_validators = frozenset({"etag", "last-modified"})
     assert first.body == second.body == third.body
@@ -217,11 +209,11 @@ def test_a_changed_page_is_seen_after_its_lifetime(hasty: House) -> None:
     hasty.upstream.add(make_wheel("grows", "1.0"))
     urls = (names.page_url("grows"), "/pypi/simple/grows/")
     answers = [hasty.fetch(url, headers={"Accept": accept}) for url in urls for accept in ACCEPTS.values()]
-    assert all(versions(each) == {"1.0"} for each in answers)
+    assert all(versions_on(each) == {"1.0"} for each in answers)
     hasty.upstream.add(make_wheel("grows", "2.0"))
     time.sleep(LAPSE)
     again = [hasty.fetch(url, headers={"Accept": accept}) for url in urls for accept in ACCEPTS.values()]
-    assert all(versions(each) == {"1.0", "2.0"} for each in again)
+    assert all(versions_on(each) == {"1.0", "2.0"} for each in again)
     assert {old.headers["ETag"] for old in answers}.isdisjoint(new.headers["ETag"] for new in again)
     assert hasty.page_requests("grows") in range(
         2 * len(ACCEPTS), 4 * len(ACCEPTS)
@@ -239,12 +231,12 @@ def test_stale_while_revalidate(make_proxy: MakeProxy, make_upstream: MakeUpstre
     time.sleep(LAPSE)
     for _ in range(3):
         stale = house.page("swr")
-        assert versions(stale) == {"1.0"}
+        assert versions_on(stale) == {"1.0"}
         assert stale.seconds < 0.8
-        assert "detail=stale-while-revalidate" in status_of(stale)
+        assert "detail=stale-while-revalidate" in cache_status_of(stale)
     upstream.wait_until(lambda: any(each.finished for each in upstream.seen(path_contains="/swr/")[1:]))
     deadline = time.monotonic() + 5
-    while versions(house.page("swr")) != {"1.0", "2.0"}:
+    while versions_on(house.page("swr")) != {"1.0", "2.0"}:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert house.page_requests("swr") <= 3
@@ -287,11 +279,13 @@ def test_stale_if_the_upstream_fails(how: str, hasty: House) -> None:
     stale = hasty.page(name)
     assert stale.status == 200
     assert stale.body == first.body
-    assert re.fullmatch(r"pypi-cache; hit; ttl=-?\d+; detail=stale-if-error", status_of(stale)), status_of(stale)
+    assert re.fullmatch(r"pypi-cache; hit; ttl=-?\d+; detail=stale-if-error", cache_status_of(stale)), cache_status_of(
+        stale
+    )
     assert stale.headers["Cache-Control"] == "no-store"
     hasty.upstream.unscript()
     hasty.upstream.up()
-    assert versions(hasty.page(name)) == {"1.0", "2.0"}
+    assert versions_on(hasty.page(name)) == {"1.0", "2.0"}
 
 
 @pytest.mark.parametrize("how", [how for how in FAILING if how != "a captive portal"])
@@ -389,7 +383,7 @@ def test_a_hundred_clients_for_one_cold_page(house: House, ca: Authority) -> Non
     answers = fetch_many(100, house.proxy.port, url, ca=house.proxy.ca, headers={"Accept": JSON_TYPE})
     assert {each.status for each in answers} == {200}
     assert len({each.body for each in answers}) == 1
-    assert sum("collapsed" in status_of(each) for each in answers) >= 90
+    assert sum("collapsed" in cache_status_of(each) for each in answers) >= 90
     assert house.page_requests("herd") == 1
 
 
@@ -406,11 +400,11 @@ def test_a_hundred_clients_for_one_stale_page(make_proxy: MakeProxy, make_upstre
     url = names.page_url("stale-crowd")
     answers = fetch_many(100, proxy.port, url, ca=proxy.ca, headers={"Accept": JSON_TYPE})
     assert {(each.status, each.body) for each in answers} == {(200, old.body)}
-    assert all("detail=stale-while-revalidate" in status_of(each) for each in answers)
+    assert all("detail=stale-while-revalidate" in cache_status_of(each) for each in answers)
     assert house.page_requests("stale-crowd") == 2
     stalled.set()
     deadline = time.monotonic() + 5
-    while versions(house.page("stale-crowd")) != {"1.0", "2.0"}:
+    while versions_on(house.page("stale-crowd")) != {"1.0", "2.0"}:
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -551,10 +545,10 @@ def test_freshness_outlives_a_restart(make_proxy: MakeProxy, make_upstream: Make
     begun = time.monotonic()
     house.proxy.restart()
     if time.monotonic() - begun < 2:
-        assert status_of(house.page("lasting")).startswith("pypi-cache; hit; ")
+        assert cache_status_of(house.page("lasting")).startswith("pypi-cache; hit; ")
         assert house.page_requests("lasting") == 1
     time.sleep(max(0.0, 3.2 - (time.monotonic() - begun)))
-    assert status_of(house.page("lasting")) == "pypi-cache; fwd=stale; fwd-status=304"
+    assert cache_status_of(house.page("lasting")) == "pypi-cache; fwd=stale; fwd-status=304"
 
 
 # Damage on the disk

@@ -20,10 +20,10 @@ from tests.support import names
 from tests.support.authority import Authority
 from tests.support.behaviour import Behaviour
 from tests.support.factories import MakeProxy, MakeUpstream
-from tests.support.house import ACCEPTS, House, open_house, slug, tidied
+from tests.support.house import ACCEPTS, House, cache_status_of, open_house, slug, tidied
 from tests.support.index import JSON_TYPE
 from tests.support.wheels import ReleaseFile, make_sdist, make_wheel
-from tests.support.wire import Fetched, fetch_many
+from tests.support.wire import fetch_many
 
 LAPSE: Final = 1.3
 
@@ -64,10 +64,6 @@ def publish(house: House, release: ReleaseFile, cache_control: str = "max-age=60
     return body
 
 
-def status_of(answer: Fetched) -> str:
-    return answer.headers["Cache-Status"] or ""
-
-
 @pytest.mark.parametrize("version", ["", "1.0"], ids=["project", "release"])
 @pytest.mark.parametrize("accept", ["application/json", "*/*", "", JSON_TYPE, "text/html"])
 def test_a_document_is_the_mirrors(accept: str, version: str, house: House) -> None:
@@ -80,8 +76,8 @@ def test_a_document_is_the_mirrors(accept: str, version: str, house: House) -> N
     first, second = (house.fetch(url, headers={"Accept": accept}) for _ in range(2))
     assert first.status == second.status == 200
     assert first.body == second.body == body
-    assert status_of(first) == "pypi-cache; fwd=miss; fwd-status=200; stored"
-    assert re.fullmatch(r"pypi-cache; hit; ttl=\d+", status_of(second))
+    assert cache_status_of(first) == "pypi-cache; fwd=miss; fwd-status=200; stored"
+    assert re.fullmatch(r"pypi-cache; hit; ttl=\d+", cache_status_of(second))
     for header in ("Content-Type", "ETag", "Last-Modified", "Cache-Control"):
         assert second.headers[header] == direct.headers[header], header
     head = house.fetch(url, method="HEAD", headers={"Accept": accept})
@@ -162,7 +158,7 @@ def test_it_is_renewed_after_its_lifetime(house: House) -> None:
     assert house.fetch(api_url("renewed")).body == old
     time.sleep(LAPSE)
     same = house.fetch(api_url("renewed"))
-    assert (same.body, status_of(same)) == (old, "pypi-cache; fwd=stale; fwd-status=304")
+    assert (same.body, cache_status_of(same)) == (old, "pypi-cache; fwd=stale; fwd-status=304")
     new = publish(house, release, "max-age=1", summary="another")
     time.sleep(LAPSE)
     assert house.fetch(api_url("renewed")).body == new
@@ -202,7 +198,7 @@ def test_what_is_no_document(how: str, house: House) -> None:
     assert str(house.upstream.port).encode() in cold.body
     stale = house.fetch(api_url(release.project, "1.0"))
     assert (stale.status, stale.body) == (200, old)
-    assert "detail=stale-if-error" in status_of(stale)
+    assert "detail=stale-if-error" in cache_status_of(stale)
     assert stale.headers["Cache-Control"] == "no-store"
     house.upstream.unscript()
     house.upstream.up()

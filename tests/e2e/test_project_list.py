@@ -11,7 +11,7 @@ import pytest
 from tests.support import names
 from tests.support.behaviour import Behaviour
 from tests.support.factories import MakeProxy, MakeUpstream
-from tests.support.house import ACCEPTS, House
+from tests.support.house import ACCEPTS, House, cache_status_of
 from tests.support.index import HTML_TYPE, JSON_TYPE, PLAIN_HTML_TYPE
 from tests.support.wheels import make_wheel
 from tests.support.wire import Fetched, Wire, fetch_many
@@ -31,8 +31,8 @@ def house(make_proxy: MakeProxy, make_upstream: MakeUpstream) -> House:
 def stored(house: House, url: str = names.INDEX_URL, kind: str = "html") -> Fetched:
     """The list out of the store: it gets there a moment after its last byte has come."""
     deadline = time.monotonic() + 10
-    while "hit" not in status_of(answer := ask(house, url, kind)):
-        assert time.monotonic() < deadline, status_of(answer)
+    while "hit" not in cache_status_of(answer := ask(house, url, kind)):
+        assert time.monotonic() < deadline, cache_status_of(answer)
         time.sleep(0.02)
     return answer
 
@@ -57,10 +57,6 @@ def ask(house: House, url: str = names.INDEX_URL, kind: str = "html", **headers:
     return house.fetch(url, headers={"Accept": ACCEPTS[kind], **named})
 
 
-def status_of(answer: Fetched) -> str:
-    return answer.headers["Cache-Status"] or ""
-
-
 def asked(house: House) -> list[int]:
     """What the upstream answered when it was asked for the list."""
     return [each.status for each in house.upstream.seen() if each.path == ROOT]
@@ -79,7 +75,7 @@ def test_it_is_kept(kind: str, content_type: str, size: int, house: House) -> No
     for url in (names.INDEX_URL, ROOT):
         again = stored(house, url, kind)
         assert (again.status, again.body, again.headers["Content-Type"]) == (200, body, content_type)
-        assert re.fullmatch(r"pypi-cache; hit; ttl=\d+", status_of(again))
+        assert re.fullmatch(r"pypi-cache; hit; ttl=\d+", cache_status_of(again))
         assert int(again.headers["Content-Length"]) == len(body)
     head = house.fetch(ROOT, method="HEAD", headers={"Accept": ACCEPTS[kind]})
     assert (head.status, head.body, head.headers["Content-Length"]) == (200, b"", str(len(body)))
@@ -107,11 +103,11 @@ def test_links_lead_to_pages_at_the_same_address(coding: str, prefix: str, house
 def test_it_is_revalidated(house: House) -> None:
     old, new = root_html("old"), root_html("new")
     house.upstream.serve(ROOT, old, PLAIN_HTML_TYPE)
-    assert "fwd=miss; fwd-status=200; stored" in status_of(ask(house))
+    assert "fwd=miss; fwd-status=200; stored" in cache_status_of(ask(house))
     kept = stored(house)
     same = ask(house, Cache_Control="no-cache")
     assert (same.body, same.headers["ETag"]) == (old, kept.headers["ETag"])
-    assert status_of(same) == "pypi-cache; fwd=request; fwd-status=304"
+    assert cache_status_of(same) == "pypi-cache; fwd=request; fwd-status=304"
     assert ask(house, If_None_Match=str(same.headers["ETag"])).status == 304
     house.upstream.serve(ROOT, new, PLAIN_HTML_TYPE)
     assert ask(house, Cache_Control="no-cache").body == new
@@ -171,7 +167,7 @@ def test_the_upstream_fails(how: str, make_proxy: MakeProxy, make_upstream: Make
     upstream.serve(ROOT, root_html("another", size=300_000), PLAIN_HTML_TYPE)
     fail()
     stale = ask(house)
-    if "stale-if-error" in status_of(stale):
+    if "stale-if-error" in cache_status_of(stale):
         assert (stale.status, stale.body, stale.headers["Cache-Control"]) == (200, body, "no-store")
     else:
         assert (how, stale.complete) == ("cut short late", False)

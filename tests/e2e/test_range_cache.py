@@ -15,7 +15,7 @@ from tests.support import clients
 from tests.support.authority import Authority
 from tests.support.behaviour import Behaviour
 from tests.support.factories import MakeProxy, MakeUpstream
-from tests.support.house import House, open_house, tidied
+from tests.support.house import House, cache_status_of, open_house, tidied
 from tests.support.index import PageStyle
 from tests.support.names import file_url
 from tests.support.wheels import ReleaseFile, make_wheel
@@ -45,15 +45,11 @@ def part(house: House, release: ReleaseFile, span: str, **headers: str) -> Fetch
     return house.fetch(file_url(release), headers={"Range": f"bytes={span}", **headers})
 
 
-def status_of(answer: Fetched) -> str:
-    return answer.headers["Cache-Status"] or ""
-
-
 def read_again(house: House, release: ReleaseFile, span: str) -> Fetched:
     """A part that has been read, once it is kept: that is behind the first reader's back."""
     deadline = time.monotonic() + 5
-    while not status_of(answer := part(house, release, span)).startswith("pypi-cache; hit"):
-        assert time.monotonic() < deadline, status_of(answer)
+    while not cache_status_of(answer := part(house, release, span)).startswith("pypi-cache; hit"):
+        assert time.monotonic() < deadline, cache_status_of(answer)
         time.sleep(0.05)
     return answer
 
@@ -67,7 +63,7 @@ def test_a_part_is_read_again(first: str, then: str, house: House) -> None:
     release = wheel(f"again{first}then{then}")
     house.upstream.add(release)
     cold = part(house, release, first)
-    assert (cold.status, status_of(cold)) == (206, "pypi-cache; fwd=partial; fwd-status=206; stored")
+    assert (cold.status, cache_status_of(cold)) == (206, "pypi-cache; fwd=partial; fwd-status=206; stored")
     again = read_again(house, release, first)
     assert (again.status, again.body) == (206, cold.body)
     for header in (
@@ -79,7 +75,7 @@ def test_a_part_is_read_again(first: str, then: str, house: House) -> None:
         "Accept-Ranges",
     ):
         assert again.headers[header] == cold.headers[header], header
-    assert re.fullmatch(r"pypi-cache; hit; ttl=\d+", status_of(again))
+    assert re.fullmatch(r"pypi-cache; hit; ttl=\d+", cache_status_of(again))
     house.upstream.down()
     smaller = part(house, release, then, Cache_Control="no-cache")
     start, stop = (int(each) for each in re.findall(r"\d+", smaller.headers["Content-Range"] or "")[:2])
@@ -123,7 +119,7 @@ def test_long_ranges_are_not_kept(house: House, tmp_path: Path) -> None:
     release = make_wheel("very-long", payload_size=20 * MB, folder=tmp_path)
     house.upstream.add(release)
     long = part(house, release, f"0-{3 * MB}")
-    assert status_of(long) == "pypi-cache; fwd=partial; fwd-status=206"
+    assert cache_status_of(long) == "pypi-cache; fwd=partial; fwd-status=206"
     for number in range(1, 4):
         span = f"{number * 4 * MB}-{number * 4 * MB + 2 * MB - 1}"
         part(house, release, span)
@@ -150,13 +146,13 @@ def test_a_part_past_its_lifetime(make_proxy: MakeProxy, make_upstream: MakeUpst
     upstream = make_upstream(release := wheel("lapsing"))
     house = House(upstream, make_proxy(upstream, options={"pypi_cache_index_ttl": "1s"}))
     for _ in range(2):
-        assert status_of(part(house, release, "-1000")) == "pypi-cache; fwd=partial; fwd-status=206; stored"
+        assert cache_status_of(part(house, release, "-1000")) == "pypi-cache; fwd=partial; fwd-status=206; stored"
         time.sleep(LAPSE)
     upstream.down()
     house.proxy.restart()
     stale = part(house, release, "-1000")
     assert (stale.status, stale.body) == (206, release.content[-1000:])
-    assert re.fullmatch(r"pypi-cache; hit; ttl=-\d+; detail=stale-if-error", status_of(stale))
+    assert re.fullmatch(r"pypi-cache; hit; ttl=-\d+; detail=stale-if-error", cache_status_of(stale))
     assert stale.headers["Cache-Control"] == "no-store"
     head = house.fetch(file_url(release), method="HEAD")
     assert (head.status, head.headers["Content-Length"]) == (200, str(release.size))
@@ -202,6 +198,6 @@ def test_a_part_that_rots(make_proxy: MakeProxy, make_upstream: MakeUpstream) ->
     path.write_bytes(bytes(MB))
     house.proxy.start()
     answer = part(house, release, span)
-    assert status_of(answer) == "pypi-cache; fwd=partial; fwd-status=206; stored"
+    assert cache_status_of(answer) == "pypi-cache; fwd=partial; fwd-status=206; stored"
     assert answer.body == read_again(house, release, span).body == release.content[MB : 2 * MB]
     assert "damaged on the disk" in house.proxy.output

@@ -5,7 +5,6 @@ before; the reason is counted in /metrics; and once the upstream is honest again
 """
 
 import re
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -16,6 +15,7 @@ from tests.support.answers import CAPTIVE_PAGE
 from tests.support.authority import Authority
 from tests.support.behaviour import Behaviour
 from tests.support.factories import MakeProxy, MakeUpstream
+from tests.support.house import leftovers
 from tests.support.names import file_url
 from tests.support.peers import Peer, resolving, web
 from tests.support.proxy import Proxy
@@ -163,14 +163,6 @@ def entries(proxy: Proxy) -> int:
     return int(found[1])
 
 
-def leftovers(proxy: Proxy, timeout: float = 5) -> list[str]:
-    """What is left in the folder of growing files, once the fills have had time to end."""
-    deadline = time.monotonic() + timeout
-    while (left := [path.name for path in (proxy.store / "growing").iterdir()]) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return left
-
-
 def is_whole(answer: Fetched) -> bool:
     """Whether the client believes that it has the file."""
     return answer.status == 200 and answer.complete
@@ -179,7 +171,7 @@ def is_whole(answer: Fetched) -> bool:
 @pytest.mark.parametrize("told", LIES.values(), ids=LIES)
 def test_a_lie(scene: Scene, request: pytest.FixtureRequest, told: Lie) -> None:
     release = scene.publish(request.node.callspec.id)
-    assert leftovers(scene.proxy) == [], "what the test before has brought is still on its way into the store"
+    assert leftovers(scene.proxy.store) == [], "what the test before has brought is still on its way into the store"
     before, kept = failures(scene.proxy), entries(scene.proxy)
     scene.upstream.script(*told.script(re.escape(release.filename), release.size))
 
@@ -193,7 +185,7 @@ def test_a_lie(scene: Scene, request: pytest.FixtureRequest, told: Lie) -> None:
     reasons = {reason for reason, count in failures(scene.proxy).items() if count > before.get(reason, 0)}
     assert reasons & told.reasons, f"counted as {reasons}"
     assert entries(scene.proxy) == kept, "something of it was stored"
-    assert leftovers(scene.proxy) == []
+    assert leftovers(scene.proxy.store) == []
 
     scene.upstream.unscript()
     asked = scene.upstream.count(method="GET", path_contains=release.filename)

@@ -6,6 +6,7 @@ Also what a client makes of a page: its links, joined as pip joins them.
 import html
 import json
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from tests.support.authority import Authority
 from tests.support.index import HTML_TYPE, JSON_TYPE, PageStyle
 from tests.support.proxy import Options, Proxy
 from tests.support.upstream import Upstream
-from tests.support.wheels import ReleaseFile
+from tests.support.wheels import ReleaseFile, make_wheel
 from tests.support.wire import Fetched, Via, fetch
 
 ACCEPTS: Mapping[str, str] = {"json": JSON_TYPE, "html-v1": HTML_TYPE, "html": "text/html"}
@@ -106,6 +107,33 @@ def links_of(page: Fetched, seen: str) -> list[str]:
     base = re.search(r'<base href="([^"]*)"', text)
     start = urljoin(seen, html.unescape(base[1])) if base else seen
     return [urljoin(start, html.unescape(link)) for link in re.findall(r'<a href="([^"]*)"', text)]
+
+
+def versions_on(page: Fetched) -> set[str]:
+    """The versions that a page, JSON or HTML, has files of."""
+    assert page.status == 200, page.body
+    links = links_of(page, "https://seen.example/simple/it/")
+    return {link.partition("#")[0].rpartition("/")[2].split("-")[1].removesuffix(".tar.gz") for link in links}
+
+
+def cache_status_of(answer: Fetched) -> str:
+    """The Cache-Status field of an answer; empty where it has none."""
+    return answer.headers["Cache-Status"] or ""
+
+
+def published(upstream: Upstream, name: str, size: int = 1_000_000, *, seed: int = 0) -> ReleaseFile:
+    """A wheel with `size` bytes in it that nothing compresses, put on the upstream."""
+    release = make_wheel(name, payload_size=size, seed=seed)
+    upstream.add(release)
+    return release
+
+
+def leftovers(store: Path, timeout: float = 5) -> list[str]:
+    """The names of the growing files in a store, once the fills have had time to end."""
+    deadline = time.monotonic() + timeout
+    while (left := sorted(path.name for path in (store / "growing").iterdir())) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return left
 
 
 def without_fragments(links: Sequence[str]) -> list[str]:

@@ -60,7 +60,7 @@ class Digest:
     def parse(cls, text: str) -> Self:
         """Read `algorithm:value`. ValueError for an algorithm that does not identify files, or a malformed value."""
         algorithm, _, value = text.partition(":")
-        if (read := _read(algorithm, value)) is None:
+        if (read := _read_digest(algorithm, value)) is None:
             raise ValueError(f"not a digest of {', '.join(_LENGTHS)}: {text[:200]!r}")
         return cls(*read)
 
@@ -99,7 +99,7 @@ def strongest(hashes: Mapping[str, str]) -> Digest | None:
     >>> str(strongest({"md5": "0" * 32, "sha256": "0a" * 32}))[:13]
     'sha256:0a0a0a'
     """
-    read = {digest[0]: digest[1] for name, value in hashes.items() if (digest := _read(name, value))}
+    read = {digest[0]: digest[1] for name, value in hashes.items() if (digest := _read_digest(name, value))}
     return next((Digest(name, read[name]) for name in _LENGTHS if name in read), None)
 
 
@@ -122,7 +122,7 @@ def parse_release_path(path: str) -> ReleasePath | None:
     return ReleasePath(Digest("blake2b", (match[1] + match[2] + match[3]).lower()), filename, suffix)
 
 
-def _read(name: str, value: str) -> tuple[str, str] | None:
+def _read_digest(name: str, value: str) -> tuple[str, str] | None:
     name, value = name.lower(), value.lower()
     name = _ALIASES.get(name, name)
     return (name, value) if len(value) == _LENGTHS.get(name) and _HEX.fullmatch(value) else None

@@ -70,7 +70,7 @@ def html_to_json(body: bytes, project: str, page_url: Url) -> bytes:
             # `PageLink` has no requires-python, signature and provenance, so the attributes are read once more.
             attributes = read_attributes(page.text, tag)
             href = attributes.get("href")
-            if href and (link := links.get(href[1])) and (file := _file(link, attributes, base)):
+            if href and (link := links.get(href[1])) and (file := _file_of_anchor(link, attributes, base)):
                 files.append(file)
         elif name == "meta":
             attributes = read_attributes(page.text, tag)
@@ -149,7 +149,7 @@ def _base(page: Page, page_url: Url) -> Url | None:
         return None
 
 
-def _file(link: PageLink, attributes: Attributes, base: Url | None) -> dict[str, Any] | None:
+def _file_of_anchor(link: PageLink, attributes: Attributes, base: Url | None) -> dict[str, Any] | None:
     """The object of the release file that an anchor links to; None if it links to something else."""
     filename = link.filename.strip()
     # URL Standard §4.4: white space around a URL and line ends and tabs inside it do not count.

@@ -102,9 +102,9 @@ def build_document(project: str, release: Release, metadata: bytes | None, page:
     document: dict[str, Any] = {"info": info, "last_serial": 0}
     if page is not None:
         document["releases"] = {
-            str(version): [_file(file) for file in files] for version, files in sorted(_releases(page).items())
+            str(version): [_file_entry(file) for file in files] for version, files in sorted(_releases(page).items())
         }
-    document |= {"urls": [_file(file) for file in release.files], "vulnerabilities": []}
+    document |= {"urls": [_file_entry(file) for file in release.files], "vulnerabilities": []}
     return json.dumps(document, separators=(",", ":")).encode("ascii")
 
 
@@ -123,7 +123,7 @@ def _rank(version: Version, files: Iterable[Mapping[str, Any]]) -> tuple[bool, b
     return not all(file.get("yanked") for file in files), not version.is_prerelease, version
 
 
-def _file(file: Mapping[str, Any]) -> dict[str, Any]:
+def _file_entry(file: Mapping[str, Any]) -> dict[str, Any]:
     """A file's object as the older API writes it."""
     filename, yanked = filename_of(file), file.get("yanked", False)
     uploaded = file.get("upload-time")

@@ -16,7 +16,7 @@ from urllib.parse import urljoin
 from pkgcache.rules.routing.digests import parse_release_path
 from pkgcache.rules.routing.urls import Url, normalise_path, parse_url, quote_segment, resolve_reference
 
-_ABSOLUTE: Final = re.compile(r"(https?://[^/?#]+)([^?#]*)(\?[^#]*)?(#.*)?", re.DOTALL)
+_ABSOLUTE_LINK: Final = re.compile(r"(https?://[^/?#]+)([^?#]*)(\?[^#]*)?(#.*)?", re.DOTALL)
 # The file host's own links as the default index writes them: there is nothing to resolve and nothing to respell. These, and the
 # plain links below, are nearly all links of nearly all pages, and matching them is 20 times as fast as resolving each.
 _USUAL: Final = re.compile(
@@ -74,7 +74,7 @@ def resolve_link(context: PageContext, base: Url, href: str) -> Target | None:
     if not href.lstrip() or href.lstrip()[0] in "#?":
         return None
     try:
-        match = _ABSOLUTE.fullmatch(resolve_reference(base, href))
+        match = _ABSOLUTE_LINK.fullmatch(resolve_reference(base, href))
     except ValueError:
         return None
     if match is None:
@@ -102,7 +102,7 @@ def needs_edit(context: PageContext, client_base: Url, href: str, target: Target
     if context.own_prefix:
         return href != target.written
     if _HAS_SCHEME.match(href):
-        return not _same(href, target.written)
+        return not _same_url(href, target.written)
     if ("%" in href or "\\" in href) and _AMBIGUOUS.search(href):
         return True
     if not href.startswith("//") and not target.written.startswith(f"{client_base.origin}/"):
@@ -112,7 +112,7 @@ def needs_edit(context: PageContext, client_base: Url, href: str, target: Target
         resolved = resolve_reference(client_base, href)
     except ValueError:
         return True
-    return not (_same(joined, target.written) and _same(resolved, target.written))
+    return not (_same_url(joined, target.written) and _same_url(resolved, target.written))
 
 
 class Resolver:
@@ -168,7 +168,7 @@ def _canonical_path(path: str) -> str:
     return f"/packages/{value[:2]}/{value[2:4]}/{value[4:]}/{path.rpartition('/')[2]}"
 
 
-def _same(arrived: str, written: str) -> bool:
+def _same_url(arrived: str, written: str) -> bool:
     """Whether two URLs are equal but for the host's case, a default port or an empty path."""
     if arrived == written:
         return True
