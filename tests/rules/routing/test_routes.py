@@ -165,9 +165,9 @@ def test_at_the_proxys_own_address(path: str, meaning: tuple[object, ...]) -> No
     ],
 )
 def test_hosts(host: str, *, package_host: bool, configured: bool) -> None:
-    assert ROUTER.is_package_host((host, 443)) is package_host
-    assert ROUTER.is_configured_by_operator((host, 443)) is configured
-    assert not ROUTER.is_package_host((host, 80)), "another port is another server"
+    assert ROUTER.hosts.is_package_host((host, 443)) is package_host
+    assert ROUTER.hosts.is_configured_by_operator((host, 443)) is configured
+    assert not ROUTER.hosts.is_package_host((host, 80)), "another port is another server"
 
 
 def test_a_host_is_learned_while_the_router_lives() -> None:
