@@ -9,10 +9,10 @@ import pytest
 from pkgcache.cli.proxy_client import ProxyClient
 from pkgcache.cli.warming import plan as planning
 from pkgcache.cli.warming.environments import Environment, environments
-from pkgcache.cli.warming.fetcher import FetchItem, Listed, Warmer
 from pkgcache.cli.warming.lock_model import Lock, LockedFile, Package
 from pkgcache.cli.warming.plan import Plan, fetch, plan_lock, plan_requirements
 from pkgcache.cli.warming.requirements import PipRoute, ResolutionError
+from pkgcache.cli.warming.warmer import FetchItem, Listed, Warmer
 from pkgcache.engine.pip_defaults import pip_defaults
 
 DEFAULT = str(pip_defaults().simple)

@@ -14,12 +14,12 @@ from pkgcache.cli.output import AS_JSON, counted, print_json, print_line, say, s
 from pkgcache.cli.proxy_client import ProxyClient, ProxyError, shown_url, without_credentials
 from pkgcache.cli.store_location import StoreLocation, with_store_options
 from pkgcache.cli.warming.environments import PLATFORMS, Environment, environments
-from pkgcache.cli.warming.fetcher import Warmer
 from pkgcache.cli.warming.lock_model import Lock
 from pkgcache.cli.warming.locks import LockError, read_lock
 from pkgcache.cli.warming.plan import Plan, fetch, plan_lock, plan_requirements
 from pkgcache.cli.warming.requirements import PipRoute, index_urls
 from pkgcache.cli.warming.temporary_proxy import temporary_proxy
+from pkgcache.cli.warming.warmer import Warmer
 from pkgcache.engine.pip_defaults import pip_defaults
 from pkgcache.rules.routing.indexes import build_indexes
 from pkgcache.settings import SettingError

@@ -9,9 +9,9 @@ from pathlib import Path
 from pkgcache.cli.progress_bar import bar
 from pkgcache.cli.proxy_client import without_credentials
 from pkgcache.cli.warming.environments import Environment
-from pkgcache.cli.warming.fetcher import FetchItem, Warmer, chosen_files
 from pkgcache.cli.warming.lock_model import Lock, Package
 from pkgcache.cli.warming.requirements import PipRoute, ResolutionError, index_urls, resolve
+from pkgcache.cli.warming.warmer import FetchItem, Warmer, chosen_files
 from pkgcache.engine.pip_defaults import pip_defaults
 from pkgcache.rules.routing.paths import api_base
 

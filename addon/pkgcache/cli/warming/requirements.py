@@ -1,6 +1,6 @@
 """Requirements: pip itself resolves them through the proxy, for each environment, and reports what it would install.
 
-With `--dry-run` pip fetches pages and metadata as for an install, but no wheel whose metadata the index has; `fetcher` fetches the
+With `--dry-run` pip fetches pages and metadata as for an install, but no wheel whose metadata the index has; `warmer` fetches the
 reported files afterwards, several at a time. For another Python or platform pip considers wheels only, since it can build only for its
 own, and is run by `pip_with_markers`, since its `--platform` leaves markers as they are on this machine.
 """

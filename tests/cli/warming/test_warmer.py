@@ -11,8 +11,8 @@ import pytest
 from pkgcache.cli.progress_bar import bar
 from pkgcache.cli.proxy_client import ProxyClient
 from pkgcache.cli.warming.environments import environments
-from pkgcache.cli.warming.fetcher import FetchItem, Listed, Outcome, Warmer, chosen_files, page_wanted, read_page
 from pkgcache.cli.warming.lock_model import LockedFile, Package
+from pkgcache.cli.warming.warmer import FetchItem, Listed, Outcome, Warmer, chosen_files, page_wanted, read_page
 from pkgcache.rules.routing.urls import parse_url
 from pkgcache.rules.simple.conversion import html_to_json
 from pkgcache.rules.simple.html_page import read_html
