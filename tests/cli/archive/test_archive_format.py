@@ -52,7 +52,7 @@ def read(data: bytes) -> list[bytes]:
 
 
 def skimmed(data: bytes) -> list[int]:
-    """As `read`, but no value is."""
+    """Read the headers of an archive's entries, and none of their values."""
     return [item.header.size for item in ArchiveReader(io.BytesIO(data)).items()]
 
 

@@ -133,7 +133,7 @@ def planned(route: PipRoute, *packages: Package, target: Environment = LINUX) ->
 
 
 def test_the_first_index_with_a_file_counts(route: PipRoute) -> None:
-    """As for pip: the file's name alone is in the lock."""
+    """As pip does, `warm` takes a file from the first index that has it, where the lock has only its name."""
     plan = planned(route, Package(name="one", files=(LockedFile(filename=WHEEL),)))
     plan.pages.append(("one", CORP))
     warmer = Recorder({("one", CORP): {WHEEL: listed(WHEEL, CORP)}, ("one", DEFAULT): {WHEEL: listed(WHEEL, DEFAULT)}})

@@ -37,7 +37,7 @@ class Scripted:
 
 @dataclass
 class UpstreamResponse:
-    """As upstream.client's: one response under way."""
+    """A scripted response under way, in place of the upstream client's."""
 
     url: Url
     status: int
@@ -83,7 +83,7 @@ class Upstreams:
 
 
 class DictStore:
-    """As Store, for entries that are read whole."""
+    """A store in memory whose entries are read whole."""
 
     def __init__(self) -> None:
         self.entries: dict[str, tuple[dict[str, Any], bytes]] = {}

@@ -49,7 +49,7 @@ class Said:
 
 @dataclass
 class Response:
-    """As UpstreamResponse, of what a mirror says."""
+    """What a scripted mirror says, in place of an upstream response."""
 
     said: Said
     url: Url
