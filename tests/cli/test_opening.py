@@ -10,7 +10,7 @@ import pytest
 from pkgcache.cli.exits import UnusableError
 from pkgcache.cli.opening import opened, owner_name
 from pkgcache.cli.store_location import StoreLocation, read_location
-from pkgcache.engine.store.entries import FORMAT
+from pkgcache.engine.store.format import FORMAT
 from tests.cli.stores import make_store
 
 
