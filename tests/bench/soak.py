@@ -142,7 +142,7 @@ def _faults(store: Path, limit: int) -> list[str]:
         rows = [row for row in entries.rows() if row.filename and not (entries.folder / row.filename).exists()]
         return [
             *(f"row without a file: {row.key}" for row in rows),
-            *(f"no row: {path.name}" for path in orphans(entries, 0)),
+            *(f"no row: {name}" for name, _ in orphans(entries, 0)),
         ]
     except TROUBLE as error:
         return [str(error)]

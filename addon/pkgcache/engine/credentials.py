@@ -13,6 +13,8 @@ import os
 import secrets
 from pathlib import Path
 
+from pkgcache.engine.store.safe_files import ForeignFileError, read_small
+
 logger = logging.getLogger(__name__)
 
 KEY_BYTES = 32
@@ -37,7 +39,10 @@ class CredentialSpaces:
         else:
             with os.fdopen(fresh, "wb") as file:
                 file.write(secrets.token_bytes(KEY_BYTES))
-        self._key = self._path.read_bytes()
+        try:
+            self._key = read_small(self._path, KEY_BYTES)
+        except (OSError, ForeignFileError):  # a FIFO or a link that somebody else has put there, for one
+            self._key = b""
         if len(self._key) != KEY_BYTES:
             logger.warning(
                 "%s is not a key of %d bytes; private pages and files of earlier runs are not found again",

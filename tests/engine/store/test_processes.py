@@ -95,10 +95,10 @@ async def test_a_journal_before_the_row(tmp_path: Path) -> None:
     """Killed after the rename and before the row: the file belongs to nobody, and is removed."""
     async with opened(tmp_path) as store:
         growing = store.growing
-    orphan = tmp_path / "entries" / "aa" / "bb" / "orphan.val"
+    orphan = tmp_path / "entries" / "aa" / "bb" / f"{'0c' * 14}.val"
     orphan.parent.mkdir(parents=True)
     orphan.write_bytes(b"v" * MB)
-    (growing / "x.commit").write_text(json.dumps({"key": "k", "filename": "aa/bb/orphan.val"}))
+    (growing / "x.commit").write_text(json.dumps({"key": "k", "filename": f"aa/bb/{orphan.name}"}))
     async with opened(tmp_path) as store:
         assert not orphan.exists()
         assert await store.get("k") is None

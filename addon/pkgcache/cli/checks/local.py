@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import resource
 import shutil
@@ -27,6 +28,7 @@ from pkgcache.engine.store.entries import Entries
 from pkgcache.engine.store.eviction import Limits
 from pkgcache.engine.store.growing import unowned
 from pkgcache.engine.store.keys import PROBE_KEY
+from pkgcache.engine.store.safe_files import open_regular_path
 
 CA_NAME = "mitmproxy-ca-cert.pem"
 CA_KEY_NAME = "mitmproxy-ca.pem"
@@ -151,7 +153,7 @@ def check_store(location: StoreLocation) -> Iterator[Finding]:
 def _leftovers(entries: Entries) -> Iterator[Finding]:
     abandoned = 0
     for part in entries.growing.glob("*.part"):
-        with unowned(part) as is_unowned:
+        with unowned(functools.partial(open_regular_path, part)) as is_unowned:
             abandoned += is_unowned
     if abandoned:
         message = f"{counted(abandoned, 'unfinished download')} that no process continues"

@@ -7,7 +7,6 @@ their file (both only if eviction was cut short), unfinished downloads. They are
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -139,12 +138,11 @@ def _record(entries: Entries, row: Row, fault: str, findings: Findings, progress
 
 
 def _sweep(entries: Entries, findings: Findings, *, dry_run: bool) -> None:
-    for path in orphans(entries, ORPHAN_SECONDS):
-        with contextlib.suppress(FileNotFoundError):
-            findings.orphan_bytes += path.stat().st_size
-            findings.orphans.append(path.relative_to(entries.directory).as_posix())
-            if not dry_run:
-                path.unlink()
+    for name, size in orphans(entries, ORPHAN_SECONDS):
+        findings.orphan_bytes += size
+        findings.orphans.append(f"{entries.folder.name}/{name}")
+        if not dry_run:
+            entries.database.files.remove(name)
 
 
 def _as_object(findings: Findings, *, dry_run: bool) -> dict[str, Any]:

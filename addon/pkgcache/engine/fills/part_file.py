@@ -11,12 +11,20 @@ and another process may have begun a new one under the same name.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
+
+from pkgcache.engine.store.safe_files import ForeignFileError, check_regular, read_small, write_text
+
+MOST_STATE = 1 << 20
+"""Bytes of a published state: the headers of an answer, and a little more."""
+
+_OPEN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 type State = Literal["growing", "verified", "failed"]
 
@@ -52,8 +60,17 @@ class PartFile:
     def open(self) -> bool:
         """Open the file, or create it; returns whether this process owns it now."""
         while True:
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
-            self._inode = os.fstat(self._descriptor).st_ino
+            try:
+                self._descriptor = os.open(self.path, _OPEN, 0o600)
+                status = os.fstat(self._descriptor)
+                check_regular(status, status.st_uid)
+            except (OSError, ForeignFileError) as error:
+                self.close()
+                if isinstance(error, OSError) and error.errno not in {errno.ELOOP, errno.ENXIO}:
+                    raise
+                self.path.unlink()  # a link or a FIFO that somebody else has put there: writing to it would write elsewhere
+                continue
+            self._inode = status.st_ino
             self.claim()
             # Between opening and locking the owner may have renamed or removed it. Then this is another file: try again.
             if self.in_place:
@@ -87,13 +104,13 @@ class PartFile:
     def publish(self, state: FillState) -> None:
         """Write the state for other processes. It replaces the one before at once, so nobody reads half of it."""
         fresh = self._state_path.with_suffix(".new")
-        fresh.write_text(json.dumps(asdict(replace(state, inode=self._inode))))
+        write_text(fresh, json.dumps(asdict(replace(state, inode=self._inode))))
         fresh.replace(self._state_path)
 
     def read_published(self) -> FillState | None:
         """The state that the owner has published for this file; None if there is none, or none that can be read."""
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            state = FillState(**json.loads(self._state_path.read_text()))
+        with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
+            state = FillState(**json.loads(read_small(self._state_path, MOST_STATE)))
             return state if state.inode == self._inode else None
         return None
 

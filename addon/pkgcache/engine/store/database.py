@@ -2,6 +2,8 @@
 
 A row holds a key, the JSON notes of its entry (in diskcache's `tag`), and a value: small ones in the row, larger ones as a file of
 their own, which is adopted by rename and never copied. Keys are text and values bytes; pickle is refused both ways (CVE-2025-69872).
+Others may have written to the database: no row's file name leads out of the folder (value_files.py), and settings in it that are not
+diskcache's own are removed before diskcache acts on them.
 
 diskcache is no longer maintained. What is used of its private parts (`_sql`, the columns of its table) has tests of its own
 (test_diskcache_names.py), which would fail first if a new release changed them.
@@ -21,9 +23,11 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import diskcache
-from diskcache.core import MODE_BINARY, MODE_PICKLE, UNKNOWN
+from diskcache.core import DEFAULT_SETTINGS, METADATA, MODE_BINARY, MODE_PICKLE, MODE_RAW, UNKNOWN
 
 from pkgcache.engine.store.keys import StoreKey
+from pkgcache.engine.store.safe_files import FOLDER, ForeignFileError, check_regular
+from pkgcache.engine.store.value_files import ValueFiles
 
 BUSY_SECONDS = 0.05
 """How long SQLite itself waits for a lock. Short, so that a wait ends soon after the lock is free."""
@@ -34,15 +38,14 @@ WRITE_PATIENCE = 10.0
 SMALL_BYTES = 32 * 1024
 """Values below this are stored in the row itself: reading one costs no file handle, and a page is mostly smaller."""
 
+DATABASE_FILE = "cache.db"
+
 ROW_BYTES = 512
 """What a row takes on the disk beside its value, about."""
 
 CACHE_PAGES = 1024
 """Pages of 4 kB that each thread's connection caches: enough for the upper levels of the tree, even of a million rows. With diskcache's
 default of 8,192 pages and 64 MB mapped, five threads took half a gigabyte, and the system's page cache serves as well."""
-
-_ADOPT_TRIES = 5
-"""How often a rename is tried: another process may remove the empty target folder between its making and the rename."""
 
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -117,7 +120,12 @@ class RowMatch:
 
 
 class AdoptingDisk(diskcache.Disk):  # type: ignore[misc]
-    """diskcache's file layout, with adoption by rename and without pickle."""
+    """diskcache's file layout, with adoption by rename, without pickle, and with no way out of the folder."""
+
+    def __init__(self, directory: str, **settings: Any) -> None:
+        """`settings` are diskcache's own."""
+        super().__init__(directory, **settings)
+        self.files = ValueFiles(Path(directory))
 
     def put(self, key: Any) -> tuple[str, bool]:
         """Take text keys only: diskcache would pickle anything else."""
@@ -132,35 +140,30 @@ class AdoptingDisk(diskcache.Disk):  # type: ignore[misc]
         return super().get(key, raw)
 
     def store(self, value: Any, read: bool, key: Any = UNKNOWN) -> tuple[int, int, str | None, Any]:
-        """Adopt a file by rename; store bytes as diskcache does. Anything else would be pickled."""
+        """Adopt a file by rename; store small bytes in the row. diskcache would pickle anything else."""
         if isinstance(value, Adopted):
-            filename, full_path = self.filename(key, value)
+            filename, _ = self.filename(key, value)
             value.journal(filename)
-            _move(value.path, Path(full_path))
+            self.files.adopt(value.path, filename)
             return value.size, MODE_BINARY, filename, None
         if type(value) is not bytes:
             raise TypeError(f"store values are bytes, not {type(value).__name__}")
+        if len(value) >= SMALL_BYTES:
+            raise ValueError("large values are adopted from a file")
         result: tuple[int, int, str | None, Any] = super().store(value, read, key)
         return result
 
-    def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
-        """Refuse pickled values: reading one runs code."""
-        if mode == MODE_PICKLE:
-            raise ValueError("a pickled value in the store")
+    def fetch(self, mode: int, filename: Any, value: Any, read: bool) -> Any:
+        """Return a row's bytes, or its open file. Refuse pickled values (reading one runs code) and texts, which are not written."""
+        if mode == MODE_BINARY:
+            return self.files.open(filename)
+        if mode != MODE_RAW:
+            raise ValueError("a pickled value in the store" if mode == MODE_PICKLE else f"a value of mode {mode!r:.20}")
         return super().fetch(mode, filename, value, read)
 
-
-def _move(path: Path, target: Path) -> None:
-    """Rename into a folder that another process may remove at the same time, because it removes the last file in it."""
-    for tries_left in range(_ADOPT_TRIES, 0, -1):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            path.replace(target)
-        except FileNotFoundError:
-            if tries_left == 1 or not path.exists():
-                raise
-        else:
-            return
+    def remove(self, file_path: Any) -> None:
+        """Remove a value's file, if its name is one that this program gives."""
+        self.files.remove(file_path)
 
 
 class Database:
@@ -169,6 +172,9 @@ class Database:
     def __init__(self, folder: Path) -> None:
         """Open or make the database. Raises sqlite3.DatabaseError (`is_damage`) where its file is damaged, or something else."""
         self.folder = folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_own(folder)
+        _remove_foreign_settings(folder / DATABASE_FILE)
         self._cache = diskcache.Cache(
             str(folder),
             timeout=BUSY_SECONDS,
@@ -181,12 +187,11 @@ class Database:
             sqlite_mmap_size=0,
         )
         self.sql("CREATE INDEX IF NOT EXISTS Cache_access_time ON Cache (access_time)")
-        folder.chmod(0o700)
         self._inode = self._file.stat().st_ino
 
     @property
     def _file(self) -> Path:
-        return self.folder / "cache.db"
+        return self.folder / DATABASE_FILE
 
     @property
     def in_place(self) -> bool:
@@ -226,9 +231,10 @@ class Database:
         """Delete a row and its file, within a transaction."""
         self._cache.delete(key)
 
-    def remove_file(self, filename: str) -> None:
-        """Remove a value's file, if it is there."""
-        self._cache.disk.remove(filename)
+    @property
+    def files(self) -> ValueFiles:
+        """The values' files."""
+        return self._cache.disk.files  # type: ignore[no-any-return]
 
     @contextlib.contextmanager
     def transaction(self, patience: float) -> Iterator[None]:
@@ -272,3 +278,46 @@ def fsync(path: Path) -> None:
     """Wait until the disk has a file's bytes: they then survive a power failure."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def _check_own(folder: Path) -> None:
+    """Make the folder private. Raises OSError and ForeignFileError where it, or the database in it, leads elsewhere.
+
+    SQLite follows links, and would write into what they lead to.
+    """
+    try:
+        descriptor = os.open(folder, FOLDER)
+    except NotADirectoryError:
+        raise NotADirectoryError(
+            f"{folder} is not a folder, or a link to one: remove it, or move the folder here"
+        ) from None
+    try:
+        os.fchmod(descriptor, 0o700)
+        for name in (DATABASE_FILE, f"{DATABASE_FILE}-wal", f"{DATABASE_FILE}-shm", f"{DATABASE_FILE}-journal"):
+            with contextlib.suppress(FileNotFoundError):
+                status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                try:
+                    check_regular(status, os.fstat(descriptor).st_uid)
+                except ForeignFileError as error:
+                    raise ForeignFileError(f"{folder / name}: {error}; remove it") from None
+    finally:
+        os.close(descriptor)
+
+
+def _remove_foreign_settings(file: Path) -> None:
+    """Remove settings that diskcache has not: it makes attributes, arguments and PRAGMA statements of whatever is there.
+
+    A database that cannot be read is diskcache's to complain about.
+    """
+    if not file.exists():
+        return
+    known = sorted({*DEFAULT_SETTINGS, *METADATA})
+    marks = ",".join("?" * len(known))
+    select = f"SELECT count(*) FROM Settings WHERE key NOT IN ({marks})"  # noqa: S608  marks only
+    with contextlib.closing(sqlite3.connect(file, timeout=BUSY_SECONDS)) as database:
+        foreign = 0
+        with contextlib.suppress(sqlite3.Error):
+            foreign = database.execute(select, known).fetchone()[0]
+        if foreign:
+            with database:
+                database.execute(f"DELETE FROM Settings WHERE key NOT IN ({marks})", known)  # noqa: S608  marks only

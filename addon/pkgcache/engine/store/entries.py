@@ -35,6 +35,7 @@ from pkgcache.engine.store.eviction import Eviction, Limits
 from pkgcache.engine.store.format import check_format, remove_old_asides, set_aside
 from pkgcache.engine.store.growing import commit_journal, file_stem
 from pkgcache.engine.store.keys import PROBE_KEY, StoreKey
+from pkgcache.engine.store.safe_files import create, opened_folder, why_exposed
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +103,11 @@ class Entries:
         if not make and not self.folder.is_dir():
             raise FileNotFoundError(f"there is no store in {self.directory}")
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if exposed := why_exposed(self.directory):
+            logger.warning("others may change what is in the store %s: %s", self.directory, exposed)
         self.growing.mkdir(mode=0o700, exist_ok=True)
+        with opened_folder(self.growing):  # raises if it is a link, which would lead downloads and removals elsewhere
+            pass
         check_format(self.directory, self.folder)
         if damaged:
             set_aside(self.folder, f"damaged-{int(time.time())}", "its database is damaged")
@@ -196,8 +201,9 @@ class Entries:
         A few hundred at a time: a long read transaction would keep SQLite from truncating its log, which then grows without bound.
         """
         select = (
-            "SELECT rowid, key, max(size, coalesce(length(value), 0)), store_time, access_time, filename, tag "
-            "FROM Cache WHERE raw = 1 AND rowid > ? ORDER BY rowid LIMIT ?"
+            "SELECT rowid, key, CAST(max(size, coalesce(length(value), 0)) AS INTEGER), store_time, "
+            "CAST(access_time AS REAL), filename, tag "
+            "FROM Cache WHERE raw = 1 AND typeof(key) = 'text' AND rowid > ? ORDER BY rowid LIMIT ?"
         )
         while batch := self.database.sql(select, (after, KEYS_AT_ONCE)):
             for rowid, key, size, stored_at, accessed_at, filename, tag in batch:
@@ -227,7 +233,7 @@ class Entries:
         if len(value) < SMALL_BYTES:
             return self._set(key, value, len(value), notes, patience)
         path = self.growing / f"{file_stem(key)}.{os.getpid()}.part"
-        with path.open("wb") as file:
+        with create(path) as file:
             fcntl.flock(file, fcntl.LOCK_EX)  # another process that starts removes unlocked files
             try:
                 file.write(value)
@@ -247,7 +253,7 @@ class Entries:
             logger.warning("%s: %d bytes are more than pypi_cache_max_size (%d); served, not kept", key, size, limit)
             return False
         fsync(path)
-        with commit_journal(path, key, undo=self.database.remove_file) as note_name:
+        with commit_journal(path, key, undo=self.database.files.remove) as note_name:
             return self._set(key, Adopted(path, size, note_name), size, notes, patience)
 
     def _set(self, key: StoreKey, value: bytes | Adopted, size: int, notes: Notes, patience: float) -> bool:
@@ -297,7 +303,7 @@ class Entries:
                     continue
                 self.database.sql("DELETE FROM Cache WHERE rowid = ?", (row.rowid,))
                 if row.filename is not None:
-                    self.database.remove_file(row.filename)
+                    self.database.files.remove(row.filename)
                 freed += row.size
         return freed
 
@@ -323,7 +329,10 @@ def read_notes(tag: Any) -> Notes:
     >>> read_notes('{"size": 3}')
     {'size': 3}
     """
-    notes = json.loads(tag)
+    try:
+        notes = json.loads(tag)
+    except RecursionError:
+        raise ValueError("its notes are nested too deeply") from None
     if not isinstance(notes, dict):
         raise TypeError("its notes are no object")
     return notes

@@ -126,7 +126,7 @@ class Eviction:
         Files are removed before the transaction ends: a kill in between leaves rows without a file, which the next reader drops. The
         other way round it would leave files without a row, which nothing finds but `verify`.
         """
-        select = f"SELECT rowid, max(size, coalesce(length(value), 0)) + {ROW_BYTES}, filename FROM Cache {which}"  # noqa: S608
+        select = f"SELECT rowid, CAST(max(size, coalesce(length(value), 0)) AS INTEGER) + {ROW_BYTES}, filename FROM Cache {which}"  # noqa: S608
         with self._database.transaction(patience):
             found = self._database.sql(select, values)
             sizes = [size for _, size, _ in found]
@@ -137,5 +137,5 @@ class Eviction:
             self._database.sql(f"DELETE FROM Cache WHERE rowid IN ({marks})", [rowid for rowid, _, _ in found])  # noqa: S608  marks only
             for _, _, filename in found:
                 if filename is not None:
-                    self._database.remove_file(filename)
+                    self._database.files.remove(filename)
         return sizes[: len(found)]

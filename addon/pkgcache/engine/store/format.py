@@ -14,12 +14,18 @@ import shutil
 import time
 from pathlib import Path
 
+from pkgcache.engine.store.safe_files import read_small, write_text
+
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
 
 ASIDE_SECONDS = 7 * 86400.0
 """How long a store that was set aside is kept, in case somebody wants to look at it."""
+
+
+MOST_MARK = 64
+"""Bytes of a mark: a number, and perhaps blanks around it."""
 
 
 class StoreFormatError(Exception):
@@ -29,7 +35,7 @@ class StoreFormatError(Exception):
 def read_format(directory: Path) -> str | None:
     """Return the folder's mark; None where there is none. Raises OSError."""
     try:
-        return (directory / "format").read_text(errors="replace").strip()
+        return read_small(directory / "format", MOST_MARK).decode(errors="replace").strip()
     except (FileNotFoundError, NotADirectoryError):
         return None
 
@@ -56,7 +62,7 @@ def check_format(directory: Path, entries: Path) -> None:
         set_aside(entries, f"format-{mark[:16] or 'unknown'}".replace("/", "_"), f"its format is {mark[:16]!r}")
     # Only now, and by rename: a kill before this leaves a folder that is looked at again, and never a mark that lies.
     fresh = directory / "format.new"
-    fresh.write_text(f"{FORMAT}\n")
+    write_text(fresh, f"{FORMAT}\n")
     fresh.replace(directory / "format")
 
 

@@ -12,8 +12,10 @@ import json
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from pathlib import Path
+from typing import IO
 
 from pkgcache.engine.store.keys import StoreKey
+from pkgcache.engine.store.safe_files import ForeignFileError, write_text
 
 
 def file_stem(key: StoreKey) -> str:
@@ -22,11 +24,14 @@ def file_stem(key: StoreKey) -> str:
 
 
 @contextlib.contextmanager
-def unowned(path: Path) -> Iterator[bool]:
-    """Yield whether no live process owns a growing file, or it is gone. Its lock is held meanwhile, so that none can take it."""
+def unowned(opening: Callable[[], IO[bytes]]) -> Iterator[bool]:
+    """Yield whether no live process owns a growing file, or it is gone, or is none of ours.
+
+    `opening` opens it. Its lock is held meanwhile, so that no process can take it.
+    """
     try:
-        handle = path.open("rb")
-    except FileNotFoundError:
+        handle = opening()
+    except (FileNotFoundError, ForeignFileError):
         yield True
         return
     with handle:
@@ -49,7 +54,7 @@ def commit_journal(part: Path, key: StoreKey, *, undo: Callable[[str], object]) 
 
     def note_name(name: str) -> None:
         names.append(name)
-        journal.write_text(json.dumps({"key": key, "filename": name}))
+        write_text(journal, json.dumps({"key": key, "filename": name}))
 
     try:
         yield note_name

@@ -17,6 +17,7 @@ from typing import IO
 
 from pkgcache.engine.store.entries import Entries, Row
 from pkgcache.engine.store.growing import file_stem
+from pkgcache.engine.store.safe_files import ForeignFileError
 from pkgcache.rules.http.validation import strong_tag
 from pkgcache.rules.routing.digests import Digest
 
@@ -120,23 +121,22 @@ def _gunzipped(value: bytes) -> bytes:
 
 
 def quarantine(entries: Entries, row: Row) -> Path | None:
-    """Drop a faulty entry, and move its file, if it has one, to `quarantine/`: return the file's new path."""
-    moved: Path | None = None
-    if row.filename is not None and (file := entries.folder / row.filename).exists():
-        folder = entries.directory / "quarantine"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        moved = folder / f"{file_stem(row.key)}-{int(time.time())}"
-        file.replace(moved)
+    """Drop a faulty entry, and move its file, if it has one of ours, to `quarantine/`: return the file's new path."""
+    target = entries.directory / "quarantine" / f"{file_stem(row.key)}-{int(time.time())}"
+    moved = row.filename is not None and entries.database.files.move_to(row.filename, target)
     entries.drop_rows([row])
-    return moved
+    return target if moved else None
 
 
-def orphans(entries: Entries, older_than: float) -> Iterator[Path]:
-    """Yield the files under `entries/` that no row names, unless they changed within `older_than` seconds: a commit may be under way."""
+def orphans(entries: Entries, older_than: float) -> Iterator[tuple[str, int]]:
+    """Yield the files under `entries/` that no row names, with their sizes.
+
+    Not those that changed within `older_than` seconds: a commit may be under way.
+    """
     oldest = time.time() - older_than
     known = {row.filename for row in entries.rows() if row.filename is not None}
-    for path in entries.folder.glob("*/*/*.val"):
-        name = path.relative_to(entries.folder).as_posix()
-        with contextlib.suppress(FileNotFoundError):
-            if name not in known and path.stat().st_ctime < oldest:
-                yield path
+    files = entries.database.files
+    for name in files.names():
+        with contextlib.suppress(FileNotFoundError, ForeignFileError):
+            if name not in known and (status := files.status(name)).st_ctime < oldest:
+                yield name, status.st_size

@@ -1,52 +1,73 @@
 """What a killed process leaves in a store's `growing` folder, cleaned up each time that the store is opened.
 
 Reads the folder and its journals alone, so that opening a store of a million entries takes no longer. Files under `entries/` that no row
-names are integrity.py's to find.
+names are integrity.py's to find. Others may have written to the folder: names are looked up in the folder as it was opened, so nothing
+outside is removed even if it is replaced meanwhile, and a journal counts only if it names a file as this program does.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
-from pathlib import Path
+import os
+from pathlib import PurePath
 
 from pkgcache.engine.store.entries import Entries
 from pkgcache.engine.store.growing import unowned
+from pkgcache.engine.store.safe_files import open_regular, opened_folder
+from pkgcache.engine.store.value_files import is_value_name
 
 logger = logging.getLogger(__name__)
+
+MOST_JOURNAL = 64 * 1024
+"""Bytes of a journal: a key and a file name. Keys of files may be URLs, which are shorter than this."""
 
 
 def clean_up(entries: Entries) -> None:
     """Undo commits that were cut short by a kill, and remove unfinished downloads that no process owns any more."""
-    growing = entries.growing
-    for journal in growing.glob("*.commit"):
-        _undo(entries, journal)
-    for part in growing.glob("*.part"):
-        with unowned(part) as mine:
-            if mine:
-                part.unlink(missing_ok=True)
-                part.with_suffix(".json").unlink(missing_ok=True)
-                logger.info("removed an unfinished download that its process left behind: %s", part.name)
-    for state in (*growing.glob("*.json"), *growing.glob("*.new")):
-        if not state.with_suffix(".part").exists():
-            state.unlink(missing_ok=True)
+    with opened_folder(entries.growing) as folder:
+        names = [PurePath(name) for name in os.listdir(folder)]  # noqa: PTH208  a descriptor
+        for journal in (name for name in names if name.suffix == ".commit"):
+            _undo(entries, journal, folder)
+        for part in (name for name in names if name.suffix == ".part"):
+            with unowned(functools.partial(open_regular, str(part), folder)) as mine:
+                if mine:
+                    _remove(part, folder)
+                    _remove(part.with_suffix(".json"), folder)
+                    logger.info("removed an unfinished download that its process left behind: %s", part)
+        left = set(os.listdir(folder))  # noqa: PTH208
+        for state in (name for name in names if name.suffix in {".json", ".new"}):
+            if str(state.with_suffix(".part")) not in left:
+                _remove(state, folder)
 
 
-def _undo(entries: Entries, journal: Path) -> None:
+def _undo(entries: Entries, journal: PurePath, folder: int) -> None:
     """Remove the file of a commit whose row was never written.
 
     Not while its process lives, which holds the lock of the file under its old name or, after the rename, its new one. A journal that
-    makes no sense was itself cut short: nothing was renamed yet, and there is nothing to undo.
+    makes no sense was itself cut short, or is none of ours: nothing was renamed yet, and there is nothing to undo.
     """
-    with contextlib.suppress(ValueError, KeyError, TypeError):
-        intent = json.loads(journal.read_text())
-        file = entries.folder / intent["filename"]
-        with unowned(file) as gone, unowned(journal.with_suffix(".part")) as not_begun:
+    files = entries.database.files
+    with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError, FileNotFoundError):
+        with open_regular(str(journal), folder) as file:
+            intent = json.loads(file.read(MOST_JOURNAL))
+        key, name = intent["key"], intent["filename"]
+        if not isinstance(key, str) or not is_value_name(name):
+            raise ValueError(f"{journal} is no journal")
+        part = functools.partial(open_regular, str(journal.with_suffix(".part")), folder)
+        with unowned(functools.partial(files.open, name)) as gone, unowned(part) as not_begun:
             if not (gone and not_begun):
                 return
             select = "SELECT 1 FROM Cache WHERE key = ? AND raw = 1 AND filename = ?"
-            if not entries.database.sql(select, (intent["key"], intent["filename"])):
-                file.unlink(missing_ok=True)
-                logger.info("removed a file whose entry was never written: %s", intent["key"])
-    journal.unlink(missing_ok=True)
+            if not entries.database.sql(select, (key, name)):
+                files.remove(name)
+                logger.info("removed a file whose entry was never written: %s", key)
+    _remove(journal, folder)
+
+
+def _remove(name: PurePath, folder: int) -> None:
+    """Remove a name; of a link only the link, and no folder."""
+    with contextlib.suppress(FileNotFoundError, IsADirectoryError, PermissionError):
+        os.unlink(name, dir_fd=folder)
