@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
 from unittest import mock
@@ -97,6 +97,13 @@ class Command:
     def process(self, *words: str | Path, **more: Any) -> Ran:
         """A whole run, as a process."""
         return self.end(self.start(*words, **more), words)
+
+    def slow_to_open(self, name: str, folder: Path) -> Self:
+        """A command whose processes wait as they open a file of this name. `folder` is for the code that does it."""
+        slow = f"event == 'open' and args[0] == {name!r} and time.sleep({TIMEOUT})"
+        code = f"import sys, time\nsys.addaudithook(lambda event, args: {slow})\n"
+        (folder / "sitecustomize.py").write_text(code)
+        return replace(self, environment={**self.environment, "PYTHONPATH": f"{ADDON}{os.pathsep}{folder}"})
 
     def interrupted(self, ready: Callable[[int], bool], *words: str | Path, by: signal.Signals = signal.SIGINT) -> Ran:
         """A run that gets a signal as soon as `ready` says so of its process id; AssertionError where it ends before.

@@ -111,24 +111,21 @@ def large_store(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_export_goes_on(by: signal.Signals, command: Command, store: Path, tmp_path: Path) -> None:
-    """It is stopped at its middle entry, whose file is a pipe as long as that takes: half of the archive is not written twice."""
+    """It is stopped at its middle entry, whose file opens slowly as long as that takes: half of the archive is not written twice."""
     middle = file_of(store, large_store(store)[MANY // 2])
-    file, partial, kept = tmp_path / "a.tar", tmp_path / "a.tar.partial", tmp_path / "kept"
+    file, partial = tmp_path / "a.tar", tmp_path / "a.tar.partial"
     command("export", "--dir", store, file).ended(0)
     with tarfile.open(file) as tar:
         at = tar.getmember(f"{MANY // 2 + 1:08}.json").offset
     file.unlink()
-    middle.rename(kept)
-    os.mkfifo(middle)
+    slow = command.slow_to_open(middle.name, tmp_path)
     half: Callable[[int], bool] = lambda _: partial.exists() and partial.stat().st_size == at  # noqa: E731
-    ran = command.interrupted(half, "export", "--dir", store, file, by=by)
+    ran = slow.interrupted(half, "export", "--dir", store, file, by=by)
     if by is not signal.SIGKILL:
         assert ran.ended(130).err.startswith(
             f"interrupted: {MANY // 2} entries of {MANY} are in {partial}; run it again"
         )
     assert not file.exists()
-    middle.unlink()
-    kept.rename(middle)
     written = partial.stat()
     ran = command("export", "--dir", store, file).ended(0)
     assert f"{MANY // 2} entries already; continuing" in ran.err
