@@ -35,18 +35,27 @@ def opened_folder(path: Path | str, *, within: int | None = None) -> Iterator[in
 
     Raises ForeignFileError, FileNotFoundError and other OSError.
     """
-    with _foreign(path):
-        descriptor = os.open(path, FOLDER, dir_fd=within)
+    descriptor = open_folder(path, within=within)
     try:
         yield descriptor
     finally:
         os.close(descriptor)
 
 
+def open_folder(path: Path | str, *, within: int | None = None) -> int:
+    """Open a folder as `opened_folder`; the caller closes the descriptor. At every hit, so without a context manager."""
+    try:
+        return os.open(path, FOLDER, dir_fd=within)
+    except OSError as error:
+        raise _foreign(error, path) from None
+
+
 def open_regular(name: str, folder: int) -> IO[bytes]:
     """Open a file of ours for reading. Raises ForeignFileError, FileNotFoundError and other OSError."""
-    with _foreign(name):
+    try:
         descriptor = os.open(name, _READ, dir_fd=folder)
+    except OSError as error:
+        raise _foreign(error, name) from None
     try:
         check_regular(os.fstat(descriptor), os.fstat(folder).st_uid)
     except BaseException:
@@ -108,11 +117,5 @@ def why_exposed(directory: Path) -> str:
     return ""
 
 
-@contextlib.contextmanager
-def _foreign(path: Path | str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _NOT_OURS:
-            raise
-        raise ForeignFileError(f"{path}: {error.strerror}") from None
+def _foreign(error: OSError, path: Path | str) -> OSError | ForeignFileError:
+    return ForeignFileError(f"{path}: {error.strerror}") if error.errno in _NOT_OURS else error

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final
 
-from pkgcache.engine.store.safe_files import ForeignFileError, check_regular, open_regular, opened_folder
+from pkgcache.engine.store.safe_files import ForeignFileError, check_regular, open_folder, open_regular, opened_folder
 
 _NAME: Final = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{28}\.val")
 _FOLDER: Final = re.compile(r"[0-9a-f]{2}")
@@ -105,13 +105,17 @@ class ValueFiles:
         if not isinstance(name, str) or not is_value_name(name):
             raise ForeignFileError(f"its file name is {name!r:.60}")
         *parts, base = name.split("/")
-        with contextlib.ExitStack() as stack:
-            folder = stack.enter_context(opened_folder(self._folder))
+        folder = open_folder(self._folder)
+        try:
             for part in parts:
                 if make:
                     _make_folder(part, folder)
-                folder = stack.enter_context(opened_folder(part, within=folder))
+                inner = open_folder(part, within=folder)
+                os.close(folder)
+                folder = inner
             yield folder, base
+        finally:
+            os.close(folder)
 
 
 def _make_folder(name: str, within: int) -> None:
