@@ -64,7 +64,7 @@ FLOORS: Final[dict[str, tuple[frozenset[str], ...]]] = {
         frozenset({"connect"}),
         frozenset({"intake"}),
         frozenset({"request_checks", "authentication", "tunnels", "access_log"}),
-        frozenset({"exchange", "mitmproxy_options", "certificates"}),
+        frozenset({"exchange", "mitmproxy_options", "certificates", "dial"}),
     ),
 }
 """Inside a room: its floors from the top. A file imports from its own folder and from the floors below, not from its neighbours."""

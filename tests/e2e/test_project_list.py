@@ -250,3 +250,33 @@ def test_memory_stays_flat(make_proxy: MakeProxy, make_upstream: MakeUpstream, t
     assert len(sizes) == 1
     assert upstream.count(path_contains=ROOT) == 2  # the page of `warm`, and the list once
     assert house.proxy.peak_rss() - before < 25_000_000
+
+
+WITHOUT_SLASH: Final = (
+    "/pypi/simple",
+    "//evil.example/../pypi/simple",
+    "//evil.example/%2e%2e/pypi/simple",
+    "//evil.example/%2E./pypi/simple",
+    "///evil.example/../../pypi/simple",
+    "//evil.example:80/a/../../pypi/simple",
+    "//user@evil.example/../pypi/simple",
+    "/\\evil.example/../pypi/simple",
+    "/%5Cevil.example/../pypi/simple",
+    "/.//evil.example/../pypi/simple",
+    "//evil.example/..//pypi/simple",
+    "//pypi/simple",
+    "/pypi//simple",
+    "/pypi/simple//evil.example/..",
+)
+
+
+def test_a_list_without_its_slash_leads_to_itself(house: House) -> None:
+    """A `Location` of `//evil.example/…` is another host's URL (RFC 3986 §4.2): whoever follows such a link lands there."""
+    house.upstream.serve(ROOT, root_html("six"), PLAIN_HTML_TYPE)
+    found = {path: house.fetch(path, method=method) for path in WITHOUT_SLASH for method in ("HEAD", "GET")}
+    for path, answer in found.items():
+        assert answer.headers["Location"] in {None, "/pypi/simple/"}, path
+        assert (answer.status == 301) == (answer.headers["Location"] is not None), path
+    assert found["/pypi/simple"].status == 301
+    for url in (names.INDEX_URL, names.INDEX_URL.replace("/simple/", "//evil.example/../simple/")):
+        assert house.fetch(url.rstrip("/")).headers["Location"] in {None, names.INDEX_URL}, url

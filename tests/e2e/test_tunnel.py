@@ -8,17 +8,20 @@ import hashlib
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.support.authority import Authority
+from tests.support.behaviour import Behaviour
 from tests.support.clients import CURL, PIP_PROXY, curl, installed
 from tests.support.factories import MakeProxy, small_wheels
 from tests.support.names import INDEX_HOST, INDEX_URL, file_url, page_url
 from tests.support.peers import Handler, ParentProxy, Peer, echo, greets, resolving, web
 from tests.support.proxy import Proxy
 from tests.support.upstream import Upstream
+from tests.support.wheels import make_wheel
 from tests.support.wire import Wire, fetch
 
 type MakePeer = Callable[..., Peer]
@@ -172,23 +175,53 @@ def test_a_client_that_leaves_ends_the_servers_side(
 
 # Where a tunnel may not go
 
+
+def own_addresses() -> list[str]:
+    """The addresses of this machine's interfaces that packets to the outside would leave from; none where there is no outside."""
+    found = []
+    for family, outside in ((socket.AF_INET, "203.0.113.1"), (socket.AF_INET6, "2001:db8::1")):
+        with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((outside, 9))  # of UDP: no packet is sent
+            found.append(str(probe.getsockname()[0]))
+    return found
+
+
+def shown(address: str) -> str:
+    """An address as it stands in a URL."""
+    return f"[{address}]" if ":" in address else address
+
+
 LOCAL = {
     "loopback by number": "127.0.0.1:{port}",
     "another loopback": "127.1.2.3:{port}",
     "loopback, short": "127.1:{port}",
     "loopback as one decimal number": "2130706433:{port}",
     "loopback, hexadecimal": "0x7f000001:{port}",
+    "loopback, hexadecimal and short": "0x7f.1:{port}",
+    "loopback, octal": "0177.0.0.1:{port}",
+    "loopback, octal and as one number": "017700000001:{port}",
+    "loopback, in three parts": "127.0.1:{port}",
     "loopback by name": "localhost:{port}",
     "with a final dot": "localhost.:{port}",
     "in capitals": "LOCALHOST:{port}",
     "a name that resolves to loopback": "sneaky.example:{port}",
     "IPv6 loopback": "[::1]:{port}",
     "IPv4 inside IPv6": "[::ffff:127.0.0.1]:{port}",
+    "IPv4 inside IPv6, in hexadecimal": "[::ffff:7f00:1]:{port}",
+    "IPv4-compatible IPv6": "[::127.0.0.1]:{port}",
+    "NAT64": "[64:ff9b::7f00:1]:{port}",
+    "a name that resolves to NAT64": "nat64.example:{port}",
+    "a name that resolves to NAT64 for local use": "local-nat64.example:{port}",
+    "a name that resolves to 6to4": "sixtofour.example:{port}",
+    "a name that resolves to IPv4 inside IPv6": "mapped.example:{port}",
     "unspecified": "0.0.0.0:{port}",
+    "unspecified, short": "0:{port}",
+    "this network": "0.1.2.3:{port}",
     "IPv6 unspecified": "[::]:{port}",
     "link-local, a cloud's metadata service": "169.254.169.254:80",
     "a name that resolves to link-local": "metadata.example:80",
     "IPv6 link-local": "[fe80::1]:80",
+    **{f"this machine's own {address}": f"{shown(address)}:{{port}}" for address in own_addresses()},
 }
 """No registry, no mirror: each is this machine, or what only this machine can reach."""
 
@@ -197,7 +230,15 @@ LOCAL = {
 def guarded(tmp_path_factory: pytest.TempPathFactory, ca: Authority) -> Iterator[tuple[Proxy, Peer, Upstream]]:
     """A proxy without `pypi_cache_local_hosts`, and a server on its machine that nobody may reach through it."""
     folder = tmp_path_factory.mktemp("guarded")
-    names = {"sneaky.example": "127.0.0.1", "metadata.example": "169.254.169.254"}
+    names = {
+        "sneaky.example": "127.0.0.1",
+        "metadata.example": "169.254.169.254",
+        "nat64.example": "64:ff9b::7f00:1",
+        "local-nat64.example": "64:ff9b:1:7f00:0:100::",
+        "sixtofour.example": "2002:7f00:1::",
+        "mapped.example": "::ffff:127.0.0.1",
+        "own.example": " ".join(own_addresses()) or "127.0.0.1",
+    }
     with (
         Peer(web(b"secret")) as peer,
         Upstream(ca) as upstream,
@@ -238,7 +279,33 @@ def test_a_plain_request_to_this_machine_is_refused(guarded: tuple[Proxy, Peer, 
     assert peer.accepted == 0
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST.", "sneaky.example", "[::ffff:127.0.0.1]"])
+def test_a_fetch_to_this_machine_is_refused(guarded: tuple[Proxy, Peer, Upstream]) -> None:
+    """An upstream that redirects into the proxy's own machine or network, in every spelling: no page, no file, no connection."""
+    proxy, peer, upstream = guarded
+    targets = [
+        *LOCAL.values(),
+        "10.255.255.254:80",
+        "[fd00::ffff:1]:80",
+        "[64:ff9b::10.255.255.254]:80",
+        "10.16777214:80",
+    ]
+    for number, target in enumerate(targets):
+        release = make_wheel(f"led-astray-{number}")
+        upstream.add(release)
+        where = f"http://{target.format(port=peer.port)}/secret"
+        upstream.script(Behaviour(rf"/packages/.*led_astray_{number}-", redirect=where))
+        upstream.script(Behaviour(rf"/simple/led-astray-{number}/", redirect=where))
+        for url in (page_url(release.project), file_url(release)):
+            answer = fetch(proxy.port, url, ca=proxy.ca)
+            assert answer.status == 502, (target, answer)
+    upstream.unscript()
+    assert peer.accepted == 0
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "localhost", "LOCALHOST.", "sneaky.example", "nat64.example", "own.example", "[::ffff:127.0.0.1]"],
+)
 def test_a_tunnel_to_the_proxy_itself_is_refused(guarded: tuple[Proxy, Peer, Upstream], host: str) -> None:
     """Whoever reached the proxy through itself would look like a client on its own machine."""
     proxy, _, _ = guarded

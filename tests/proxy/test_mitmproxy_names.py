@@ -5,6 +5,7 @@ upgrade, its message says where in proxy/ to look; compare mitmproxy's old and n
 """
 
 import ast
+import asyncio
 import dataclasses
 import importlib
 import inspect
@@ -183,6 +184,26 @@ def test_a_streams_attributes() -> None:
 def test_where_a_tunnel_begins() -> None:
     """ConnectStream._tunnel puts `_carry` in the place of `passthrough` after this."""
     assert "self._handle_event = self.passthrough" in inspect.getsource(http.HttpStream.handle_connect_finish)
+
+
+def test_where_a_name_is_dialled() -> None:
+    """`dial.PinnedDials`: the hook and the dial are in one task, and the dial goes by the event loop's `create_connection`."""
+    source = inspect.getsource(server.ConnectionHandler.open_connection)
+    steps = (
+        "ServerConnectHook(",
+        "asyncio.open_connection(",
+        "ServerConnectedHook(",
+        "OpenConnectionCompleted(command, None)",
+    )
+    places = [source.index(step) for step in steps]
+    assert places == sorted(places), (
+        "PypiCache.server_connect, the dial, PypiCache.server_connected, and then the layers"
+    )
+    errors = source.split("ServerConnectErrorHook(")[1:]
+    assert len(errors) == 2, "PypiCache.server_connect_error is told of a refused and of a failed dial"
+    assert all("OpenConnectionCompleted" in each for each in errors), "and before the layers are"
+    assert "create_task(" not in source
+    assert "loop.create_connection(" in inspect.getsource(asyncio.open_connection)
 
 
 def test_context_and_connections() -> None:

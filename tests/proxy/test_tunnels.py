@@ -10,7 +10,7 @@ from mitmproxy.proxy.mode_specs import ProxyMode
 
 from pkgcache.engine.upstream.parent_proxy import ParentProxy
 from pkgcache.proxy.exchange import TunnelPlan
-from pkgcache.proxy.tunnels import Tunnels
+from pkgcache.proxy.tunnels import ITSELF, Checked, Tunnels
 from pkgcache.rules.routing.routes import Router
 from pkgcache.settings import make_settings
 from tests.proxy.connections import make_client
@@ -44,7 +44,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def make_tunnels(parent: ParentProxy | None = None, **options: Any) -> Tunnels:
     settings = make_settings({f"pypi_cache_{name}": value for name, value in options.items()})
-    return Tunnels(settings, Router((), [("file-host.test", 443)], {}), parent)
+    return Tunnels(settings, Router((), [("file-host.test", 443)], {}), parent, lambda: {8080})
 
 
 def planned(tunnels: Tunnels, host: str, port: int = 443) -> TunnelPlan:
@@ -53,8 +53,8 @@ def planned(tunnels: Tunnels, host: str, port: int = 443) -> TunnelPlan:
     return plan
 
 
-def refusal(tunnels: Tunnels, server: Server) -> str:
-    return asyncio.run(tunnels.refusal_of(server))
+def checked(tunnels: Tunnels, server: Server) -> Checked | None:
+    return asyncio.run(tunnels.checked(server))
 
 
 def server_of(host: str, port: int = 443) -> Server:
@@ -125,38 +125,72 @@ def test_mitmproxys_upstream_mode(parent: ParentProxy | None, host: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("host", "port", "refused"),
+    ("host", "port", "addresses"),
     [
-        ("public.test", 443, False),
-        ("private.test", 443, False),
-        ("inside.test", 443, True),
-        ("both.test", 443, True),  # mitmproxy resolves by itself, and may choose any
-        ("127.0.0.1", 443, True),
-        ("nowhere.test", 443, False),  # connecting will fail
-        ("file-host.test", 443, False),  # in pypi_cache_file_hosts
-        ("file-host.test", 80, True),
-        ("localhost", 8000, False),  # in pypi_cache_local_hosts
-        ("parent.test", 3128, False),
+        ("public.test", 443, ["192.31.196.1"]),
+        ("private.test", 443, ["10.0.0.1"]),
+        ("inside.test", 443, []),
+        ("both.test", 443, ["192.31.196.1", "10.0.0.1"]),
+        ("127.0.0.1", 443, []),
+        ("nat64.test", 443, []),
+        ("nowhere.test", 443, []),
+        ("file-host.test", 443, ["127.0.0.1"]),  # in pypi_cache_file_hosts
+        ("file-host.test", 80, []),
+        ("localhost", 8000, ["127.0.0.1"]),  # in pypi_cache_local_hosts
     ],
 )
-def test_an_ordinary_flow(monkeypatch: pytest.MonkeyPatch, host: str, port: int, *, refused: bool) -> None:
+def test_an_ordinary_flow(monkeypatch: pytest.MonkeyPatch, host: str, port: int, addresses: list[str]) -> None:
     monkeypatch.setitem(NAMES, "127.0.0.1", ["127.0.0.1"])
-    monkeypatch.setitem(NAMES, "parent.test", ["127.0.0.1"])
-    tunnels = make_tunnels(PARENT, local_hosts=["localhost:8000"])
-    assert bool(refusal(tunnels, server_of(host, port))) is refused
+    monkeypatch.setitem(NAMES, "nat64.test", ["64:ff9b::7f00:1"])
+    found = checked(make_tunnels(PARENT, local_hosts=["localhost:8000"]), server_of(host, port))
+    assert found is not None
+    assert found.addresses == tuple((address, port) for address in addresses)
+    assert bool(found.refusal or found.error) is not bool(addresses)
+    assert bool(found.error) is (host == "nowhere.test")
 
 
-def test_what_was_planned_is_not_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_parent_proxy_is_dialled_as_it_is() -> None:
+    assert checked(make_tunnels(PARENT), server_of("parent.test", 3128)) is None
+
+
+@pytest.mark.parametrize("host", ["file-host.test", "localhost", "own.test", "inside.test"])
+def test_the_proxys_own_port(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    """A loop, whatever the options allow: whoever came that way would look like a client on the proxy's machine."""
+    monkeypatch.setattr("pkgcache.proxy.tunnels.is_own_address", lambda ip: str(ip) == "192.31.196.7")
+    monkeypatch.setitem(NAMES, "own.test", ["192.31.196.7"])
+    tunnels = make_tunnels(local_hosts=["file-host.test", "localhost", "own.test", "inside.test"])
+    assert planned(tunnels, host, 8080).refusal == ITSELF
+    found = checked(tunnels, server_of(host, 8080))
+    assert found is not None
+    assert (found.refusal, found.addresses) == (ITSELF, ())
+    assert not planned(tunnels, host, 8081).refusal
+
+
+def test_that_port_elsewhere() -> None:
+    """8080 is a usual port: what is on other machines is reached, and only this machine is left out."""
+    plan = planned(make_tunnels(local_hosts=["both.test"]), "both.test", 8080)
+    assert [server.address[0] for server in plan.servers if server.address] == ["192.31.196.1", "10.0.0.1"]
+
+
+def test_an_address_of_this_machines_interfaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The LAN address leads to the same services as loopback does."""
+    monkeypatch.setattr("pkgcache.proxy.tunnels.is_own_address", lambda ip: str(ip) == "10.0.0.1")
+    assert "pypi_cache_local_hosts=private.test:22" in planned(make_tunnels(), "private.test", 22).refusal
+    monkeypatch.setitem(NAMES, "nat64.test", ["64:ff9b::10.0.0.1"])
+    assert planned(make_tunnels(), "nat64.test", 22).refusal
+    assert not planned(make_tunnels(local_hosts=["private.test:22"]), "private.test", 22).refusal
+
+
+def test_what_was_planned_is_not_looked_at_again() -> None:
     """Its address is an exception by the name, and would be refused by itself. The same address alone is no exception."""
-    monkeypatch.setitem(NAMES, "127.0.0.1", ["127.0.0.1"])
     tunnels = make_tunnels(local_hosts=["localhost"])
     (server,) = planned(tunnels, "localhost").servers
-    assert refusal(tunnels, server) == ""
-    assert refusal(tunnels, server_of("127.0.0.1")) != ""
+    assert checked(tunnels, server) is None
+    assert checked(tunnels, server_of("127.0.0.1")) is not None
 
 
 def test_a_connection_through_a_parent_proxy() -> None:
     """What it leads to is the parent's to decide."""
     server = server_of("inside.test")
     server.via = ("http", ("parent.test", 3128))
-    assert refusal(make_tunnels(), server) == ""
+    assert checked(make_tunnels(), server) is None

@@ -4,7 +4,7 @@ import select
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -184,14 +184,22 @@ def _both_ways(one: socket.socket, other: socket.socket) -> None:
                     sink.shutdown(socket.SHUT_WR)
 
 
-def resolving(folder: Path, names: dict[str, str]) -> dict[str, str]:
-    """Environment that gives a Python process a resolver which knows these names: name → address.
+def resolving(folder: Path, names: Mapping[str, str | Sequence[str]]) -> dict[str, str]:
+    """Environment that gives a Python process a resolver which knows these names: name → addresses, separated by blanks.
 
-    The process reads a `sitecustomize.py` at its start; `/etc/hosts` would need root, and would be everybody's.
+    A sequence is what each look-up is answered with in turn, its last entry for good. Each look-up is a line `name addresses` in the
+    file `asked` in the folder. The process reads a `sitecustomize.py` at its start; `/etc/hosts` would need root, and would be everybody's.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "sitecustomize.py").write_text(_RESOLVER.format(names=names))
+    answers = {name: [answer] if isinstance(answer, str) else list(answer) for name, answer in names.items()}
+    (folder / "sitecustomize.py").write_text(_RESOLVER.format(names=answers, log=str(folder / "asked")))
     return {"PYTHONPATH": str(folder)}
+
+
+def looked_up(folder: Path, name: str) -> int:
+    """How often a process with the environment of `resolving(folder, …)` has looked a name up."""
+    log = folder / "asked"
+    return sum(line.split()[0] == name for line in log.read_text().splitlines()) if log.exists() else 0
 
 
 _RESOLVER: Final = """\
@@ -201,7 +209,13 @@ NAMES = {names!r}
 asked = socket.getaddrinfo
 
 def getaddrinfo(host, *rest, **more):
-    return asked(NAMES.get(host, host), *rest, **more)
+    answers = NAMES.get(host)
+    if answers is None:
+        return asked(host, *rest, **more)
+    answer = answers.pop(0) if len(answers) > 1 else answers[0]
+    with open({log!r}, "a") as log:
+        print(host, answer, file=log)
+    return [found for address in answer.split() for found in asked(address, *rest, **more)]
 
 socket.getaddrinfo = getaddrinfo
 """

@@ -29,11 +29,12 @@ from pkgcache.proxy import certificates, mitmproxy_options
 from pkgcache.proxy.access_log import AccessLog
 from pkgcache.proxy.authentication import Authenticator
 from pkgcache.proxy.connect import FastPathHook
+from pkgcache.proxy.dial import PinnedDials
 from pkgcache.proxy.exchange import Exchange, TunnelPlan
 from pkgcache.proxy.fast_path import FastPathLayer, FastPathTlsLayer
 from pkgcache.proxy.intake import Intake
 from pkgcache.proxy.request_checks import canonical_address, is_proxy_address
-from pkgcache.proxy.tunnels import Tunnels
+from pkgcache.proxy.tunnels import ITSELF, Tunnels
 from pkgcache.settings import PREFIX, SettingError, make_settings
 from pkgcache.web.endpoints import ProxyPages
 from pkgcache.web.onboarding import greeting
@@ -52,6 +53,7 @@ class PypiCache:
         self.intake: Intake | None = None
         self.tunnels: Tunnels | None = None
         self._log: AccessLog | None = None
+        self._dials: PinnedDials | None = None
         self._trust = certificates.FlowTrust()
         self._refused = False
 
@@ -102,7 +104,10 @@ class PypiCache:
             service, certificates.ca_file(ctx.options.confdir), lambda: certificates.bundle(ctx.options.confdir)
         )
         self.service, self._log = service, log
-        self.tunnels = Tunnels(settings, service.router, service.client.parent)
+        self._dials = PinnedDials(asyncio.get_running_loop())
+        self.tunnels = Tunnels(
+            settings, service.router, service.client.parent, lambda: {port for _, port in self._listens()}
+        )
         self.intake = Intake(
             service,
             pages,
@@ -123,6 +128,8 @@ class PypiCache:
     def done(self) -> Awaitable[None]:
         """Close everything. mitmproxy awaits what this returns when it exits, and ignores it when it reloads the script."""
         service, log = self.service, self._log
+        if self._dials is not None:
+            self._dials.close()
         self.service = self.intake = self.tunnels = self._log = None
 
         async def close() -> None:
@@ -151,8 +158,18 @@ class PypiCache:
 
     async def server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
         """Keep ordinary flows, too, from this machine and its link, unless the operator configured the host."""
-        if self.tunnels is not None and not data.server.error:
-            data.server.error = await self.tunnels.refusal_of(data.server) or None
+        if self.tunnels is None or data.server.error or (checked := await self.tunnels.checked(data.server)) is None:
+            return
+        data.server.error = checked.refusal or checked.error or None
+        PinnedDials.pin(checked.addresses)
+
+    def server_connected(self, _: server_hooks.ServerConnectionHookData) -> None:
+        """The dial is over."""
+        PinnedDials.unpin()
+
+    def server_connect_error(self, _: server_hooks.ServerConnectionHookData) -> None:
+        """The dial has failed, or was refused."""
+        PinnedDials.unpin()
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         """Send ordinary flows through the environment's parent proxy, too."""
@@ -212,7 +229,7 @@ class PypiCache:
         if self.intake is None or self.tunnels is None:
             plan.error = "the proxy is closing"
         elif is_proxy_address(plan.address, plan.client, self.intake.public_address):
-            plan.refusal = "that is this proxy itself"
+            plan.refusal = ITSELF
         else:
             await self.tunnels.plan(plan)
 

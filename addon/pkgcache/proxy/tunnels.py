@@ -1,7 +1,7 @@
 """Where a connection that is not the fast path's may go: CONNECT tunnels, and mitmproxy's ordinary flows.
 
-Any host is allowed but the proxy's own machine, its link-local neighbours and the proxy itself. Tunnels are checked by the resolved
-addresses, and exactly those are dialled: a name that is resolved a second time could answer differently (DNS rebinding).
+Any host is allowed but the proxy's own machine, its link-local neighbours and the proxy itself. A name is resolved once, its addresses
+are checked, and exactly those are dialled (`dial`): a name that is resolved a second time could answer differently (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -9,11 +9,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import weakref
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 from mitmproxy.connection import Client, Server
 from mitmproxy.net.server_spec import ServerSpec
 from mitmproxy.proxy.mode_specs import UpstreamMode
 
+from pkgcache.engine.upstream.guard import is_own_address
 from pkgcache.engine.upstream.parent_proxy import ParentProxy
 from pkgcache.proxy.exchange import TunnelPlan
 from pkgcache.rules.policy.addresses import is_local, is_local_allowed, refusal_line
@@ -21,15 +24,36 @@ from pkgcache.rules.routing.package_hosts import Address
 from pkgcache.rules.routing.routes import Router
 from pkgcache.settings import Settings
 
+ITSELF = "that is this proxy itself"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The addresses of a host that may be dialled; without any, `refusal` (a rule of ours) or `error` (no such name) says why."""
+
+    addresses: tuple[Address, ...] = ()
+    refusal: str = ""
+    error: str = ""
+
 
 class Tunnels:
-    """Decides where tunnels and ordinary flows may connect. `parent` is the parent proxy of mitmproxy's mode or the environment."""
+    """Decides where tunnels and ordinary flows may connect.
 
-    def __init__(self, settings: Settings, router: Router, parent: ParentProxy | None) -> None:
+    `parent` is the parent proxy of mitmproxy's mode or the environment. `own_ports` gives the ports that the proxy listens on.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        router: Router,
+        parent: ParentProxy | None,
+        own_ports: Callable[[], Collection[int]],
+    ) -> None:
         self._settings = settings
         self._router = router
         self._parent = parent
-        self._checked: weakref.WeakSet[Server] = weakref.WeakSet()
+        self._own_ports = own_ports
+        self._planned: weakref.WeakSet[Server] = weakref.WeakSet()
 
     async def plan(self, plan: TunnelPlan) -> None:
         """Fill in where a tunnel may go, or why it may not; a refusal names the option that would allow it."""
@@ -40,14 +64,10 @@ class Tunnels:
         plan.parent = self.parent_of(host, plan.client)
         if plan.parent is not None:
             return
-        addresses, plan.error = await resolve(host, port)
-        if not is_local_allowed(host, port, self._settings):
-            remote = [address for address in addresses if not is_local(address[0])]
-            if addresses and not remote:
-                plan.refusal = refusal_line(host, port)
-            addresses = remote
-        plan.servers = [Server(address=address, transport_protocol="tcp") for address in addresses]
-        self._checked.update(plan.servers)
+        checked = await self._check(host, port, may_be_local=is_local_allowed(host, port, self._settings))
+        plan.refusal, plan.error = checked.refusal, checked.error
+        plan.servers = [Server(address=address, transport_protocol="tcp") for address in checked.addresses]
+        self._planned.update(plan.servers)
 
     def parent_of(self, host: str, client: Client) -> ServerSpec | None:
         """Return the parent proxy to connect through, or None to connect directly.
@@ -60,21 +80,32 @@ class Tunnels:
             return None
         return (self._parent.scheme, self._parent.address)
 
-    async def refusal_of(self, server: Server) -> str:
-        """Return why mitmproxy may not open a connection, or an empty text if it may.
+    async def checked(self, server: Server) -> Checked | None:
+        """Return the addresses that mitmproxy may dial for one of its connections; None: there is nothing to check.
 
-        Allowed without a look at the resolved addresses: what `plan` has checked, hosts that the operator configured, and the
-        parent proxy; these may well be in a private network.
+        That is so for what `plan` has checked, for the parent proxy, and for what the parent proxy connects to.
         """
-        if server in self._checked or server.via or not server.address:
-            return ""
+        if server in self._planned or server.via or not server.address:
+            return None
         host, port = server.address[0], server.address[1]
-        if self._router.hosts.is_configured_by_operator((host, port)) or is_local_allowed(host, port, self._settings):
-            return ""
         if self._parent is not None and self._parent.address == (host, port):
-            return ""
-        addresses, _ = await resolve(host, port)
-        return refusal_line(host, port) if any(is_local(address) for address, _ in addresses) else ""
+            return None
+        # The operator's own hosts may well be on this machine.
+        may_be_local = self._router.hosts.is_configured_by_operator((host, port)) or is_local_allowed(
+            host, port, self._settings
+        )
+        return await self._check(host, port, may_be_local=may_be_local)
+
+    async def _check(self, host: str, port: int, *, may_be_local: bool) -> Checked:
+        """Resolve a name and leave out the addresses that may not be dialled. The proxy itself never may be: that is a loop."""
+        found, error = await resolve(host, port)
+        local = {address for address in found if is_local(address[0], is_own_address)}
+        is_loop = bool(local) and port in self._own_ports()
+        if is_loop or not may_be_local:
+            found = [address for address in found if address not in local]
+        if local and not found:
+            return Checked(refusal=ITSELF if is_loop else refusal_line(host, port))
+        return Checked(addresses=tuple(found), error=error)
 
 
 async def resolve(host: str, port: int) -> tuple[list[Address], str]:

@@ -3,11 +3,13 @@
 import asyncio
 import socket
 from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
 from aiohttp.abc import ResolveResult
 
-from pkgcache.engine.upstream.guard import GuardedResolver, RefusedAddressError, check_literal
+from pkgcache.engine.upstream import guard
+from pkgcache.engine.upstream.guard import GuardedResolver, RefusedAddressError, check_literal, is_own_address
 from pkgcache.rules.routing.urls import parse_url
 
 CONFIGURED = ("mirror.test", 443)
@@ -59,6 +61,8 @@ def test_what_is_left_to_dial(
         ("files.test", 443, "10.0.0.1"),
         ("files.test", 443, "fe80::1%eth0"),
         ("files.test", 443, "::ffff:127.0.0.1"),
+        ("files.test", 443, "64:ff9b::10.0.0.1"),
+        ("files.test", 443, "2002:7f00:1::"),
         ("mirror.test", 8443, "10.0.0.1"),  # another port of a configured host is another server
     ],
 )
@@ -87,3 +91,39 @@ def test_a_url_that_may_be_dialled(url: str) -> None:
 def test_a_url_that_may_not(url: str) -> None:
     with pytest.raises(RefusedAddressError, match="pypi_cache_index"):
         check_literal(parse_url(url), is_configured)
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("8.8.8.8", False),
+        ("203.0.113.1", False),
+        ("2001:4860::8", False),
+        ("10.255.255.254", False),
+    ],
+)
+def test_an_address_of_this_machine(address: str, *, expected: bool) -> None:
+    assert is_own_address(ip_address(address)) is expected
+
+
+def test_where_any_address_can_be_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ip_nonlocal_bind`: a bind that succeeds proves nothing, and must not close the whole outside."""
+    monkeypatch.setattr(guard, "_can_bind", lambda _: True)
+    monkeypatch.setattr(guard, "_answers_itself", lambda ip: ip.is_loopback)
+    assert is_own_address(ip_address("127.0.0.1"))
+    assert not is_own_address(ip_address("192.31.196.1"))
+
+
+def test_a_public_address_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine in a data centre has one; a page's link must not lead to a service there that trusts the machine itself."""
+
+    def is_own(ip: IPv4Address | IPv6Address) -> bool:
+        return str(ip) == "192.31.196.1"
+
+    monkeypatch.setattr(guard, "is_own_address", is_own)
+    assert resolved(monkeypatch, "files.test", 443, "192.31.196.1", "8.8.8.8") == ["8.8.8.8"]
+    with pytest.raises(RefusedAddressError, match="this machine"):
+        resolved(monkeypatch, "files.test", 443, "192.31.196.1")
+    with pytest.raises(RefusedAddressError, match="this machine's own"):
+        check_literal(parse_url("https://192.31.196.1/x"), is_configured)

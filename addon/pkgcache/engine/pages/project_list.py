@@ -33,6 +33,7 @@ from pkgcache.rules.http.cache_status import CacheStatus
 from pkgcache.rules.http.storability import NotStorable, storable, storable_headers
 from pkgcache.rules.http.validation import freshened, updates, validators
 from pkgcache.rules.routing.indexes import Index, Upstream
+from pkgcache.rules.routing.paths import own_page_path
 from pkgcache.rules.routing.routes import ProjectListPage
 from pkgcache.rules.simple.representations import NotAcceptable, Representation, accepts, negotiate, upstream_accept
 
@@ -71,10 +72,11 @@ class ProjectLists:
 
     async def answer(self, request: Request, route: ProjectListPage) -> Response:
         """The answer to a GET or HEAD for an index's list."""
-        path = route.client_url.path
-        if not path.endswith("/"):  # its links are relative to the folder
-            moved = Response.text(301, f"{path}/")
-            moved.headers["Location"] = f"{path}/"
+        if not route.client_url.path.endswith("/"):  # its links are relative to the folder
+            # As it is configured, never as the client spelt it: `//evil.example/../pypi/simple` would lead to that host.
+            where = own_page_path(route.index) if route.at_proxy_address else str(route.index.simple)
+            moved = Response.text(301, where)
+            moved.headers["Location"] = where
             return moved
         representation = negotiate(request.headers.get("Accept"))
         if isinstance(representation, NotAcceptable):

@@ -2,12 +2,16 @@
 
 A URL's host is either an address itself (`check_literal`) or a name, whose addresses are looked at as they come from the resolver.
 aiohttp then dials exactly these, so a name that resolves differently the next time gains nothing (DNS rebinding).
+
+`is_own_address` says which addresses are this machine's; tunnels ask it too.
 """
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Final
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
@@ -18,7 +22,43 @@ from pkgcache.rules.routing.urls import Url
 type MayBePrivate = Callable[[tuple[str, int]], bool]
 """Whether a (host, port) may be in a private network, because the operator configured it."""
 
+_FOREIGN: Final = {4: ip_address("203.0.113.77"), 6: ip_address("2001:db8:ffff::77")}
+"""Addresses for documentation (RFC 5737, RFC 3849), which no machine has."""
+
 _EXEMPT = "only hosts named in pypi_cache_index or pypi_cache_file_hosts may have one"
+
+
+def is_own_address(ip: IPv4Address | IPv6Address) -> bool:
+    """Whether an address is one of this machine's: a socket can be bound to it.
+
+    Where the kernel lets a socket be bound to any address (`ip_nonlocal_bind`, set on machines that take over one another's addresses),
+    the address is ours if packets to it would leave from it.
+    """
+    if not _can_bind(ip):
+        return False
+    return not _can_bind(_FOREIGN[ip.version]) or _answers_itself(ip)
+
+
+def _can_bind(ip: IPv4Address | IPv6Address) -> bool:
+    try:
+        with socket.socket(_family(ip)) as probe:
+            probe.bind((str(ip), 0))
+    except OSError:
+        return False
+    return True
+
+
+def _answers_itself(ip: IPv4Address | IPv6Address) -> bool:
+    try:
+        with socket.socket(_family(ip), socket.SOCK_DGRAM) as probe:
+            probe.connect((str(ip), 9))  # of UDP: no packet is sent
+            return ip_address(probe.getsockname()[0].partition("%")[0]) == ip
+    except OSError:
+        return False
+
+
+def _family(ip: IPv4Address | IPv6Address) -> socket.AddressFamily:
+    return socket.AF_INET if ip.version == 4 else socket.AF_INET6
 
 
 class RefusedAddressError(OSError):
@@ -27,8 +67,8 @@ class RefusedAddressError(OSError):
 
 def check_literal(url: Url, may_be_private: MayBePrivate) -> None:
     """Raise RefusedAddressError if the host of `url` is a private address that may not be dialled."""
-    if is_private_literal(url.host) and not may_be_private((url.host, url.port)):
-        raise RefusedAddressError(f"{url.host} is a private address; {_EXEMPT}")
+    if is_private_literal(url.host, is_own_address) and not may_be_private((url.host, url.port)):
+        raise RefusedAddressError(f"{url.host} is a private address or this machine's own; {_EXEMPT}")
 
 
 class GuardedResolver(AbstractResolver):
@@ -45,9 +85,9 @@ class GuardedResolver(AbstractResolver):
         found = await self._inner.resolve(host, port, family)
         if self._may_be_private((host, port)):
             return found
-        public = [item for item in found if is_public(item["host"])]
+        public = [item for item in found if is_public(item["host"], is_own_address)]
         if not public:
-            raise RefusedAddressError(f"{host} resolves to a private address; {_EXEMPT}")
+            raise RefusedAddressError(f"{host} resolves to a private address or to this machine; {_EXEMPT}")
         return public
 
     async def close(self) -> None:
