@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,11 +12,10 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from tests.support.clients import bare_env
+from tests.support.forked import MITMDUMP, REPOSITORY, ForkedProcess, may_fork, start_forked
 from tests.support.wire import Fetched, fetch
 
-REPOSITORY: Final = Path(__file__).resolve().parents[2]
 ADDON: Final = REPOSITORY / "addon" / "pypi_cache.py"
-MITMDUMP: Final = Path(sys.executable).parent / "mitmdump"
 type Options = Mapping[str, str | int | bool | Sequence[str]]
 
 
@@ -59,13 +57,13 @@ class Proxy:
         self.args = list(args)
         self.wrapper: list[str] = []
         """Words before the command: a program that starts it in its own way. May be changed before `restart`."""
-        self.env = bare_env(folder) | {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
+        self.env = bare_env(folder)
         if upstream_ca is not None:
             self.env["SSL_CERT_FILE"] = str(upstream_ca)
         self.env |= env or {}
         self.script = script
         self.timeout = timeout
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | ForkedProcess | None = None
         # Bound and never listening: keeps the port ours before the start and over restarts
         self._reservation = socket.socket()
         self._reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -116,17 +114,24 @@ class Proxy:
     def start(self, *, wait: bool = True) -> None:
         """Start it, and wait until `/healthz` answers with any status; ProxyDied where it does not come up."""
         assert not self.alive, "already running"
+        if not self.wrapper and may_fork(self.env):
+            arguments = self.command[1:]
+            self.process = start_forked(arguments, env=self.env, cwd=self.folder, output=self.output_path)
+        else:
+            self.process = self._executed()
+        if wait:
+            self.wait_until_up()
+
+    def _executed(self) -> subprocess.Popen[bytes]:
         with self.output_path.open("ab") as output:
-            self.process = subprocess.Popen(
+            return subprocess.Popen(
                 self.command,
-                env=self.env,
+                env={"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"} | self.env,
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        if wait:
-            self.wait_until_up()
 
     def wait_until_up(self) -> None:
         """Wait until `/healthz` answers with any status; ProxyDied where it does not come up."""
