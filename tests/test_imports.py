@@ -47,6 +47,7 @@ FLOORS: Final[dict[str, tuple[frozenset[str], ...]]] = {
     "rules": (
         frozenset({"policy", "simple"}),
         frozenset({"http", "routing"}),
+        frozenset({"memo"}),
     ),
     "cli": (
         frozenset({"__main__"}),
@@ -60,11 +61,11 @@ FLOORS: Final[dict[str, tuple[frozenset[str], ...]]] = {
     ),
     "proxy": (
         frozenset({"addon"}),
-        frozenset({"fast_path"}),
-        frozenset({"connect"}),
-        frozenset({"intake"}),
-        frozenset({"request_checks", "authentication", "tunnels", "access_log"}),
-        frozenset({"exchange", "mitmproxy_options", "certificates", "dial"}),
+        frozenset({"fast_path", "client_connections"}),
+        frozenset({"connect", "held_bytes"}),
+        frozenset({"intake", "http1_server"}),
+        frozenset({"request_checks", "authentication", "tunnels", "access_log", "chunked_body"}),
+        frozenset({"exchange", "mitmproxy_options", "certificates", "connection_limits", "dial"}),
     ),
 }
 """Inside a room: its floors from the top. A file imports from its own folder and from the floors below, not from its neighbours."""

@@ -15,11 +15,12 @@ from typing import Any, Final
 
 import mitmproxy.version
 import pytest
+from h11 import _readers, _receivebuffer
 from mitmproxy import addons, connection, options, optmanager
 from mitmproxy.addons import next_layer, proxyauth, proxyserver, script, tlsconfig
-from mitmproxy.proxy import commands, context, events, layer, mode_specs, server
-from mitmproxy.proxy.layers import http, tcp
-from mitmproxy.proxy.layers.http import _events, _hooks, _upstream_proxy
+from mitmproxy.proxy import commands, context, events, layer, mode_servers, mode_specs, server, tunnel
+from mitmproxy.proxy.layers import ClientTLSLayer, http, tcp
+from mitmproxy.proxy.layers.http import _base, _events, _hooks, _http1, _upstream_proxy
 from mitmproxy.test import taddons
 
 PROXY: Final = Path(__file__).resolve().parents[2] / "addon" / "pkgcache" / "proxy"
@@ -79,6 +80,21 @@ SIGNATURES: Final[list[tuple[Callable[..., Any], str, str]]] = [
     (tcp.TCPLayer, "context, ignore=…", "ConnectStream._tunnel: ignore=True, so that no flow is made"),
     (_upstream_proxy.HttpUpstreamProxy.make, "ctx, send_connect", "ConnectStream._tunnel_through_parent"),
     (layer.NextLayer, "context, ask_on_start=…", "ConnectStream.handle_connect for a package host"),
+    (_http1.Http1Server.__init__, "self, context", "LimitedHttp1Server.__init__"),
+    (_http1.Http1Server.read_headers, "self, event", "LimitedHttp1Server: where a head is measured"),
+    (_http1.Http1Server.read_body, "self, event", "LimitedHttp1Server: where a body is"),
+    (
+        _http1.Http1Server.mark_done,
+        "self, request=…, response=…",
+        "LimitedHttp1Server: calls read_headers with no bytes",
+    ),
+    (_base.ReceiveHttp, "event", "LimitedHttp1Server._refuse"),
+    (commands.RequestWakeup, "delay", "LimitedHttp1Server's timers"),
+    (commands.CloseTcpConnection, "connection, half_close=…", "LimitedHttp1Server._refuse"),
+    (server.ConnectionHandler.handle_connection, "self, connection", "ClientReader is what it reads from"),
+    (_receivebuffer.ReceiveBuffer.maybe_extract_at_most, "self, count", "ChunkedBody takes out what it has decoded"),
+    (_readers.ChunkedReader.__call__, "self, buf", "ChunkedBody stands in its place"),
+    (_readers.ChunkedReader.read_eof, "self", "ChunkedBody stands in its place"),
     (commands.OpenConnection, "connection", "ConnectStream._tunnel"),
     (next_layer.NextLayer.next_layer, "self, nextlayer", "PypiCache.next_layer lets it choose first"),
     (tlsconfig.TlsConfig.tls_start_server, "self, tls_start", "PypiCache.tls_start_server lets it go first"),
@@ -179,6 +195,67 @@ def test_a_streams_attributes() -> None:
     assert stream.child_layer is None
     for name in ("client_state", "server_state", "context", "_handle_event", "state_uninitialized"):
         assert hasattr(stream, name), f"FastPathStream uses HttpStream.{name}"
+
+
+def test_the_first_connection_of_an_http_layer() -> None:
+    """FastPathLayer enters its own connection before `Start`, and HttpLayer keeps it."""
+    source = inspect.getsource(http.HttpLayer._handle_event)
+    assert "self.connections.setdefault(self.context.client, http_conn)" in source, "FastPathLayer._handle_event"
+    assert "RequestWakeup" in inspect.getsource(http.HttpLayer.event_to_child), (
+        "timers of LimitedHttp1Server would not come back to it"
+    )
+
+
+def test_an_http1_connections_attributes() -> None:
+    """What LimitedHttp1Server, ChunkedBody and held_bytes read and write."""
+    connection = _http1.Http1Server(a_context())
+    assert isinstance(connection.buf, _receivebuffer.ReceiveBuffer)
+    assert isinstance(connection.buf._data, bytearray), "the bytes of a head or body, measured without a copy"
+    assert (connection.stream_id, connection.request, connection.response) == (1, None, None)
+    assert isinstance(_http1.make_body_reader(None), _readers.ChunkedReader), "LimitedHttp1Server.read_body"
+    source = inspect.getsource(_http1.Http1Connection.mark_done)
+    assert 'self.state(events.DataReceived(self.conn, b""))' in source, (
+        "LimitedHttp1Server knows the next request by it"
+    )
+    assert {"self.state = self.read_body", "self.state = self.read_headers"} <= {
+        line.strip() for line in inspect.getsource(_http1).splitlines()
+    }
+
+
+def test_where_layers_keep_what_they_have_not_taken() -> None:
+    """What held_bytes counts."""
+    here = a_context()
+    above = http.HttpLayer(here, http.HTTPMode.regular)
+    assert (list(above._paused_event_queue), above._paused) == ([], None)
+    assert layer.NextLayer(here).events == []
+    assert tunnel.TunnelLayer(here, here.client, here.client)._event_queue == []
+    assert "self.recv_buffer" in inspect.getsource(ClientTLSLayer)
+    assert ClientTLSLayer(here).child_layer is not None
+
+
+def test_a_handlers_reader() -> None:
+    """ClientReader takes the place of a client's reader before the first read; ClientConnections closes by `handler.cancel`."""
+    source = inspect.getsource(server.ConnectionHandler.handle_connection)
+    assert "reader = self.transports[connection].reader" in source
+    assert source.count("reader.") == source.count("reader.read(") == 1, "ClientReader has no other method"
+    assert "except OSError:" in source, "ClientReader.read ends a connection by it"
+    assert {"handler", "reader", "writer"} <= {field.name for field in dataclasses.fields(server.ConnectionIO)}
+    assert "self.last_activity = time.time()" in inspect.getsource(server.TimeoutWatchdog.register_activity)
+    hook = inspect.getsource(server.ConnectionHandler.handle_client)
+    assert hook.index("ClientConnectedHook") < hook.index("self.client.error") < hook.index("self.handle_connection")
+
+
+async def test_a_listening_socket() -> None:
+    """`accept_few_at_once` asks asyncio's loop to accept fewer connections in one turn."""
+    assert "self._servers" in inspect.getsource(mode_servers.AsyncioServerInstance)
+    loop = asyncio.get_running_loop()
+    assert {"protocol_factory", "sock", "sslcontext", "server", "backlog"} <= set(
+        inspect.signature(loop._start_serving).parameters  # type: ignore[attr-defined]
+    )
+    listening = await asyncio.start_server(lambda _, __: None, "127.0.0.1", 0)
+    assert callable(listening._protocol_factory)  # type: ignore[attr-defined]
+    assert [one.fileno() for one in listening._sockets] == [one.fileno() for one in listening.sockets]  # type: ignore[attr-defined]
+    listening.close()
 
 
 def test_where_a_tunnel_begins() -> None:

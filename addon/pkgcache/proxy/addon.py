@@ -28,9 +28,9 @@ from pkgcache.engine.upstream.parent_proxy import ParentProxy, parent_of_environ
 from pkgcache.proxy import certificates, mitmproxy_options
 from pkgcache.proxy.access_log import AccessLog
 from pkgcache.proxy.authentication import Authenticator
-from pkgcache.proxy.connect import FastPathHook
+from pkgcache.proxy.client_connections import ClientConnections, accept_few_at_once
 from pkgcache.proxy.dial import PinnedDials
-from pkgcache.proxy.exchange import Exchange, TunnelPlan
+from pkgcache.proxy.exchange import Exchange, FastPathHook, TunnelPlan
 from pkgcache.proxy.fast_path import FastPathLayer, FastPathTlsLayer
 from pkgcache.proxy.intake import Intake
 from pkgcache.proxy.request_checks import canonical_address, is_proxy_address
@@ -52,6 +52,7 @@ class PypiCache:
         self.service: Service | None = None
         self.intake: Intake | None = None
         self.tunnels: Tunnels | None = None
+        self._connections = ClientConnections()
         self._log: AccessLog | None = None
         self._dials: PinnedDials | None = None
         self._trust = certificates.FlowTrust()
@@ -108,6 +109,7 @@ class PypiCache:
         self.tunnels = Tunnels(
             settings, service.router, service.client.parent, lambda: {port for _, port in self._listens()}
         )
+        self._connections.open(service.health)
         self.intake = Intake(
             service,
             pages,
@@ -120,6 +122,7 @@ class PypiCache:
         """Log where the proxy listens and what to paste on an agent."""
         if self.intake is None:
             return
+        accept_few_at_once(ctx.master.addons.get("proxyserver").servers)
         ctx.options.update(http2=False)  # mitmproxy's HTTP/2 towards clients has unbounded send buffers
         ca = certificates.ca_file(ctx.options.confdir)
         for line in greeting(self.intake.service, ca, self._listens()):
@@ -130,6 +133,7 @@ class PypiCache:
         service, log = self.service, self._log
         if self._dials is not None:
             self._dials.close()
+        self._connections.close()
         self.service = self.intake = self.tunnels = self._log = None
 
         async def close() -> None:
@@ -224,6 +228,10 @@ class PypiCache:
             if self.intake is not None:
                 self.intake.report_fault(f"reading for {exchange.request.url}", error)
 
+    async def pypi_cache_drain(self, client: Client) -> None:
+        """Wait until a client has taken its answers, before its next request is looked at."""
+        await self._connections.drained(client)
+
     async def pypi_cache_tunnel(self, plan: TunnelPlan) -> None:
         """Find out where a tunnel may go."""
         if self.intake is None or self.tunnels is None:
@@ -234,10 +242,11 @@ class PypiCache:
             await self.tunnels.plan(plan)
 
     def client_connected(self, client: Client) -> None:
-        """Deliver the fast path's hooks to this addon alone: offering them to mitmproxy's other forty took a third of a hit."""
+        """Limit the connection, and deliver the fast path's hooks to this addon alone: mitmproxy's other forty took a third of a hit."""
         handler = ctx.master.addons.get("proxyserver").connections.get(client.id)
         if handler is None:
             return
+        self._connections.admit(handler, client)
         offer_to_all = handler.handle_hook
 
         async def handle_hook(hook: commands.StartHook) -> None:
@@ -251,6 +260,7 @@ class PypiCache:
 
     def client_disconnected(self, client: Client) -> None:
         """End what a client was waiting for. mitmproxy cancels no hook when its client leaves, so a read would wait on."""
+        self._connections.left(client)
         if self.intake is not None:
             self.intake.client_left(client)
 

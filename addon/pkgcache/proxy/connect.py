@@ -23,16 +23,10 @@ from mitmproxy.proxy.layers.http._events import (
 )
 from mitmproxy.proxy.layers.http._hooks import HttpConnectHook
 
-from pkgcache.proxy.exchange import TunnelPlan
+from pkgcache.proxy.exchange import FastPathHook, TunnelPlan
 from pkgcache.proxy.intake import Intake
 from pkgcache.proxy.request_checks import canonical_address
 from pkgcache.rules.routing.package_hosts import Address
-
-
-class FastPathHook(commands.StartHook):
-    """A hook that concerns this addon alone: `PypiCache.client_connected` has it delivered without asking the other addons."""
-
-    name = ""
 
 
 @dataclass

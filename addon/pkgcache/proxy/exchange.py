@@ -10,9 +10,16 @@ from mitmproxy import http
 from mitmproxy.connection import Client, Server
 from mitmproxy.net.http import status_codes
 from mitmproxy.net.server_spec import ServerSpec
+from mitmproxy.proxy import commands
 
 from pkgcache.engine.responses.messages import Chunk, Request, Response
 from pkgcache.rules.routing.routes import Route
+
+
+class FastPathHook(commands.StartHook):
+    """A hook that concerns this addon alone: `PypiCache.client_connected` has it delivered without asking the other addons."""
+
+    name = ""
 
 
 @dataclass(eq=False, slots=True)

@@ -41,8 +41,9 @@ from mitmproxy.proxy.utils import expect
 from OpenSSL import SSL
 
 from pkgcache.engine.responses.messages import Body
-from pkgcache.proxy.connect import ConnectStream, FastPathHook
-from pkgcache.proxy.exchange import Exchange, rendered
+from pkgcache.proxy.connect import ConnectStream
+from pkgcache.proxy.exchange import Exchange, FastPathHook, rendered
+from pkgcache.proxy.http1_server import LimitedHttp1Server
 from pkgcache.proxy.intake import Intake
 
 CHUNKS_AT_ONCE = 4
@@ -85,6 +86,12 @@ class FastPathLayer(HttpLayer):
     def __init__(self, context: Context, mode: HTTPMode, intake: Intake) -> None:
         super().__init__(context, mode)
         self.intake = intake
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        """Read the client's requests by a `LimitedHttp1Server`, where HttpLayer would take an Http1Server."""
+        if isinstance(event, events.Start) and self.context.client.alpn not in {b"h2", b"h3"}:
+            self.connections.setdefault(self.context.client, LimitedHttp1Server(self.context.fork()))
+        return super()._handle_event(event)
 
     def make_stream(self, stream_id: int) -> layer.CommandGenerator[None]:
         """Start a `FastPathStream`, where HttpLayer would start an HttpStream."""

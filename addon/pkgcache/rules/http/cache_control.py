@@ -4,12 +4,13 @@ Where a directive is repeated, the strictest value counts. Qualified `no-cache="
 caches. Leaves out: what a directive means for a response (`freshness`, `storability`).
 """
 
-import functools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from multidict import MultiMapping
+
+from pkgcache.rules.memo import memo
 
 type Headers = MultiMapping[str]
 
@@ -103,7 +104,7 @@ def control_of(headers: Headers) -> CacheControl:
 
 
 # Nearly all traffic has one of a few values, and reading one takes as long as the rest of a decision.
-_remembered_control = functools.lru_cache(maxsize=128)(parse_cache_control)
+_remembered_control = memo(maxsize=128)(parse_cache_control)
 
 
 def listed(headers: Headers, name: str) -> frozenset[str]:

@@ -5,10 +5,11 @@ leave out the seconds, and RFC 9111 §4.2 wants such dates treated as invalid.
 """
 
 import calendar
-import functools
 import math
 import re
 from email.utils import formatdate
+
+from pkgcache.rules.memo import memo
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MONTH = f"(?P<month>{'|'.join(_MONTHS)})"
@@ -37,7 +38,7 @@ def parse_http_date(text: str) -> float | None:
     return _remembered_date(text)
 
 
-@functools.lru_cache(maxsize=128)  # the Date of a stored page is read at every hit
+@memo(maxsize=128)  # the Date of a stored page is read at every hit
 def _remembered_date(text: str) -> float | None:
     found = next((match for form in _DATES if (match := form.fullmatch(text.strip(" \t")))), None)
     if found is None:

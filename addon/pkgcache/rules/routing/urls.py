@@ -14,10 +14,11 @@ zones, and every scheme but http and https.
 import base64
 import re
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import Final
 from urllib.parse import unquote
+
+from pkgcache.rules.memo import memo
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
@@ -95,7 +96,7 @@ def parse_url(text: str) -> Url:
     return Url(scheme, host, port, path or "/", query or "")
 
 
-@lru_cache(maxsize=1024)
+@memo(maxsize=1024)
 def parse_authority(text: str, default_port: int) -> tuple[str, int]:
     """Read `host[:port]` (RFC 3986 §3.2) into a host, in the form of `Url.host`, and a port. Raises ValueError.
 
@@ -227,7 +228,7 @@ def _parse_ipv6(address: str) -> str:
         raise ValueError(f"not an IPv6 address: {address[:200]!r}") from None
 
 
-@lru_cache(maxsize=1024)
+@memo(maxsize=1024)
 def _parse_origin(scheme: str, authority: str) -> str:
     return parse_url(f"{scheme}://{authority}").origin
 

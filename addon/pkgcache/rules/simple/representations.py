@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final, assert_never
 
 from pkgcache.rules.http.accept import parse_content_type, weighted
+from pkgcache.rules.memo import memo
 from pkgcache.rules.simple.page_model import Kind
 
 
@@ -80,7 +81,7 @@ def negotiate(accept: str | None) -> Representation | NotAcceptable:
     return _negotiate(accept)
 
 
-@functools.lru_cache(maxsize=128)  # a client program always sends the same header
+@memo(maxsize=128)  # a client program always sends the same header
 def _negotiate(accept: str | None) -> Representation | NotAcceptable:
     ranges = dict(weighted(accept or ""))
     # PEP 691: "treating the absence of an Accept header as Accept: */*". A header with no valid member counts as absent.

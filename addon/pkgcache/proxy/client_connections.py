@@ -1,0 +1,224 @@
+"""The connections of clients: how far each is read ahead of what is done with it, and how many of them there may be.
+
+mitmproxy reads a client's bytes whatever has become of those before, and accepts connections until the process has no file handle
+left, at which CPython's accept loop writes a traceback at every turn and nobody is served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import Any, Final
+
+from mitmproxy.connection import Client
+from mitmproxy.proxy.server import ConnectionHandler
+
+from pkgcache.engine.runtime.health import Health
+from pkgcache.engine.runtime.open_files import count_open_files, open_files_limit
+from pkgcache.proxy.connection_limits import HEAD_SECONDS, MAX_HELD, Excess, refusal
+from pkgcache.proxy.held_bytes import EVENT_COST, held_bytes, is_busy
+
+CHECKED_EACH: Final = 32 * 1024
+"""Bytes read between two looks at what the layers hold: a look costs some microseconds, and a request has a few hundred bytes."""
+
+LOOK_AGAIN_SECONDS: Final = 0.25
+"""At most between two looks at a client that is not read from, because it waits for its answer and has sent far ahead. The first look
+comes after a thousandth of a second, and each later one after twice as long: an upload waits for its upstream many times."""
+
+QUICK_READS: Final = 8
+HANDSHAKE_PAUSE: Final = 0.02
+"""A ClientHello is parsed anew at each read until it is complete. It comes in one or two; after eight, bytes gather this long."""
+
+CLOSE_IDLE_SHARE: Final = 0.375
+REFUSE_SHARE: Final = 0.5
+"""Of the limit of open files: where idle clients are closed, and where new ones get 503. The other half is for files, upstreams, and
+connections that are accepted before this module sees them (some turns of the event loop × ACCEPTS_EACH)."""
+
+CALM_SHARE: Final = 0.8
+CALM_SECONDS: Final = 2.0
+"""It is over with fewer open files than this share of the lower mark, and when no client was closed or refused for so long: closing
+idle clients leads below the mark at once, and a flood of them would begin and end it all the time."""
+
+GRACE_SECONDS: Final = 0.2
+"""A client of which nothing has come for less is not idle yet: its request may be on the way, or not have been read."""
+
+SILENT_SECONDS: Final = 30.0
+"""A client that waits for an answer, sends a body or has a tunnel is closed for new ones only if nothing has passed for so long."""
+
+TAKE_SECONDS: Final = 60.0
+"""How long a client that has sent further requests may take nothing of the answers to those before: nginx's `send_timeout`."""
+
+ACCEPTS_EACH: Final = 8
+"""Connections accepted in one turn of the event loop; asyncio takes 100 and would pass any mark at once."""
+
+CLOSES_EACH: Final = 8
+LOOKS_EACH: Final = 64
+"""Idle connections closed, and connections looked at for that, at each new one above the mark."""
+
+COMPONENT: Final = "accepting connections"
+FULL: Final = Excess(HTTPStatus.SERVICE_UNAVAILABLE, "the proxy has too many connections; try again")
+
+
+class ClientReader:
+    """Stands between mitmproxy and a client's StreamReader, whose `read` alone it calls: it waits, or fails, where too much is held."""
+
+    def __init__(
+        self, handler: ConnectionHandler, client: Client, reader: asyncio.StreamReader, touched: Callable[[str], None]
+    ) -> None:
+        self._handler = handler
+        self._client = client
+        self._reader = reader
+        self._touched = touched
+        self._unchecked = 0
+        self._handshake_reads = 0
+        self._handshake_ends = 0.0
+
+    async def read(self, size: int) -> bytes:
+        """Read the client's next bytes. Raises OSError, which ends the connection, where a handshake is too long or too slow."""
+        if self._unchecked > CHECKED_EACH:
+            self._unchecked = 0
+            await self._make_room()
+        if self._client.tls and not self._client.tls_established:
+            data = await self._read_in_handshake(size)
+        else:
+            self._handshake_reads = 0
+            data = await self._reader.read(size)
+        self._touched(self._client.id)
+        self._unchecked += max(len(data), EVENT_COST)
+        return data
+
+    async def _make_room(self) -> None:
+        """Wait while the layers hold too much. Where none of them is waiting for anything, only more bytes would end that: fail."""
+        pause = 0.001
+        while held_bytes(self._handler.layer) > MAX_HELD:
+            if not is_busy(self._handler.layer):
+                raise OSError(f"more than {MAX_HELD // 1024} kB before the end of what was begun")
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LOOK_AGAIN_SECONDS)
+
+    async def _read_in_handshake(self, size: int) -> bytes:
+        now = asyncio.get_running_loop().time()
+        if not self._handshake_reads:
+            self._handshake_ends = now + HEAD_SECONDS
+        self._handshake_reads += 1
+        if self._handshake_reads > QUICK_READS:
+            await asyncio.sleep(HANDSHAKE_PAUSE)
+        async with asyncio.timeout_at(self._handshake_ends):
+            return await self._reader.read(size)
+
+
+class ClientConnections:
+    """All clients that are connected, the one that has been silent longest first."""
+
+    def __init__(self) -> None:
+        self._limit = self._close_idle_at = self._refuse_at = 0
+        self._health: Health | None = None
+        self._handlers: OrderedDict[str, ConnectionHandler] = OrderedDict()
+        self._recheck: asyncio.TimerHandle | None = None
+        self._calm_from = 0.0  # by the loop's clock: when it may be over
+
+    def open(self, health: Health) -> None:
+        """Tell `health` from now on. Called again when options have changed; the clients that are connected stay."""
+        self.close()
+        self._limit = limit = open_files_limit()
+        self._close_idle_at = int(limit * CLOSE_IDLE_SHARE)
+        self._refuse_at = int(limit * REFUSE_SHARE)
+        self._health = health
+
+    def admit(self, handler: ConnectionHandler, client: Client) -> None:
+        """Take a new connection, or refuse it with 503, by the number of its handle.
+
+        A new handle has the lowest free number. So where none above a mark is kept, a number below it is free again after each
+        refusal, and what is above it is left for files and upstreams; nothing has to be counted.
+        """
+        if self._health is None:
+            return
+        transport = handler.transports[client]
+        if not isinstance(transport.writer, asyncio.StreamWriter) or not isinstance(
+            transport.reader, asyncio.StreamReader
+        ):
+            return  # UDP, or a mode in which all clients share one socket
+        number = transport.writer.get_extra_info("socket").fileno()
+        if number >= self._close_idle_at:
+            self._make_room(refused=number >= self._refuse_at)
+        if number >= self._refuse_at:
+            transport.writer.write(refusal(FULL))
+            client.error = FULL.text  # mitmproxy closes it then
+            return
+        self._handlers[client.id] = handler
+        transport.reader = ClientReader(handler, client, transport.reader, self._touched)  # type: ignore[assignment]
+
+    def left(self, client: Client) -> None:
+        """Forget a client that has disconnected."""
+        self._handlers.pop(client.id, None)
+
+    def close(self) -> None:
+        """Stop telling health."""
+        if self._recheck is not None:
+            self._recheck.cancel()
+        self._health = self._recheck = None
+
+    async def drained(self, client: Client) -> None:
+        """Wait until a client has taken what was written to it, and close its connection if it takes nothing for TAKE_SECONDS."""
+        if (handler := self._handlers.get(client.id)) is None:
+            return
+        try:
+            async with asyncio.timeout(TAKE_SECONDS):
+                await handler.drain_writers()
+        except TimeoutError:
+            self._close(handler)
+
+    def _touched(self, name: str) -> None:
+        if name in self._handlers:
+            self._handlers.move_to_end(name)
+
+    def _make_room(self, *, refused: bool) -> None:
+        assert self._health is not None
+        done = "idle clients are closed and new ones get 503" if refused else "idle clients are closed"
+        self._health.report(COMPONENT, f"of {self._limit} open files too many are clients' connections: {done}")
+        loop = asyncio.get_running_loop()
+        self._calm_from = loop.time() + CALM_SECONDS
+        if self._recheck is None:
+            self._recheck = loop.call_later(CALM_SECONDS, self._look_again)
+        closed = 0
+        for _ in range(min(LOOKS_EACH, len(self._handlers))):
+            name, handler = next(iter(self._handlers.items()))
+            silent = time.time() - handler.timeout_watchdog.last_activity
+            if silent < GRACE_SECONDS or (silent < SILENT_SECONDS and is_busy(handler.layer)):
+                self._handlers.move_to_end(name)
+                continue
+            del self._handlers[name]
+            self._close(handler)
+            closed += 1
+            if closed == CLOSES_EACH:
+                return
+
+    def _close(self, handler: ConnectionHandler) -> None:
+        transport = handler.transports.get(handler.client)
+        if transport is not None and transport.handler is not None:
+            transport.handler.cancel("too many connections")
+
+    def _look_again(self) -> None:
+        """Tell when there is room again."""
+        loop = asyncio.get_running_loop()
+        self._recheck = None
+        if self._health is None:
+            return
+        if loop.time() >= self._calm_from and count_open_files() < self._close_idle_at * CALM_SHARE:
+            self._health.clear(COMPONENT)
+        else:
+            self._recheck = loop.call_later(1, self._look_again)
+
+
+def accept_few_at_once(instances: Iterable[Any]) -> None:
+    """Let mitmproxy's listening sockets accept ACCEPTS_EACH connections in a turn. Only private names of both can say so."""
+    loop: Any = asyncio.get_running_loop()
+    if not hasattr(loop, "_start_serving"):
+        return  # another kind of loop
+    servers = [server for instance in instances for server in getattr(instance, "_servers", ())]
+    for server in servers:
+        for listening in getattr(server, "_sockets", None) or ():  # `sockets` are wrappers that cannot accept
+            loop._start_serving(server._protocol_factory, listening, None, server, backlog=ACCEPTS_EACH)  # noqa: SLF001
