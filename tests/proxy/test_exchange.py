@@ -1,5 +1,7 @@
 """An exchange's end, and a response as mitmproxy sends it."""
 
+import asyncio
+
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
@@ -102,3 +104,12 @@ def test_the_request_as_a_flow_shows_it() -> None:
     shown = exchange.flow_request()
     assert (shown.scheme, shown.host, shown.port) == ("https", "index.test", 443)
     assert exchange.source.host == ""
+
+
+async def test_a_client_that_leaves_while_its_answer_is_awaited() -> None:
+    """What waits on its behalf ends, so that nothing looks wanted any more."""
+    exchange = make_exchange()
+    exchange.answering = asyncio.create_task(asyncio.sleep(60))
+    exchange.leave()
+    with pytest.raises(asyncio.CancelledError):
+        await exchange.answering

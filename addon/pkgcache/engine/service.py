@@ -35,6 +35,7 @@ from pkgcache.engine.runtime.open_files import raise_open_files
 from pkgcache.engine.runtime.tasks import Tasks
 from pkgcache.engine.store.store import MAINTENANCE_SECONDS, Store
 from pkgcache.engine.upstream.client import UpstreamClient
+from pkgcache.engine.upstream.places import Kind, asking
 from pkgcache.engine.upstream.wheel_metadata import metadata_of_wheel
 from pkgcache.rules.http.freshness import Policy
 from pkgcache.rules.policy.admission import (
@@ -199,8 +200,12 @@ class Service:
         await self._ready.wait()  # until the hosts that earlier runs learned are loaded
         if self.instance in ",".join(request.headers.getall("Via", ())):
             return Response.text(508, "this request has been through this proxy before: an upstream leads back to it")
-        if not self._open_to_all and (refusal := await self._refusal(route)):
-            return refusal
+        with asking(Kind.FILES if isinstance(route, ReleaseFile) else Kind.PAGES, request.client):
+            if not self._open_to_all and (refusal := await self._refusal(route)):
+                return refusal
+            return await self._answer_route(request, route)
+
+    async def _answer_route(self, request: Request, route: Route) -> Response:
         match route:
             case ProjectPage():
                 return await self.pages.answer(request, route)

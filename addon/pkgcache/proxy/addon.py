@@ -197,6 +197,7 @@ class PypiCache:
     async def pypi_cache_answer(self, exchange: Exchange) -> None:
         """Find the response. Whatever fails in here becomes a 500, never a client that hangs."""
         intake = self.intake
+        exchange.answering = task = asyncio.current_task()
         try:
             if intake is None:
                 exchange.response = Response.text(503, "the proxy is closing")
@@ -204,10 +205,16 @@ class PypiCache:
                 exchange.response = await intake.pages.answer(exchange.request)
             else:
                 exchange.response = await intake.service.answer(exchange.request, exchange.route)
+        except asyncio.CancelledError:
+            if not exchange.gone or task is None:
+                raise
+            task.uncancel()  # the client has left: mitmproxy waits for this hook all the same
         except Exception as error:  # noqa: BLE001  the hook boundary
             if intake is not None:
                 intake.report_fault(f"answering {exchange.request.method} {exchange.request.url}", error)
             exchange.response = Response.text(500, "pypi-cache failed; its log says why")
+        finally:
+            exchange.answering = None
         # The client left meanwhile, so the stream will not read this body; it may hold an open file or a place in a fill.
         if exchange.closed and exchange.response is not None and not isinstance(exchange.response.body, bytes):
             exchange.response.body.close()

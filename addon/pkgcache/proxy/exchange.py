@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from mitmproxy import http
 from mitmproxy.connection import Client, Server
@@ -39,12 +41,15 @@ class Exchange:
     cut: str = ""  # why the body ends early
     gone: bool = False  # the client has disconnected
     sent: int = 0  # bytes of body
+    answering: asyncio.Task[Any] | None = None  # finds the response, just now
     started: float = field(default_factory=time.time)
     closed: bool = False
 
     def leave(self) -> None:
-        """End the exchange because its client has disconnected; a read that waits for upstream bytes ends too."""
+        """End the exchange because its client has disconnected; whatever waits for an upstream on its behalf ends too."""
         self.gone = True
+        if self.answering is not None:
+            self.answering.cancel()
         self.cut = self.cut or "the client left"
         self.close()
 

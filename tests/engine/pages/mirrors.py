@@ -78,6 +78,7 @@ class Mirrors:
     def __init__(self, **says: Said) -> None:
         self.says = {{"first": FIRST, "second": SECOND}[name]: said for name, said in says.items()}
         self.open: set[str] = set()
+        self.busy: set[str] = set()
         self.asked: list[tuple[str, CIMultiDict[str], str]] = []
 
     def is_open(self, url: Url) -> bool:
@@ -89,6 +90,8 @@ class Mirrors:
     ) -> AsyncIterator[Response]:
         self.asked.append((str(url), CIMultiDict(headers), authorization))
         said = self.says.get(url.origin)
+        if url.origin in self.busy:
+            raise UpstreamError(Failure.BUSY, url, "all connections to it are in use")
         if said is None:
             raise UpstreamError(Failure.UNREACHABLE, url, "cannot be reached")
         yield Response(said, url)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pkgcache.engine.pages.stored_page import StoredPage, find_page, read_page
-from pkgcache.engine.upstream.errors import AllFailedError
+from pkgcache.engine.upstream.errors import AllFailedError, Failure
 from pkgcache.rules.routing.urls import parse_url
 from pkgcache.rules.simple.representations import Representation
 from tests.engine.pages.mirrors import FIRST, SECOND, Mirrors, Parts, Said, parts
@@ -65,6 +65,29 @@ async def test_one_whose_breaker_is_open_comes_last(tmp_path: Path) -> None:
     async with parts(tmp_path, mirrors) as at:
         await fetched(at)
         assert mirrors.origins == [SECOND]
+
+
+@pytest.mark.parametrize(
+    ("mirrors", "busy", "status"),
+    [
+        (Mirrors(second=JSON_PAGE), {FIRST}, 200),
+        (Mirrors(second=ABSENT), {FIRST}, None),  # the one that was not asked may have it
+        (Mirrors(first=ABSENT), {SECOND}, None),
+        (Mirrors(), {FIRST, SECOND}, None),
+    ],
+)
+async def test_one_without_a_free_connection(
+    mirrors: Mirrors, busy: set[str], status: int | None, tmp_path: Path
+) -> None:
+    """It is not asked, so its silence never becomes a 404."""
+    mirrors.busy = busy
+    async with parts(tmp_path, mirrors) as at:
+        if status is not None:
+            assert (await fetched(at)).notes.status == status
+            return
+        with pytest.raises(AllFailedError) as raised:
+            await fetched(at)
+        assert Failure.BUSY in raised.value.failures
 
 
 @pytest.mark.parametrize("cache_control", ["no-store", "private"])

@@ -80,6 +80,10 @@ def test_who_may_refuse_a_client(
         ([without_answer(Failure.UNREACHABLE)], 502),
         ([without_answer(Failure.WRONG_DIGEST)], 502),
         ([without_answer(Failure.OFFLINE)], 504),
+        ([without_answer(Failure.BUSY)], 503),
+        ([without_answer(Failure.BUSY), said(404, OTHER)], 503),
+        ([said(401, MIRROR), without_answer(Failure.BUSY, OTHER)], 503),
+        ([without_answer(Failure.BUSY), without_answer(Failure.TIMEOUT)], 503),
         ([], 502),
     ],
 )
@@ -108,3 +112,6 @@ def test_nobody_was_asked(answer: failures.Response, status: int, detail: str, w
 
 def test_a_client_that_retries_is_told_when() -> None:
     assert failures.still_fetching("six.whl").headers["Retry-After"] == "1"
+    busy = failures.failed("six", AllFailedError([without_answer(Failure.BUSY)]), request(NAMED["file"]))
+    assert busy.headers["Retry-After"] == "2"
+    assert (busy.cache.detail, busy.cache.fwd) == ("busy", "")

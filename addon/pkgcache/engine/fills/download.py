@@ -34,7 +34,7 @@ been told of the others yet, and their clients ask again by themselves."""
 
 REHASH_CHUNK = 1 << 20
 
-_TRANSIENT = frozenset({Failure.UNREACHABLE, Failure.TIMEOUT, Failure.BROKEN, Failure.STATUS})
+_TRANSIENT = frozenset({Failure.UNREACHABLE, Failure.TIMEOUT, Failure.BROKEN, Failure.STATUS, Failure.BUSY})
 
 
 class Download:

@@ -27,6 +27,7 @@ from pkgcache.engine.store.entries import Entry
 from pkgcache.engine.store.notes import FileNotes
 from pkgcache.engine.upstream.client import UpstreamClient
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, NoRoomError, UpstreamError
+from pkgcache.engine.upstream.places import PLACE_SECONDS, Asker, Kind, as_asker
 from pkgcache.rules.routing.urls import parse_url
 
 logger = logging.getLogger(__name__)
@@ -86,6 +87,12 @@ class Fill(FillProgress):
         logger.info("%s: all its clients have left; stopped (pypi_cache_finish_abandoned)", self.request.sources[0][0])
         self.task.cancel()
 
+    def _give_way(self) -> None:
+        """Stop for another download that clients wait for. Nobody reads this one."""
+        if self.task is not None and not self.verified:
+            logger.info("%s: all its clients have left; stopped for another download", self.request.sources[0][0])
+            self.task.cancel()
+
     @override
     def _cut_short(self, error: AllFailedError) -> CutShortError:
         if Failure.DISK in error.failures:
@@ -117,6 +124,17 @@ class Fill(FillProgress):
         `find` looks into the store once more, after this process has become the owner: another one may have committed the file just
         before. A cancellation does not stop the commit of a verified file, since clients may have all of it.
         """
+        sole = (
+            len(self.request.sources) == 1
+        )  # there is nobody else to ask: then the fill waits, and its clients come again
+        as_asker(
+            Asker(
+                kind=Kind.FILES,
+                patience=None if sole else PLACE_SECONDS,
+                is_spare=lambda: self._readers == 0,
+                give_way=self._give_way,
+            )
+        )
         try:
             await self._download_or_follow(find, commit)
         except AllFailedError as error:

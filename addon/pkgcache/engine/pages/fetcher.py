@@ -24,6 +24,7 @@ from pkgcache.engine.store.notes import PageNotes
 from pkgcache.engine.store.store import Store
 from pkgcache.engine.upstream.client import UpstreamClient, UpstreamResponse
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
+from pkgcache.engine.upstream.places import Kind, asking
 from pkgcache.rules.http.accept import parse_content_type
 from pkgcache.rules.http.storability import NotStorable, storable, storable_headers
 from pkgcache.rules.http.validation import freshened, updates, validators
@@ -79,7 +80,8 @@ class PageFetcher:
         while attempts:
             upstream, html_refused = attempts.popleft()
             try:
-                page = await self._fetch_from(upstream, page_request, stored, html_refused=html_refused)
+                with asking(Kind.PAGES):  # a file's request may be what makes a page needed
+                    page = await self._fetch_from(upstream, page_request, stored, html_refused=html_refused)
             except UpstreamError as error:
                 if error.status == HTTPStatus.NOT_ACCEPTABLE and _is_html(page_request) and not html_refused:
                     attempts.appendleft((upstream, True))  # it has no HTML at all: its JSON, then, to be converted
@@ -90,8 +92,8 @@ class PageFetcher:
             if page.found:
                 return page
             absent = absent or page
-        if absent is None:
-            raise AllFailedError(errors)
+        if absent is None or any(error.failure is Failure.BUSY for error in errors):
+            raise AllFailedError(errors)  # one that was not asked may have it: a 404 would send uv to the next index
         if errors:  # the upstream that failed may have the page, so the 404 is for this request only
             return replace(absent, notes=replace(absent.notes, transient=True))
         if remember_absence:

@@ -10,6 +10,9 @@ from pkgcache.engine.responses.messages import Request, Response
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
 from pkgcache.rules.http.cache_status import CacheStatus
 
+BUSY_SECONDS = 2
+"""When to come again where all connections were in use. pip and uv do so three to five times."""
+
 
 def failed(what: str, error: AllFailedError, request: Request) -> Response:
     """The answer where no upstream gave `what`. It names each of them and what went wrong.
@@ -17,6 +20,7 @@ def failed(what: str, error: AllFailedError, request: Request) -> Response:
     | all upstreams that were asked say | answer |
     |---|---|
     | 404 or 410 | 404 |
+    | nothing, since all connections to one of them are in use | 503 with Retry-After |
     | 451 | 451 |
     | 401 or 403, and the origin that the client named is one of them | the same, with that origin's challenge |
     | nothing in time (or 404) | 504 |
@@ -26,6 +30,8 @@ def failed(what: str, error: AllFailedError, request: Request) -> Response:
     failures = error.failures
     if failures == {Failure.OFFLINE}:
         return offline(what)
+    if Failure.BUSY in failures:  # that one may have it, whatever the others say
+        return _come_again(text, detail="busy", seconds=BUSY_SECONDS)
     if failures == {Failure.NOT_FOUND}:
         return Response.text(404, text, cache=CacheStatus(fwd="miss", fwd_status=404))
     named = _of_named_origin(error, request)
@@ -49,8 +55,12 @@ def _of_named_origin(error: AllFailedError, request: Request) -> UpstreamError |
 
 def still_fetching(what: str) -> Response:
     """503 with Retry-After, which pip and uv follow. The download continues meanwhile, and the next request joins it."""
-    response = Response.text(503, f"{what} is still being fetched from a slow upstream; retry", detail="slow-upstream")
-    response.headers["Retry-After"] = "1"
+    return _come_again(f"{what} is still being fetched from a slow upstream; retry", detail="slow-upstream", seconds=1)
+
+
+def _come_again(text: str, *, detail: str, seconds: int) -> Response:
+    response = Response.text(503, text, detail=detail)
+    response.headers["Retry-After"] = str(seconds)
     return response
 
 

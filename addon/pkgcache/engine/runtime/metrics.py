@@ -43,6 +43,9 @@ class Metrics:
         self._store_damaged = Counter(
             "pypi_cache_store_damaged", "Stored files found damaged on the disk.", registry=registry
         )
+        self._busy = Counter(
+            "pypi_cache_busy", "Requests that found no free connection to an upstream in time.", registry=registry
+        )
         self._faults = Counter("pypi_cache_faults", "Errors in the proxy's own code.", registry=registry)
 
     def hit(self, kind: str) -> None:
@@ -62,7 +65,14 @@ class Metrics:
         self._answers.labels(kind, "collapsed").inc()
 
     def upstream_failed(self, error: UpstreamError) -> None:
-        """Count an upstream's failure, and log it; a 404 is counted alone, because mirrors lack files all the time."""
+        """Count an upstream's failure, and log it; a 404 is counted alone, because mirrors lack files all the time.
+
+        An upstream that was not asked, because all connections to it are in use, has not failed.
+        """
+        if error.failure is Failure.BUSY:
+            self._busy.inc()
+            logger.info("%s", error)
+            return
         self._failures.labels(error.failure.value).inc()
         if error.failure is not Failure.NOT_FOUND:
             logger.warning("upstream: %s", error)

@@ -1,4 +1,4 @@
-"""Fetching from upstreams: one aiohttp session with pooled connections, and a circuit breaker for each upstream.
+"""Fetching from upstreams: one aiohttp session, with places and a circuit breaker for each upstream.
 
 What differs from aiohttp's defaults, and why:
 
@@ -6,6 +6,8 @@ What differs from aiohttp's defaults, and why:
 - Bodies come as sent (`auto_decompress` off): they are stored and hashed so.
 - Paths go out as spelt (`encoded=True`): a mirror may know `%2B` and not `+`.
 - `.netrc` is not read (`trust_env` off), so the parent proxy is chosen here too.
+- aiohttp's own limit of connections is off: it is one for all hosts, and waiting for it would look like an upstream that does not answer
+  (`places`).
 """
 
 from __future__ import annotations
@@ -25,8 +27,10 @@ from multidict import CIMultiDictProxy
 from pkgcache.engine.upstream.errors import Failure, UpstreamError
 from pkgcache.engine.upstream.guard import GuardedResolver, MayBePrivate, RefusedAddressError, check_literal
 from pkgcache.engine.upstream.parent_proxy import ParentProxy
+from pkgcache.engine.upstream.places import ASKER, Places
 from pkgcache.engine.upstream.trust import upstream_ssl_context
 from pkgcache.rules.policy.circuit_breaker import Breaker
+from pkgcache.rules.policy.places import PlaceLimits
 from pkgcache.rules.routing.urls import Url, parse_url, resolve_reference
 
 CONNECT_SECONDS = 5.0
@@ -39,9 +43,10 @@ SOLE_SOURCE_SECONDS = (READ_SECONDS, 16.0, 32.0)
 The first request may have been lost; an index that renders its page anew, or a proxy that fetches the whole file first, needs the last.
 """
 
+BODY_SECONDS = 120.0
+"""A page, or part of one, that takes longer than this is given up: an upstream that drips would hold a place for days."""
+
 MAX_REDIRECTS = 8
-POOL = 64
-"""Connections at a time."""
 
 READ_BUFFER = 512 * 1024
 """aiohttp pauses reading at twice this; with its default of 64 KiB the socket stops and starts within each chunk."""
@@ -85,11 +90,17 @@ class UpstreamResponse:
         """Return the whole body, of at most `limit` bytes. Raises UpstreamError."""
         parts: list[bytes] = []
         size = 0
-        while part := await self.chunk():
-            parts.append(part)
-            size += len(part)
-            if size > limit:
-                raise UpstreamError(Failure.WRONG_LENGTH, self.url, f"the answer is longer than {limit} bytes")
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                while part := await self.chunk():
+                    parts.append(part)
+                    size += len(part)
+                    if size > limit:
+                        raise UpstreamError(Failure.WRONG_LENGTH, self.url, f"the answer is longer than {limit} bytes")
+        except TimeoutError as error:
+            self._record_failure()
+            detail = f"only {size} bytes came in {BODY_SECONDS:g} s"
+            raise UpstreamError(Failure.TIMEOUT, self.url, detail, origin=self.asked.origin) from error
         return b"".join(parts)
 
 
@@ -97,7 +108,7 @@ class UpstreamClient:
     """The session.
 
     `via` is this proxy's entry in the Via header, by which a loop is found. `trust` replaces the roots of `trust.py`. `read_seconds` is
-    how long to wait for an answer to begin, and for each piece of its body.
+    how long to wait for an answer to begin, and for each piece of its body. `limits`: of the places at each upstream.
     """
 
     def __init__(
@@ -108,8 +119,10 @@ class UpstreamClient:
         parent: ParentProxy | None = None,
         trust: ssl.SSLContext | None = None,
         read_seconds: float = READ_SECONDS,
+        limits: PlaceLimits | None = None,
     ) -> None:
         self.parent = parent
+        self.places = Places(limits)
         self._may_be_private = may_be_private
         self._via = via
         self._trust = trust
@@ -120,7 +133,7 @@ class UpstreamClient:
     def open(self) -> None:
         """Make the session; needs a running event loop. Raises OSError where the trusted roots cannot be read."""
         connector = aiohttp.TCPConnector(
-            limit=POOL,
+            limit=0,
             ssl=self._trust or upstream_ssl_context(),
             resolver=GuardedResolver(self._may_be_private),
             keepalive_timeout=30,
@@ -154,12 +167,23 @@ class UpstreamClient:
     async def request(
         self, method: str, url: Url, headers: Mapping[str, str], authorization: str = "", *, sole_source: bool = False
     ) -> AsyncIterator[UpstreamResponse]:
-        """Make one request and follow its redirects. Raises UpstreamError.
+        """Wait for a place, make one request and follow its redirects. Raises UpstreamError.
 
         `authorization` is sent to `url`'s own origin only. `sole_source`: there is no other upstream to turn to, so the answer may take
         long to begin (`SOLE_SOURCE_SECONDS`).
         """
         timeouts = SOLE_SOURCE_SECONDS if sole_source else (self._read_seconds,)
+        async with (
+            self.places.held(url, ASKER.get()),
+            self._followed(method, url, headers, authorization, timeouts) as found,
+        ):
+            yield found
+
+    @asynccontextmanager
+    async def _followed(
+        self, method: str, url: Url, headers: Mapping[str, str], authorization: str, timeouts: Sequence[float]
+    ) -> AsyncIterator[UpstreamResponse]:
+        """Make one request, and follow its redirects hop by hop."""
         asked, origin = url, url.origin
         if origin in self._breakers:
             self._record(origin, Breaker.half_open)

@@ -27,6 +27,8 @@ class Failure(enum.StrEnum):
     WRONG_PAGE = "wrong-page"
     DISK = "disk"
     OFFLINE = "offline"
+    BUSY = "busy"
+    """Not the upstream's failure: it was not asked, because all connections to it are in use (`places`)."""
 
 
 class UpstreamError(Exception):

@@ -1,0 +1,194 @@
+"""Places: how many connections each upstream host may have, and the queue of those who wait for one.
+
+`rules/policy/places` decides who is next; here it is acted on. Who asks is ambient (`ASKER`): a request of a client, a download that
+outlives its clients, a body on its way to one client. Tasks inherit it from whoever starts them.
+
+Waiting for a place says nothing about the upstream. So it is over before the time-outs begin that feed the circuit breaker, and an
+upstream without a free place is BUSY: another upstream is asked, and if there is none the client is told to come again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from pkgcache.engine.upstream.errors import Failure, UpstreamError
+from pkgcache.rules.policy.places import Claim, PlaceLimits, is_queue_full, next_to_serve, to_give_way, to_leave_queue
+from pkgcache.rules.routing.urls import Url
+
+PLACE_SECONDS = 8.0
+"""How long a request waits for a place: below the 12 s that a client waits for an answer to begin, so that it is told why."""
+
+LOOK_SECONDS = 0.2
+"""How often those who hold a place are looked at while somebody waits: nobody is told when a client leaves or stops reading."""
+
+
+class Kind(enum.StrEnum):
+    """What a connection is for. Each kind has places of its own."""
+
+    PAGES = "pages"
+    FILES = "files"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Asker:
+    """Who wants a connection. `client` is an address, '' for what no client asked for; `patience` is in seconds (None: no end).
+
+    `is_spare` tells whether nobody needs the connection just now; `give_way` is called then if another request waits for its place.
+    """
+
+    kind: Kind = Kind.PAGES
+    client: str = ""
+    patience: float | None = PLACE_SECONDS
+    is_spare: Callable[[], bool] = lambda: False
+    give_way: Callable[[], None] = lambda: None
+
+    @property
+    def claim(self) -> Claim:
+        """As the rules see it."""
+        return Claim(self.client, self.is_spare())
+
+
+NOBODY = Asker()
+ASKER: ContextVar[Asker] = ContextVar("ASKER", default=NOBODY)
+"""Who asks, in this task."""
+
+
+@contextmanager
+def asking(kind: Kind, client: str | None = None) -> Iterator[None]:
+    """Let what is fetched within be of this kind, for this client (None: the same as before)."""
+    asker = ASKER.get()
+    asker = Asker(kind=kind, client=asker.client if client is None else client, patience=PLACE_SECONDS)
+    token = ASKER.set(asker)
+    try:
+        yield
+    finally:
+        ASKER.reset(token)
+
+
+class Places:
+    """The places of all upstream hosts, by origin and kind."""
+
+    def __init__(self, limits: PlaceLimits | None = None) -> None:
+        self._limits = limits or PlaceLimits()
+        self._hosts: dict[tuple[str, Kind], _Host] = {}
+
+    @asynccontextmanager
+    async def held(self, url: Url, asker: Asker) -> AsyncIterator[None]:
+        """Hold one of the places of the URL's origin; wait for it where none is free. Raises UpstreamError (BUSY)."""
+        key = (url.origin, asker.kind)
+        host = self._hosts.setdefault(key, _Host(self._limits))
+        try:
+            await host.take(url, asker)
+            try:
+                yield
+            finally:
+                host.leave(asker)
+        finally:
+            if host.unused and self._hosts.get(key) is host:
+                del self._hosts[key]
+
+    def figures(self) -> dict[str, int]:
+        """How many places are held, and how many requests wait for one."""
+        hosts = self._hosts.values()
+        return {"held": sum(len(host.held) for host in hosts), "waiting": sum(len(host.waiting) for host in hosts)}
+
+
+type _Outcome = Literal["served", "pushed out"]
+
+
+class _Host:
+    """The places of one kind at one host."""
+
+    def __init__(self, limits: PlaceLimits) -> None:
+        self._limits = limits
+        self.held: list[Asker] = []
+        self.waiting: list[tuple[Asker, asyncio.Future[_Outcome]]] = []
+        self._asked_to_leave: set[Asker] = set()
+        self._look: asyncio.TimerHandle | None = None
+
+    @property
+    def unused(self) -> bool:
+        return not self.held and not self.waiting
+
+    async def take(self, url: Url, asker: Asker) -> None:
+        """Wait until there is a place, and take it. Raises UpstreamError (BUSY)."""
+        if not self.waiting and next_to_serve([asker.claim], self._claims(self.held), self._limits) == 0:
+            self.held.append(asker)
+            return
+        self._make_room_in_queue(url)
+        served: asyncio.Future[_Outcome] = asyncio.get_running_loop().create_future()
+        entry = (asker, served)
+        self.waiting.append(entry)
+        self._serve()
+        try:
+            async with asyncio.timeout(asker.patience):
+                outcome = await served
+        except BaseException as error:
+            with contextlib.suppress(ValueError):
+                self.waiting.remove(entry)
+            if served.done() and not served.cancelled() and served.result() == "served":
+                self.leave(asker)
+            if isinstance(error, TimeoutError):
+                raise self._busy(url) from None
+            raise
+        if outcome == "pushed out":
+            raise self._busy(url)
+
+    def leave(self, asker: Asker) -> None:
+        """Give the place to the next one."""
+        self.held.remove(asker)
+        self._asked_to_leave.discard(asker)
+        self._serve()
+
+    def _busy(self, url: Url) -> UpstreamError:
+        waiting = f", and {len(self.waiting)} requests wait for one" if self.waiting else ""
+        detail = f"this proxy's {len(self.held)} connections to it are all in use{waiting}"
+        return UpstreamError(Failure.BUSY, url, detail, origin=url.origin)
+
+    def _make_room_in_queue(self, url: Url) -> None:
+        if not is_queue_full(self.waiting, self._limits):
+            return
+        number = to_leave_queue([asker.claim for asker, _ in self.waiting])
+        if number is None:
+            raise self._busy(url)
+        self.waiting.pop(number)[1].set_result("pushed out")
+
+    def _serve(self) -> None:
+        """Give free places to those who wait, and ask for more where somebody could leave."""
+        self.waiting = [entry for entry in self.waiting if not entry[1].done()]
+        while self.waiting:
+            number = next_to_serve([asker.claim for asker, _ in self.waiting], self._claims(self.held), self._limits)
+            if number is None:
+                break
+            asker, served = self.waiting.pop(number)
+            self.held.append(asker)
+            served.set_result("served")
+        for number in to_give_way([a.claim for a, _ in self.waiting], self._claims(self.held), self._limits):
+            asker = self.held[number]
+            if asker not in self._asked_to_leave:
+                self._asked_to_leave.add(asker)
+                asker.give_way()
+        if self.waiting and self._look is None:
+            self._look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_again)
+
+    def _look_again(self) -> None:
+        self._look = None
+        self._serve()
+
+    @staticmethod
+    def _claims(askers: list[Asker]) -> list[Claim]:
+        return [asker.claim for asker in askers]
+
+
+def as_asker(asker: Asker) -> Asker:
+    """Let this task ask as `asker` from now on, with the client that it asked for before where it names none."""
+    asker = replace(asker, client=asker.client or ASKER.get().client)
+    ASKER.set(asker)
+    return asker

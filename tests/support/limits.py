@@ -1,0 +1,28 @@
+"""A proxy whose limits are smaller than the defaults, so that a test reaches them with a few requests and in little time."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.support.proxy import ADDON
+
+
+def script_with(folder: Path, limits: Mapping[str, object]) -> Path:
+    """Write a script that starts the addon with these limits: `module.NAME` (below `pkgcache`) to its value's expression.
+
+    Each module that has taken the name from there must be named itself.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [
+        "import importlib, sys",
+        f"sys.path.insert(0, {str(ADDON.parent)!r})",
+        "from pkgcache.rules.policy.places import PlaceLimits",
+    ]
+    for name, value in limits.items():
+        module, _, constant = name.rpartition(".")
+        target = f"importlib.import_module('pkgcache.{module}')"
+        lines.append(f"assert hasattr({target}, {constant!r})")
+        lines.append(f"setattr({target}, {constant!r}, {value})")
+    lines += ["from pkgcache.proxy.addon import PypiCache", "addons = [PypiCache()]"]
+    script = folder / "limited.py"
+    script.write_text("\n".join(lines) + "\n")
+    return script
