@@ -299,8 +299,10 @@ class Learned:
     def house(self) -> House:
         return House(self.index, self.proxy)
 
-    def publish(self, project: str, *hosts: str, release: ReleaseFile | None = None, digest: str = "") -> str:
-        """A page that links to a file on each host; the first one's URL."""
+    def publish(
+        self, project: str, *hosts: str, release: ReleaseFile | None = None, digest: str = "", index: str = "whl"
+    ) -> str:
+        """A page that links to a file on each host; the first one's URL. `index`: `torch`, whose path is `whl`, or `other`."""
         release = release or make_wheel(project)
         self.files.serve(f"/whl/{release.filename}", release.content)
         urls = [f"https://{host}/whl/{release.filename}" for host in hosts]
@@ -312,12 +314,12 @@ class Learned:
                 for url in urls
             ],
         }
-        self.index.serve(f"/whl/simple/{project}/", json.dumps(model).encode(), JSON_TYPE)
+        self.index.serve(f"/{index}/simple/{project}/", json.dumps(model).encode(), JSON_TYPE)
         return urls[0]
 
-    def page(self, project: str) -> int:
-        """Ask for a page of `torch`."""
-        url = f"{self.index.origin}/whl/simple/{project}/"
+    def page(self, project: str, index: str = "whl") -> int:
+        """Ask for a page of `torch`, or of `other`."""
+        url = f"{self.index.origin}/{index}/simple/{project}/"
         return self.house.fetch(url, headers={"Accept": JSON_TYPE}).status
 
 
@@ -327,7 +329,13 @@ def learned(make_proxy: MakeProxy, make_upstream: MakeUpstream) -> Iterator[Lear
     files = make_upstream(names=[WHEELS_HOST, "*.wheels.test"])
     known = {WHEELS_HOST: files.port} | {f"{number}.wheels.test": files.port for number in range(20)}
     with ParentProxy(names=known) as parent:
-        options = {"pypi_cache_index": [f"pypi={index.index_url}", f"torch={index.origin}/whl/simple/"]}
+        options = {
+            "pypi_cache_index": [
+                f"pypi={index.index_url}",
+                f"torch={index.origin}/whl/simple/",
+                f"other={index.origin}/other/simple/",
+            ]
+        }
         proxy = make_proxy(
             options=options, env={"HTTPS_PROXY": f"http://127.0.0.1:{parent.port}", "NO_PROXY": "localhost"}
         )
@@ -367,15 +375,73 @@ def test_a_host_is_learned(learned: Learned) -> None:
     assert own.sha256 == release.sha256
 
 
-def test_a_poisoned_page_opens_no_more_than_sixteen_hosts(learned: Learned) -> None:
-    """And says so in the log; other hosts stay tunnels, which are never decrypted."""
+def test_a_poisoned_page_opens_no_more_than_four_hosts(learned: Learned) -> None:
+    """And says so in the log; other pages keep their places, and other hosts stay tunnels, which are never decrypted."""
     learned.publish("poisoned", *(f"{number}.wheels.test" for number in range(20)))
     assert learned.page("poisoned") == 200
-    assert sum(opened(learned.proxy, f"{number}.wheels.test") for number in range(20)) == 16
-    assert "more than 16" in learned.proxy.output
+    assert sum(opened(learned.proxy, f"{number}.wheels.test") for number in range(20)) == 4
+    assert "0.wheels.test" not in learned.proxy.output.partition("not opened")[2]
+    assert "index torch, project poisoned: " in learned.proxy.output
     learned.publish("poisoned-more", WHEELS_HOST)
     assert learned.page("poisoned-more") == 200
-    assert not opened(learned.proxy, WHEELS_HOST)
+    assert opened(learned.proxy, WHEELS_HOST)
+
+
+LINKS_ELSEWHERE: Final = (
+    '<a rel="homepage" href="https://0.wheels.test/project">home</a>',
+    '<a rel="download" href="https://1.wheels.test/archive/v1.0.tar.gz">source</a>',
+    '<a href="https://2.wheels.test/">elsewhere-1.0-py3-none-any.whl</a>',
+    '<a href="https://3.wheels.test/another-1.0-py3-none-any.whl">another project</a>',
+    '<a href="https://4.wheels.test/elsewhere.git#egg=elsewhere-1.0.tar.gz">egg</a>',
+    '<a href="https://5.wheels.test/?file=elsewhere-1.0.tar.gz">query</a>',
+    '<a href="https://6.wheels.test/elsewhere-1.0.whl/info">a folder</a>',
+    '<link href="https://7.wheels.test/elsewhere-1.0.whl">',
+    '<img src="https://8.wheels.test/elsewhere-1.0.whl">',
+    '<a href="https://9.wheels.test/elsewhere">project</a>',
+    '<a href="https://10.wheels.test/elsewhere-1.0.txt">notes</a>',
+)
+
+
+@pytest.mark.parametrize("kind", ["html", "json"])
+def test_only_release_files_make_a_host_known(kind: str, learned: Learned) -> None:
+    """A page links to homepages, too: from then on a git host's TLS was opened."""
+    real = '<a href="https://wheels.test/whl/elsewhere-1.0-py3-none-any.whl">elsewhere-1.0-py3-none-any.whl</a>'
+    body, content_type = "".join(["<!DOCTYPE html><html><body>", *LINKS_ELSEWHERE, real]).encode(), "text/html"
+    if kind == "json":
+        urls = [found for link in (*LINKS_ELSEWHERE, real) if (found := re.search(r'href="([^"]*)"', link))]
+        files = [{"filename": "elsewhere-1.0-py3-none-any.whl", "url": url[1], "hashes": {}} for url in urls]
+        del files[7:9]  # `<link>` and `<img>`, which are no links to files
+        model = {"meta": {"api-version": "1.0"}, "name": "elsewhere", "files": files}
+        body, content_type = json.dumps(model).encode(), JSON_TYPE
+    learned.index.serve("/whl/simple/elsewhere/", body, content_type)
+    answer = learned.house.fetch(f"{learned.index.origin}/whl/simple/elsewhere/", headers={"Accept": content_type})
+    assert answer.status == 200
+    assert [number for number in range(20) if opened(learned.proxy, f"{number}.wheels.test")] == []
+    assert opened(learned.proxy, WHEELS_HOST)
+
+
+@pytest.mark.parametrize("size", [1000, 300_000])
+@pytest.mark.parametrize("first", ["wrong", "right"])
+def test_a_host_of_two_indexes(first: str, size: int, learned: Learned) -> None:
+    """One of them has a wrong digest for a file there, whichever linked to it first: the other one's file is served all the same.
+
+    It was a 502 where the wrong one came first: the host, and with it the file, belonged to that index alone.
+    """
+    release = make_wheel("shared", payload_size=size)
+    wrong, right = ("whl", "other") if first == "wrong" else ("other", "whl")
+    learned.publish("shared", WHEELS_HOST, release=release, index=wrong, digest="0" * 64)
+    learned.publish("shared", WHEELS_HOST, release=release, index=right)
+    assert (learned.page("shared", "whl"), learned.page("shared", "other")) == (200, 200)
+    url = f"https://{WHEELS_HOST}/whl/{release.filename}"
+    for _ in range(3):
+        answer = learned.house.fetch(url)
+        assert (answer.status, answer.complete, answer.sha256) == (200, True, release.sha256)
+    assert "hit" in (answer.headers["Cache-Status"] or "")
+    assert answer.headers["ETag"] == f'"sha256:{release.sha256}"'
+    name = {"whl": "torch", "other": "other"}[right]
+    assert learned.house.fetch(f"/{name}/files/https/{WHEELS_HOST}/whl/{release.filename}").sha256 == release.sha256
+    learned.proxy.restart()
+    assert learned.house.fetch(url).sha256 == release.sha256
 
 
 def test_a_page_of_another_index_vouches_for_nothing(learned: Learned) -> None:

@@ -13,6 +13,7 @@ import asyncio
 import logging
 import secrets
 import time
+from dataclasses import replace
 from functools import partial
 
 from pkgcache.engine.caching import Collaborators
@@ -54,6 +55,7 @@ from pkgcache.rules.routing.routes import (
     Route,
     Router,
     Uncacheable,
+    by_index,
     with_credentials,
 )
 from pkgcache.rules.routing.urls import parse_authority
@@ -115,7 +117,7 @@ class Service:
         )
         memory = settings.memory // 8 * 3  # the store's small files have a quarter of it all
         self.variants = PageVariants(
-            self.store, self.hosts, self.tasks, is_package_host=self.router.hosts.is_package_host, memory=memory
+            self.store, self.hosts, self.tasks, is_configured=self.router.hosts.is_configured_by_operator, memory=memory
         )
         self.known_files = KnownFiles(self.variants, self.store, memory=memory)
         fetcher = PageFetcher(self.store, self.client, self.variants, self.metrics, offline=settings.offline)
@@ -210,7 +212,7 @@ class Service:
             case ProjectPage():
                 return await self.pages.answer(request, route)
             case ReleaseFile():
-                return await self.files.answer(request, route)
+                return await self.files.answer(request, await self._of_admitted_indexes(route))
             case ProjectListPage():
                 return await self.project_lists.answer(request, route)
             case Uncacheable(reason=reason):
@@ -233,7 +235,18 @@ class Service:
             404 if verdict.reason is RefusalReason.PRIVATE_NAME else 403, verdict.text(what), detail=verdict.reason
         )
 
+    async def _of_admitted_indexes(self, route: ReleaseFile) -> ReleaseFile:
+        """A file on a host that several indexes link to, without the indexes that may not have it (`pypi_cache_private`)."""
+        if not route.also or self._open_to_all:
+            return route
+        admitted = [each.index for each in by_index(route) if isinstance(await self._admit_file(each), Admitted)]
+        return replace(route, index=admitted[0], also=tuple(admitted[1:])) if admitted else route
+
     async def _admit_file(self, route: ReleaseFile) -> Admitted | Refused:
+        """Decide about a file; one of several indexes is admitted if any of them may have it."""
+        if route.also:
+            verdicts = [await self._admit_file(each) for each in by_index(route)]
+            return next((verdict for verdict in verdicts if isinstance(verdict, Admitted)), verdicts[0])
         project = project_of(route.filename)
         verdict = self.admission.admit_project(project, route.index.name)
         if isinstance(verdict, Refused) or not self.admission.cooldown:

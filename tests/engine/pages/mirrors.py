@@ -144,7 +144,7 @@ async def parts(
             store,
             hosts,
             tasks,
-            is_package_host=lambda address: address in opened_hosts or address in hosts,
+            is_configured=lambda address: address in opened_hosts,
             memory=memory,
         )
         known_files = KnownFiles(variants, store, memory=memory)

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from pkgcache.engine.pages.learned_hosts import FORGOTTEN_AFTER, MOST_PER_INDEX, LearnedHosts
+from pkgcache.engine.pages.learned_hosts import LearnedHosts
 from pkgcache.engine.store.keys import HOSTS_KEY
+from pkgcache.rules.routing.host_table import FORGOTTEN_AFTER, MOST_PER_PAGE
 from tests.engine.store.stores import opened
 
 A, B = ("a.test", 443), ("b.test", 8443)
@@ -16,23 +17,27 @@ A, B = ("a.test", 443), ("b.test", 8443)
 async def test_they_are_remembered(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         hosts = LearnedHosts(store)
-        assert hosts.learn("pypi", [A, B])
-        assert not hosts.learn("corp", [A]), "it is pypi's"
+        assert hosts.learn("pypi", "six", [A, B])
+        assert not hosts.learn("pypi", "six", [A])
+        assert hosts.learn("corp", "six", [A]), "it is corp's too"
         await hosts.save()
     async with opened(tmp_path) as store:
         again = LearnedHosts(store)
         await again.load()
-        assert dict(again) == {A: "pypi", B: "pypi"}
+        assert dict(again) == {A: ("pypi", "corp"), B: ("pypi",)}
 
 
-async def test_an_index_can_name_so_many(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_page_can_name_so_many(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One line tells of those that are not opened, however often the page is read."""
     async with opened(tmp_path) as store:
         hosts = LearnedHosts(store)
-        assert hosts.learn("evil", [(f"h{number}.test", 443) for number in range(100)])
-        assert len(hosts) == MOST_PER_INDEX
-        assert not hosts.learn("evil", [A])
-        assert "a.test:443 is not opened" in caplog.text
-        assert hosts.learn("pypi", [A]), "another index has its own count"
+        for _ in range(3):
+            hosts.learn("evil", "six", [(f"h{number}.test", 443) for number in range(100)])
+        assert len(hosts) == MOST_PER_PAGE
+        refusals = [record for record in caplog.records if "not opened" in record.getMessage()]
+        assert len(refusals) == 1
+        assert "index evil, project six: h4.test:443 and 95 more are not opened" in refusals[0].getMessage()
+        assert hosts.learn("pypi", "six", [A]), "another index has its own count"
 
 
 @pytest.mark.parametrize(("unused", "known"), [(FORGOTTEN_AFTER - 60, True), (FORGOTTEN_AFTER + 60, False)])
@@ -49,7 +54,7 @@ async def test_a_use_is_what_counts(tmp_path: Path) -> None:
         await store.put(HOSTS_KEY, b"-", {"hosts": [[*A, "pypi", time.time() - FORGOTTEN_AFTER + 60]]})
         hosts = LearnedHosts(store)
         await hosts.load()
-        assert hosts[A] == "pypi"
+        assert hosts[A] == ("pypi",)
         await hosts.save()
         found = await store.read(HOSTS_KEY)
         assert found is not None

@@ -122,7 +122,7 @@ async def test_hosts_are_learned_from_links(tmp_path: Path) -> None:
     )
     async with parts(tmp_path, mirrors(page)) as at:
         await stored(at)
-        assert dict(at.hosts) == {("files.test", 8443): "corp"}
+        assert dict(at.hosts) == {("files.test", 8443): ("corp",)}
     async with parts(tmp_path / "b", mirrors(page), opened_hosts=frozenset({("files.test", 8443)})) as at:
         await stored(at)
         assert not dict(at.hosts)

@@ -10,6 +10,7 @@ from pkgcache.rules.routing.routes import (
     Route,
     Router,
     Uncacheable,
+    by_index,
     with_credentials,
 )
 from pkgcache.rules.routing.urls import parse_url
@@ -23,7 +24,7 @@ INDEXES = build_indexes(
     ),
     Defaults(simple=parse_url("https://index.example/simple/"), files=parse_url("https://files.example/packages/")),
 )
-LEARNED = {("cdn.test", 443): "corp"}
+LEARNED = {("cdn.test", 443): ("corp",)}
 ROUTER = Router(INDEXES, [("extra.test", 443)], LEARNED)
 
 
@@ -171,12 +172,24 @@ def test_hosts(host: str, *, package_host: bool, configured: bool) -> None:
 
 
 def test_a_host_is_learned_while_the_router_lives() -> None:
-    learned: dict[tuple[str, int], str] = {}
+    learned: dict[tuple[str, int], tuple[str, ...]] = {}
     router = Router(INDEXES, [], learned)
     url = parse_url("https://late.test/six-1.0.zip")
     assert shown(router.route(url)) == ()
-    learned["late.test", 443] = "corp"
+    learned["late.test", 443] = ("corp",)
     assert shown(router.route(url)) == ("corp", str(url), "")
+
+
+def test_a_host_that_two_indexes_link_to() -> None:
+    """The file is of both, the one that linked first coming first; at the proxy's own address it is of the one in the path."""
+    router = Router(INDEXES, [], {("late.test", 443): ("corp", "gone", "pypi")})
+    route = router.route(parse_url("https://late.test/six-1.0.zip"))
+    assert isinstance(route, ReleaseFile)
+    assert (route.index.name, [each.name for each in route.also]) == ("corp", ["pypi"])
+    assert [(each.index.name, each.also) for each in by_index(route)] == [("corp", ()), ("pypi", ())]
+    own = router.route_own(parse_url("http://proxy.test:8080/pypi/files/https/late.test/six-1.0.zip"))
+    assert isinstance(own, ReleaseFile)
+    assert (own.index.name, own.also) == ("pypi", ())
 
 
 def test_credentials_name_a_space_and_the_only_source() -> None:

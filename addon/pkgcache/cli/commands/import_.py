@@ -23,12 +23,12 @@ from pkgcache.cli.output import AS_JSON, counted, print_json, print_line, printa
 from pkgcache.cli.progress_bar import bar
 from pkgcache.cli.selection import read_globs
 from pkgcache.cli.store_location import StoreLocation, with_store_options
-from pkgcache.engine.pages.learned_hosts import MOST_PER_INDEX
 from pkgcache.engine.store.database import SMALL_BYTES
 from pkgcache.engine.store.entries import Entries
 from pkgcache.engine.store.growing import file_stem
 from pkgcache.engine.store.keys import HOSTS_KEY, parse_key
 from pkgcache.engine.store.notes import HostNotes
+from pkgcache.rules.routing.host_table import MOST_PER_INDEX
 
 MAX_IN_MEMORY = 256 << 20
 """Bytes of a stored page: two digests are checked, the value's and its unpacked body's, so it is read whole."""

@@ -15,7 +15,7 @@ from pkgcache.engine.fills.fill_request import FileHead, FillRequest
 from pkgcache.engine.pages.known_files import KnownFiles
 from pkgcache.engine.store.keys import StoreKey, file_key
 from pkgcache.rules.routing.digests import Digest, strongest
-from pkgcache.rules.routing.routes import ReleaseFile
+from pkgcache.rules.routing.routes import ReleaseFile, by_index
 from pkgcache.rules.routing.urls import Url
 
 IMMUTABLE_SECONDS = 365_000_000
@@ -110,6 +110,14 @@ class FileResolver:
             elif route.suffix == ".metadata" and not isinstance(facts.core_metadata, bool):
                 digest = strongest(facts.core_metadata)
         return identified(route, digest, size)
+
+    async def claims(self, route: ReleaseFile) -> list[FileIdentity]:
+        """What the pages of all indexes with files on this host say that the file is: one if they agree.
+
+        An index that says nothing of it, or gives no digest, does not count where another one does.
+        """
+        found = {file.key: file for file in [await self.resolve(each) for each in by_index(route)]}
+        return [file for file in found.values() if file.digest] or list(found.values())[:1]
 
     async def size(self, file: FileIdentity) -> int | None:
         """The file's length in bytes, if it is known or a stored page tells it."""

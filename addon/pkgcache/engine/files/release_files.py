@@ -16,6 +16,7 @@ from multidict import CIMultiDict
 
 from pkgcache.engine.caching import Collaborators, OnlyIfCachedError
 from pkgcache.engine.files.core_metadata import metadata_of_stored_wheel, wheel_of
+from pkgcache.engine.files.disputes import Disputes
 from pkgcache.engine.files.fill_registry import FillRegistry
 from pkgcache.engine.files.identity import IMMUTABLE, IMMUTABLE_SECONDS, FileIdentity, FileResolver
 from pkgcache.engine.files.passthrough import Passthrough
@@ -62,6 +63,7 @@ class ReleaseFiles:
         self._passthrough = Passthrough(shared.client, shared.metrics, self._ranges)
         self.fills = FillRegistry(shared, self._rehasher)
         self._revalidation = Revalidation(shared, self.fills)
+        self._disputes = Disputes(shared, self._resolver, self.fills)
 
     def close(self) -> None:
         """Clean up after the fills and end the threads. The fills' tasks must have ended."""
@@ -70,7 +72,7 @@ class ReleaseFiles:
 
     async def answer(self, request: Request, route: ReleaseFile) -> Response:
         """The answer to a GET or HEAD for a release file."""
-        file = await self._resolver.resolve(route)
+        file = await (self._disputes.settle(request, route) if route.also else self._resolver.resolve(route))
         if (fill := self.fills.of(file)) is not None:
             return await self._from_fill(request, file, fill, joined=True)
         response = await self._from_store(request, file) or await self._from_stored_wheel(request, file)
@@ -97,7 +99,7 @@ class ReleaseFiles:
 
     def try_from_memory(self, request: Request, route: ReleaseFile) -> Response | None:
         """The answer from a small file in memory, if the store was seen to have it within the last second."""
-        file = self._resolver.from_memory(route)
+        file = None if route.also else self._resolver.from_memory(route)
         if file is None or file.digest is None or self.fills.of(file) is not None:
             return None
         entry = self._store.from_memory(file.key)

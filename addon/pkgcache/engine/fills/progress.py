@@ -92,6 +92,12 @@ class Progress[Head](FileSource):
             if announced is self._announced:  # else it has begun again since: that head is of bytes that were wrong
                 return head
 
+    async def wait_verified(self) -> bool:
+        """Wait until the file is complete and correct; False where it has failed."""
+        while not self.verified and self.error is None:
+            await self._changed.wait()
+        return self.verified
+
     @override
     async def wait_available(self, offset: int, generation: int) -> int:
         while True:

@@ -34,7 +34,6 @@ from pkgcache.engine.store.lru import ByteLru
 from pkgcache.engine.store.notes import VariantNotes
 from pkgcache.engine.store.store import Store
 from pkgcache.rules.http.validation import strong_tag
-from pkgcache.rules.routing.indexes import Index
 from pkgcache.rules.routing.package_hosts import Address
 from pkgcache.rules.routing.paths import own_page_path
 from pkgcache.rules.routing.urls import parse_url
@@ -72,7 +71,7 @@ class PageVariant:
 
 
 class PageVariants:
-    """Makes variants and keeps them. `is_package_host` tells the file hosts that are opened already.
+    """Makes variants and keeps them. `is_configured` tells the hosts that the operator's options name.
 
     `on_file_table` is called with (the page's key, its `source_digest`, its table) whenever a page was parsed. `memory` is in bytes.
     """
@@ -83,13 +82,13 @@ class PageVariants:
         hosts: LearnedHosts,
         tasks: Tasks,
         *,
-        is_package_host: Callable[[Address], bool],
+        is_configured: Callable[[Address], bool],
         memory: int,
     ) -> None:
         self._store = store
         self._hosts = hosts
         self._tasks = tasks
-        self._is_package_host = is_package_host
+        self._is_configured = is_configured
         self._variants: ByteLru[tuple[StoreKey, str], PageVariant] = ByteLru(memory)
         self._worker = PageWorker()
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="pages")
@@ -188,7 +187,7 @@ class PageVariants:
             return variant, None
         table = FileTable(text)
         self.on_file_table(page_request.key, variant.source_digest, table)
-        self._learn(page_request.index, transformed.origins)
+        self._learn(page_request, transformed.origins)
         return variant, table
 
     async def without(
@@ -205,12 +204,13 @@ class PageVariants:
         spec = spec_of(page_request, page, variant.kind)
         return await self._parse(variant.plain, lambda: self._worker.release(variant.plain, spec, version))
 
-    def _learn(self, index: Index, origins: Iterable[str]) -> None:
-        """Remember the file hosts that an operator's index links to."""
-        addresses = {(url.host, url.port) for url in map(parse_url, set(origins) - {index.canonical_files})}
-        unknown = sorted(address for address in addresses if not self._is_package_host(address))
+    def _learn(self, page_request: PageRequest, origins: Iterable[str]) -> None:
+        """Remember the file hosts that an operator's index links to, but for those that the operator has named."""
+        addresses = [(url.host, url.port) for url in map(parse_url, origins)]
+        unknown = [address for address in addresses if not self._is_configured(address)]
         # A mirror under its own URL (`pypi@<origin>`) counts as its index.
-        if unknown and self._hosts.learn(index.name.partition("@")[0], unknown):
+        index = page_request.index.name.partition("@")[0]
+        if unknown and self._hosts.learn(index, page_request.project, unknown):
             self._tasks.start(self._hosts.save(), "save learned hosts", finishes=True)
 
     def _parse[T](self, page: bytes, work: Callable[[], T]) -> asyncio.Future[T]:

@@ -16,11 +16,13 @@ type Address = tuple[str, int]
 class PackageHosts:
     """The package hosts of these indexes. `file_places`: where the operator's indexes have their files, by host.
 
-    `learned` maps a file host's address to the name of the index whose pages link there. The caller adds to it as pages are read; it is
+    `learned` maps a file host's address to the names of the indexes whose pages link there. The caller adds to it as pages are read; it is
     looked at with each question.
     """
 
-    def __init__(self, indexes: Iterable[Index], file_hosts: Iterable[Address], learned: Mapping[Address, str]) -> None:
+    def __init__(
+        self, indexes: Iterable[Index], file_hosts: Iterable[Address], learned: Mapping[Address, tuple[str, ...]]
+    ) -> None:
         self.file_places: dict[Address, list[tuple[Url, Index]]] = {}
         for index in indexes:  # an index's own host is among the places of its files
             for url in _file_places(index):

@@ -61,7 +61,8 @@ class ReleaseFile:
     """A release file or a companion of it, by the URL that identifies it.
 
     `release` is its path in PyPI's layout, on an index where that is a digest. `suffix` is empty for the file itself, else `.metadata`
-    and the like. `sources` are the URLs to fetch it from, in order, each with the operator's `Authorization` for it, or ''.
+    and the like. `sources` are the URLs to fetch it from, in order, each with the operator's `Authorization` for it, or ''. `also` are
+    further indexes whose pages link to files on this host (`by_index`).
     """
 
     index: Index
@@ -71,6 +72,7 @@ class ReleaseFile:
     release: ReleasePath | None
     sources: tuple[tuple[Url, str], ...]
     space: str = PUBLIC
+    also: tuple[Index, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,11 @@ class Uncacheable:
 
 
 type Route = ProjectPage | ProjectListPage | ReleaseFile | Uncacheable
+
+
+def by_index(route: ReleaseFile) -> list[ReleaseFile]:
+    """A file as each index has it whose pages may link to it: mostly the one."""
+    return [replace(route, index=index, also=()) for index in (route.index, *route.also)] if route.also else [route]
 
 
 def with_credentials(route: Route, asked: Url, authorization: str, space: str) -> Route:
@@ -100,7 +107,7 @@ class Router:
     """Decides what a URL on a package host means; `hosts` says which hosts these are."""
 
     def __init__(
-        self, indexes: tuple[Index, ...], file_hosts: Iterable[Address], learned: Mapping[Address, str]
+        self, indexes: tuple[Index, ...], file_hosts: Iterable[Address], learned: Mapping[Address, tuple[str, ...]]
     ) -> None:
         self.indexes = indexes
         self.by_name = {index.name: index for index in indexes}
@@ -139,9 +146,15 @@ class Router:
                     pypi_layout and item[1].shares_pypi_files,
                 ),
             )[1]
-        if learned := self.by_name.get(self.hosts.learned.get(address, "")):
-            return learned
+        if learned := self._linking(address):
+            return learned[0]
         return self.indexes[0] if address in self.hosts.file_hosts else None
+
+    def _linking(self, address: Address) -> tuple[Index, ...]:
+        """The indexes whose pages link to files on a host, if that is how it is known."""
+        if address in self.hosts.file_places:
+            return ()
+        return tuple(self.by_name[name] for name in self.hosts.learned.get(address, ()) if name in self.by_name)
 
     def route_own(self, url: Url) -> Route:
         """Decide what a path at the proxy's own address means: `/<index>/simple/…`, `/<index>/packages/…`, `/<index>/files/…`."""
@@ -227,6 +240,7 @@ class Router:
             suffix=suffix,
             release=None,
             sources=((url, authorization),),
+            also=tuple(each for each in self._linking((url.host, url.port)) if each is not index),
         )
 
     def _own_file(self, index: Index, tail: str, query: str) -> Route:
@@ -236,7 +250,9 @@ class Router:
             return Uncacheable("a file of another host is /files/<scheme>/<host>/<path>")
         if not self.hosts.is_package_host((url.host, url.port)):
             return Uncacheable(f"{url.authority} is no file host of an index here")
-        return self._linked_file(index, url)
+        route = self._linked_file(index, url)
+        # The path says which of the indexes that link to this host is meant.
+        return replace(route, index=index, also=()) if isinstance(route, ReleaseFile) else route
 
 
 def _origin(url: Url) -> tuple[str, str, int]:

@@ -7,8 +7,10 @@ Leaves out: where pages come from and how long they live, compressing, and the f
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
+from urllib.parse import unquote
 
+from pkgcache.rules.routing.filenames import is_distribution, projects_of
 from pkgcache.rules.routing.urls import parse_url
 from pkgcache.rules.simple.conversion import html_to_json, json_to_html
 from pkgcache.rules.simple.file_table import FileTable
@@ -18,6 +20,12 @@ from pkgcache.rules.simple.json_page import read_json
 from pkgcache.rules.simple.links import PageContext
 from pkgcache.rules.simple.page_model import Kind, Rewritten
 from pkgcache.rules.simple.rewriting import rewrite, rewrite_page
+
+_MOST_ORIGINS: Final = 64
+"""Of a page's file hosts, which are few; a hostile page could have as many as links."""
+
+_LONGEST_NAME: Final = 512
+"""Characters of a release file's name; the default index allows 255."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +74,7 @@ class TransformedPage:
 
     body: bytes
     edited: bool  # False: `body` is the very object that was given
-    origins: tuple[str, ...]  # the origins that its files are on
+    origins: tuple[str, ...]  # the origins that its release files are on
 
 
 def transform(page: bytes, spec: TransformSpec) -> tuple[TransformedPage, Callable[[], str]]:
@@ -88,7 +96,9 @@ def transform(page: bytes, spec: TransformSpec) -> tuple[TransformedPage, Callab
             check_html(read)
         rewritten = rewrite_page(read, page, spec.wanted, spec.context)
     transformed = TransformedPage(
-        body=rewritten.body, edited=converted or rewritten.edited, origins=() if spec.document else _origins(rewritten)
+        body=rewritten.body,
+        edited=converted or rewritten.edited,
+        origins=() if spec.document else release_file_origins(rewritten, spec.project),
     )
     if converted:
         return transformed, lambda: ""
@@ -101,8 +111,22 @@ def _converted(page: bytes, spec: TransformSpec) -> bytes:
     return html_to_json(page, spec.project, spec.context.upstream)
 
 
-def _origins(rewritten: Rewritten) -> tuple[str, ...]:
-    # An identity is `https://host/…`: its origin ends at the first slash behind the scheme.
-    return tuple(
-        sorted({target.identity[: target.identity.index("/", len("https://"))] for _, target in rewritten.links})
-    )
+def release_file_origins(rewritten: Rewritten, project: str) -> tuple[str, ...]:
+    """The origins of a page's release files, in the page's order: of links whose last segment is the name of a file of this project.
+
+    A page also links to homepages and source archives, by which no host becomes a file host. At most `_MOST_ORIGINS`.
+    """
+    found: dict[str, None] = {}
+    for _, target in rewritten.links:
+        # An identity is `https://host/…`: its origin ends at the first slash behind the scheme.
+        origin = target.identity[: target.identity.index("/", len("https://"))]
+        if origin not in found and _is_release_file(target.identity, project):
+            found[origin] = None
+            if len(found) == _MOST_ORIGINS:
+                break
+    return tuple(found)
+
+
+def _is_release_file(url: str, project: str) -> bool:
+    name = unquote(url.partition("?")[0].rpartition("/")[2])
+    return len(name) <= _LONGEST_NAME and is_distribution(name) and project in projects_of(name)
