@@ -122,7 +122,10 @@ class JsonApi:
         wheel = release.wheel
         if not wheel:
             return None
-        url = parse_url(wheel["url"].partition("#")[0])
+        try:
+            url = parse_url(wheel["url"].partition("#")[0])
+        except ValueError:  # a link of another scheme, or one that was left alone
+            return None
         route = self._route(page_request, url)
         if route is None:
             return None

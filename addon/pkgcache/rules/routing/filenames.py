@@ -9,15 +9,8 @@ import contextlib
 import re
 from typing import Final
 
-from packaging.utils import (
-    InvalidName,
-    InvalidSdistFilename,
-    InvalidWheelFilename,
-    canonicalize_name,
-    parse_sdist_filename,
-    parse_wheel_filename,
-)
-from packaging.version import InvalidVersion, Version
+from packaging.utils import InvalidName, canonicalize_name, parse_sdist_filename
+from packaging.version import Version
 
 _DISTRIBUTION: Final = r"\.(?:whl|tar\.(?:gz|bz2|xz|lzma|lz|Z|zst)|tar|tgz|tbz|txz|tlz|zip|egg|exe|msi|rpm|deb|dmg)"
 _FILE_ITSELF: Final = re.compile(rf".+{_DISTRIBUTION}", re.IGNORECASE | re.DOTALL)
@@ -26,6 +19,8 @@ _COMPANION: Final = re.compile(
     rf"(.+{_DISTRIBUTION})(\..+)|(.+?)((?:\.(?:metadata|asc|sig|provenance|sigstore|attestation))+)",
     re.IGNORECASE | re.DOTALL,
 )
+_WHEEL_NAME: Final = re.compile(r"[\w.]+")
+_MOST_PROJECTS: Final = 8
 
 
 def is_distribution(name: str) -> bool:
@@ -48,13 +43,13 @@ def projects_of(filename: str) -> list[str]:
     """The projects that a release file may belong to, normalised, the likeliest first.
 
     A wheel's project ends at the first hyphen (PEP 427). An sdist's ends at the hyphen before its version (PEP 625), and older names
-    may have hyphens on both sides of that one.
+    may have hyphens on both sides of that one. At most eight: for each of them a page is looked for.
 
     >>> projects_of("zope-interface-5.0.tar.gz")
     ['zope-interface', 'zope']
     """
     parts = filename.split("-")
-    ends = [1] if filename.endswith((".whl", ".whl.metadata")) else range(len(parts) - 1, 0, -1)
+    ends = [1] if filename.endswith((".whl", ".whl.metadata")) else range(len(parts) - 1, 0, -1)[:_MOST_PROJECTS]
     names: list[str] = []
     for end in ends:
         try:
@@ -70,9 +65,9 @@ def project_of(filename: str) -> str:
     >>> project_of("Zope.Interface-5.0.win32-py2.7.exe")
     'zope-interface'
     """
-    with contextlib.suppress(InvalidWheelFilename):
-        return parse_wheel_filename(filename)[0]
-    with contextlib.suppress(InvalidSdistFilename):
+    with contextlib.suppress(ValueError):
+        return _parse_wheel(filename)[0]
+    with contextlib.suppress(ValueError):
         return parse_sdist_filename(filename)[0]
     name = re.split(r"-v?[0-9]", filename, maxsplit=1, flags=re.IGNORECASE)[0]
     return canonicalize_name(name) if name != filename else next(iter(projects_of(filename)), filename)
@@ -90,7 +85,20 @@ def version_of(filename: str, known: dict[str, Version]) -> Version | None:
     try:
         if not is_wheel:
             return parse_sdist_filename(filename)[1]
-        known[stem] = parse_wheel_filename(filename)[1]
-    except (InvalidWheelFilename, InvalidSdistFilename, InvalidVersion):
+        known[stem] = _parse_wheel(filename)[1]
+    except ValueError:  # also from `int`: a number of more than 4,300 digits
         return None
     return known[stem]
+
+
+def _parse_wheel(filename: str) -> tuple[str, Version]:
+    """A wheel's project and version, by PEP 427. Raises ValueError.
+
+    As `packaging.utils.parse_wheel_filename`, which also makes a value for each combination of tags: 10^9 of them for a name of 8 kB.
+    """
+    parts = filename.removesuffix(".whl").split("-")
+    if not filename.endswith(".whl") or len(parts) not in {5, 6} or (len(parts) == 6 and not parts[2][:1].isdecimal()):
+        raise ValueError("not a wheel's name")
+    if "__" in parts[0] or _WHEEL_NAME.fullmatch(parts[0]) is None:
+        raise ValueError("not a project's name in a wheel's")
+    return canonicalize_name(parts[0]), Version(parts[1])

@@ -22,7 +22,8 @@ from pkgcache.rules.routing.urls import Url, parse_url, resolve_reference
 from pkgcache.rules.simple.html_page import read_html
 from pkgcache.rules.simple.html_tags import Attributes, read_attributes, tags
 from pkgcache.rules.simple.json_page import is_file, read_json, text_of
-from pkgcache.rules.simple.page_model import BrokenPage, Page, PageLink
+from pkgcache.rules.simple.limits import max_growth
+from pkgcache.rules.simple.page_model import BrokenPage, Page, PageLink, check_base
 
 # PEP 503: "The current recommendation is to use sha256"; else the strongest, of those that pip and uv know first.
 _HASHES: Final = (
@@ -61,6 +62,7 @@ def html_to_json(body: bytes, project: str, page_url: Url) -> bytes:
     """
     page = read_html(body)
     base = _base(page, page_url)
+    room = max_growth(len(body))
     links = {link.start: link for link in page.links}
     files: list[dict[str, Any]] = []
     metas: dict[str, list[str]] = {}
@@ -72,6 +74,9 @@ def html_to_json(body: bytes, project: str, page_url: Url) -> bytes:
             href = attributes.get("href")
             if href and (link := links.get(href[1])) and (file := _file_of_anchor(link, attributes, base)):
                 files.append(file)
+                room -= max(0, len(file["url"]) - len(href[0]))
+                if room < 0:
+                    raise BrokenPage("its links, made absolute, would be many times the page")
         elif name == "meta":
             attributes = read_attributes(page.text, tag)
             metas.setdefault(_value(attributes, "name").lower(), []).append(_value(attributes, "content"))
@@ -142,7 +147,8 @@ def _escape(value: str) -> str:
 
 
 def _base(page: Page, page_url: Url) -> Url | None:
-    """What links are relative to if not to the page: its `<base href>`. None too where that is no http(s) URL."""
+    """What links are relative to if not to the page: its `<base href>`. None too where that is no http(s) URL. Raises BrokenPage."""
+    check_base(page)
     try:
         return parse_url(resolve_reference(page_url, page.base_href)) if page.base_span else None
     except ValueError:

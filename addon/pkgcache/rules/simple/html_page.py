@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from pkgcache.rules.routing.filenames import is_distribution
 from pkgcache.rules.simple.html_tags import Attributes, Value, attributes, decode, read_attributes, tags
+from pkgcache.rules.simple.limits import MAX_LINKS
 from pkgcache.rules.simple.page_model import NEEDS_NO_ESCAPE, BrokenPage, Page, PageLink
 
 _HASH_NAMES: Final = re.compile(r"md5|sha1|sha2?(?:224|256|384|512)|sha3_(?:224|256|384|512)|blake2[bs](?:_256)?")
@@ -22,7 +23,7 @@ _PROJECT_PAGE_MARK: Final = re.compile(r"pypi:repository-version|<h1>[^<]*\blink
 
 
 def read_html(body: bytes) -> Page:
-    """Find the links of an HTML page. It never fails: what is no HTML has no links.
+    """Find the links of an HTML page. What is no HTML has no links; BrokenPage where there are more than MAX_LINKS.
 
     The body is decoded as Latin-1, so that spans are byte offsets and every byte survives.
     """
@@ -35,6 +36,8 @@ def read_html(body: bytes) -> Page:
             found = read_attributes(text, tag)
             if (href := found.get("href")) and href[0]:
                 links.append(_HtmlLink(*href, text, tag.end(), found))
+                if len(links) > MAX_LINKS:
+                    raise BrokenPage(f"it has more than {MAX_LINKS:,} links")
         elif base is None and name and name.lower() == "base":
             base = next((value for key, value in attributes(text, tag) if key == "href"), None)
     return Page(

@@ -39,6 +39,7 @@ _RAW_TEXT: Final = frozenset(
     {"script", "style", "title", "textarea", "iframe", "noembed", "noframes", "xmp", "plaintext"}
 )
 _CHARACTER_REFERENCE: Final = re.compile(r"&(?:#[0-9]+|#[xX][0-9a-fA-F]+|[a-zA-Z][a-zA-Z0-9]*)[;=]?")
+_MOST_DIGITS: Final = 8  # of a character's number, 1114111 in decimals, with the sign behind it
 
 
 def tags(text: str) -> Iterator[re.Match[str]]:
@@ -101,4 +102,12 @@ def decode(value: str) -> str:
 def _replace_reference(match: re.Match[str]) -> str:
     # HTML standard §13.2.5.73: in attributes `&copy=1` and `&copyleft` are not references, though `&copy` is.
     found = match[0]
-    return html.unescape(found) if found[1] == "#" or found[1:] in html5 else found
+    if found[1] != "#":
+        return html.unescape(found) if found[1:] in html5 else found
+    # §13.2.5.80: what is out of range, however many digits it has, is U+FFFD. `html.unescape` reads the number by `int`, which takes
+    # quadratic time and raises an error above 4,300 digits.
+    start = 3 if found[2] in "xX" else 2
+    digits = found[start:].lstrip("0")
+    if len(digits) > _MOST_DIGITS:
+        return "\ufffd=" if digits.endswith("=") else "\ufffd"
+    return html.unescape(f"{found[:start]}0{digits}")

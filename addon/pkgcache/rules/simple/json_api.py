@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from pkgcache.rules.simple.json_page import filename_of, is_file, json_or_broken, read_hashes, text_of, walk_page
 from pkgcache.rules.simple.json_spans import Element, read_elements, read_value, string_span, walk_object
+from pkgcache.rules.simple.limits import MAX_LINKS
 from pkgcache.rules.simple.links import PageContext
 from pkgcache.rules.simple.page_model import BrokenPage, Page, PageLink, Rewritten, edit
 from pkgcache.rules.simple.removal import Filtered, without
@@ -68,12 +69,17 @@ def _read_arrays(text: str) -> list[list[Element]]:
     """The arrays of files. BrokenPage for an object without `info`, which every project's document has."""
     names: set[str] = set()
     arrays: list[list[Element]] = []
+    files = 0
 
     def read_array(_: str, position: int) -> int:
+        nonlocal files
         if text[position] != "[":
             return read_value(text, position)[1]
         elements, end = read_elements(text, position)
         arrays.append(elements)
+        files += len(elements)
+        if files > MAX_LINKS:
+            raise BrokenPage(f"it has more than {MAX_LINKS:,} files")
         return end
 
     def read_member(name: str, position: int) -> int:
@@ -121,4 +127,4 @@ class _DocumentLink(NamedTuple):
 
     @property
     def yanked(self) -> bool | str:
-        return self.file.get("yanked_reason") or bool(self.file.get("yanked"))
+        return text_of(self.file.get("yanked_reason")) or bool(self.file.get("yanked"))

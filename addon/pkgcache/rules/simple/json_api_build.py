@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from packaging.metadata import RawMetadata, parse_email
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import InvalidVersion, Version
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 from pkgcache.rules.routing.filenames import version_of
 from pkgcache.rules.simple.json_page import filename_of, is_file, read_hashes
@@ -27,6 +27,7 @@ _PACKAGE_TYPES: Final = {
     ".rpm": "bdist_rpm",
     ".dmg": "bdist_dmg",
 }
+_MAX_SPECIFIERS: Final = 1000  # characters; longer ones are passed on as they are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +59,7 @@ def find_release(page: bytes, version: str) -> Release | None:
         asked = (
             Version(version) if version else max(releases, key=lambda each: _rank(each, releases[each]), default=None)
         )
-    except InvalidVersion:
+    except ValueError:
         return None
     # 1.0 and 1.0.0 are equal: the document has the version as the page's files spell it.
     found = next((each for each in releases if each == asked), None)
@@ -165,7 +166,9 @@ def _specifiers(text: object) -> str | None:
     """
     if not isinstance(text, str) or not text:
         return None
+    if len(text) > _MAX_SPECIFIERS:
+        return text
     try:
         return str(SpecifierSet(text))
-    except InvalidSpecifier:
+    except ValueError:
         return text

@@ -3,14 +3,16 @@
 No library is used: a page is edited in place so that every byte that is no link survives, and JSON parsers give values without their
 places. The standard library's scanner, called value by value, gives both at the speed of its C code.
 
-All functions raise ValueError, IndexError (the text is cut short) or RecursionError for what is not JSON, as far as they read.
-Leaves out: what a value means.
+All functions raise ValueError, IndexError (the text is cut short) or RecursionError for what is not JSON, as far as they read; also
+ValueError for an array or object of more than MAX_LINKS elements. Leaves out: what a value means.
 """
 
 import json
 import re
 from collections.abc import Callable
 from typing import Any, Final
+
+from pkgcache.rules.simple.limits import MAX_LINKS
 
 type Element = tuple[int, int, Any]
 """Where a value begins and ends, and the value."""
@@ -43,8 +45,12 @@ def walk_object(text: str, position: int, read_member: MemberReader) -> int:
     >>> names
     [('a', 6), ('b', 14)]
     """
+    members = 0
     position = skip_blank(text, position + 1)
     while text[position] != "}":
+        members += 1
+        if members > MAX_LINKS:
+            raise ValueError(f"an object of more than {MAX_LINKS:,} members")
         name, position = _read_name(text, position)
         position = _next(text, read_member(name, position), "}")
     return position + 1
@@ -67,6 +73,8 @@ def read_elements(text: str, position: int) -> tuple[list[Element], int]:
         except StopIteration as stop:
             raise ValueError(f"expected a value (char {stop.value})") from None
         elements.append((position, end, value))
+        if len(elements) > MAX_LINKS:
+            raise ValueError(f"an array of more than {MAX_LINKS:,} elements")
         if (found := comma(text, end)) is None:
             return elements, _next(text, end, "]") + 1
         position = found.end()

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
+from pkgcache.rules.simple.limits import MAX_LINK
 from pkgcache.rules.simple.links import Target
 
 type Kind = Literal["json", "html"]
@@ -80,6 +81,12 @@ class Rewritten:
     body: bytes
     edited: bool  # False: `body` is the very object that was given
     links: tuple[tuple[PageLink, Target], ...]  # http(s) links only
+
+
+def check_base(page: Page) -> None:
+    """Raise BrokenPage for a `<base href>` longer than MAX_LINK: it becomes part of each relative link."""
+    if len(page.base_href) > MAX_LINK:
+        raise BrokenPage(f"its <base href> is longer than {MAX_LINK:,} characters")
 
 
 def edit(page: Page, changes: Sequence[tuple[int, int, str]]) -> bytes:

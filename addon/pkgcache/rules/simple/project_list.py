@@ -16,8 +16,11 @@ from pkgcache.rules.routing.urls import Url
 MAX_TAG: Final = 4096
 """A tag that is cut by the end of a piece waits for the next piece, up to this many bytes."""
 
-_NAME: Final = rb"[A-Za-z0-9][A-Za-z0-9._-]*/?(?=[\"'\s>])"
-_PROJECT: Final = re.compile(rb"<a\s[^>]*?href\s*=\s*[\"']?(?:\./)?" + _NAME, re.IGNORECASE)
+# A search begins anew at each `<a`, so the patterns end at the next `<`, and possessively wherever nothing else fits: what had no
+# closing bracket was looked through from each `<a` to its end, 17 s for 128 kB.
+_NAME: Final = rb"[A-Za-z0-9][A-Za-z0-9._-]*+/?+(?=[\"'\s>])"
+_TO_LINK: Final = rb"<a\s(?:[^<>]*?\s)??href\s*+=\s*+[\"']?+"
+_PROJECT: Final = re.compile(_TO_LINK + rb"(?:\./)?+" + _NAME, re.IGNORECASE)
 _MARKS: Final = (b"pypi:repository-version", b"simple index")
 
 
@@ -31,7 +34,7 @@ class ProjectListEditor:
         )
         # Only links to project pages: a name, perhaps a slash, and the value's end.
         self._link = re.compile(
-            rb"(<a\s(?:[^<>]*?\s)?href\s*=\s*[\"']?)(?:" + places + rb")(?=" + _NAME + rb")",
+            rb"(" + _TO_LINK + rb")(?:" + places + rb")(?=" + _NAME + rb")",
             re.IGNORECASE,
         )
         self._rest = b""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from pkgcache.rules.routing.filenames import version_of
 from pkgcache.rules.simple.html_page import read_html
@@ -25,6 +25,7 @@ type _Change = tuple[int, int, str]
 
 _LINE_BREAK: Final = re.compile(r"[\t\n\r\f ]*+<br[\t\n\r\f ]*+/?>", re.IGNORECASE)
 _NOT_ALONE: Final = -1
+_MAX_UNREADABLE: Final = 16 * 1024  # characters of names whose version cannot be read: hundreds of files
 _LINE_END: Final = re.compile(r"[ \t]*+(?:\r\n?|\n|\Z)")
 
 
@@ -122,14 +123,16 @@ def _versions_left(dropped: Sequence[str], kept: Sequence[str]) -> Callable[[obj
             unreadable.append(name)
         else:
             gone.discard(version)
+    # Each entry of a gone version is looked for in all of these names: beyond some, no entry goes.
     unreadable_names = "\n".join(unreadable)
+    too_many = len(unreadable_names) > _MAX_UNREADABLE
 
     def stays(entry: object) -> bool:
         if not isinstance(entry, str):
             return True
         try:
-            return Version(entry) not in gone or entry in unreadable_names
-        except InvalidVersion:
+            return Version(entry) not in gone or too_many or entry in unreadable_names
+        except ValueError:
             return True
 
     return stays

@@ -9,8 +9,9 @@ Leaves out: writing pages from a model, which would change spellings that client
 from pkgcache.rules.routing.urls import Url, parse_url, resolve_reference
 from pkgcache.rules.simple.html_page import escape_html, read_html
 from pkgcache.rules.simple.json_page import escape_json, read_json
+from pkgcache.rules.simple.limits import MAX_LINK, max_growth
 from pkgcache.rules.simple.links import PageContext, Resolver, Target
-from pkgcache.rules.simple.page_model import Kind, Page, PageLink, Rewritten, edit
+from pkgcache.rules.simple.page_model import BrokenPage, Kind, Page, PageLink, Rewritten, check_base, edit
 
 
 def rewrite(body: bytes, kind: Kind, context: PageContext) -> Rewritten:
@@ -24,7 +25,10 @@ def rewrite(body: bytes, kind: Kind, context: PageContext) -> Rewritten:
 
 
 def rewrite_page(page: Page, body: bytes, kind: Kind, context: PageContext) -> Rewritten:
-    """Rewrite a `body` that was already read as `page`."""
+    """Rewrite a `body` that was already read as `page`. Raises BrokenPage where its links would grow beyond `max_growth`.
+
+    A link longer than MAX_LINK, as written or made absolute, is left alone: no request could be made for it.
+    """
     escape = escape_html if kind == "html" else escape_json
     changes: list[tuple[int, int, str]] = []
     base, client_base = _bases(page, context)
@@ -32,10 +36,18 @@ def rewrite_page(page: Page, body: bytes, kind: Kind, context: PageContext) -> R
         changes.append((*page.base_span, escape(str(context.client_url))))
     links: list[tuple[PageLink, Target]] = []
     resolve = Resolver(context, base, client_base).resolve
+    room = max_growth(len(body))
     for link in page.links:
-        if (found := resolve(link.href)) is None:
+        href = link.href
+        if len(href) > MAX_LINK or (found := resolve(href)) is None:
             continue
         target, edited = found
+        length = max(len(target.absolute), len(target.written))
+        if length > MAX_LINK:
+            continue
+        room -= length - len(href)
+        if room < 0:
+            raise BrokenPage("its links, made absolute, would be many times the page")
         links.append((link, target))
         if edited:
             changes.append((link.start, link.end, escape(target.written)))
@@ -46,6 +58,7 @@ def _bases(page: Page, context: PageContext) -> tuple[Url, Url]:
     """What links are relative to: at the upstream, and for the client once the page is edited."""
     if page.base_span is None:
         return context.upstream, context.client_url
+    check_base(page)
     try:
         base = parse_url(resolve_reference(context.upstream, page.base_href))
     except ValueError:
