@@ -115,12 +115,12 @@ def _parts(pages: dict[Kind, bytes], repeat: int) -> None:
             order = TransformSpec(
                 stored=kind, wanted=kind, project="large", context=context, shares_pypi_files=True, check=True
             )
-            body = process.derived(page, order, id)[0].body
+            body = process.transform(page, order, id)[0].body
             works: dict[str, Callable[[], object]] = {
                 "here": lambda page=page, order=order: transform(page, order),
-                "there": lambda page=page, order=order: process.derived(page, order, id),
+                "there": lambda page=page, order=order: process.transform(page, order, id),
                 "gzip": lambda body=body: gzipped_page(body),
-                "all": lambda page=page, order=order: process.derived(
+                "all": lambda page=page, order=order: process.transform(
                     page, order, lambda made: gzipped_page(made.body)
                 ),
             }

@@ -1,20 +1,24 @@
-"""The process for large pages: it says what the code here says, and where it fails the work is done here."""
+"""The process for large pages: it says what the code here says, and what is too much for it is not tried here."""
 
 import json
 import logging
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
+from packaging.version import Version
 
 from pkgcache.engine.pages import worker
-from pkgcache.engine.pages.worker import LARGE, PageWorker, without_files
+from pkgcache.engine.pages.worker import LARGE, PageWorker
+from pkgcache.engine.pages.worker_process import without_files
 from pkgcache.rules.routing.urls import parse_url
-from pkgcache.rules.simple.json_api_build import find_release
+from pkgcache.rules.simple.json_api_build import Release, find_release
 from pkgcache.rules.simple.links import PageContext
 from pkgcache.rules.simple.page_model import BrokenPage, Kind
 from pkgcache.rules.simple.transform import TransformSpec, transform
@@ -79,7 +83,7 @@ def test_it_says_what_is_said_here(stored: Kind, wanted: Kind, process: PageWork
 
 def test_a_release(process: PageWorker) -> None:
     for version in ("1.7", "", "3.0", "nonsense"):
-        assert process.release(PAGES["json"], spec("json", "json"), version) == find_release(PAGES["json"], version)
+        assert process.release(PAGES["json"], version) == find_release(PAGES["json"], version)
     running(process)
 
 
@@ -102,7 +106,7 @@ def test_small_pages_need_no_process(process: PageWorker) -> None:
 
 
 def test_a_process_that_dies_is_replaced(process: PageWorker, caplog: pytest.LogCaptureFixture) -> None:
-    """Killed between two pages, and while a page is finished: each time the page is worked on here, and the next one there."""
+    """Killed between two pages: a new one works on the next page, and on those after it."""
     caplog.set_level(logging.WARNING, logger="pkgcache")
     page, what = PAGES["json"], spec("json", "json")
     here, table = transform(page, what)
@@ -112,7 +116,93 @@ def test_a_process_that_dies_is_replaced(process: PageWorker, caplog: pytest.Log
         running(process).wait()
         assert process.transform(page, what, lambda _: 7) == (here, 7, table())
         assert process.transform(page, what, lambda _: 7) == (here, 7, table())
-    assert "worked on in the proxy's own" in caplog.text
+    assert len(caplog.records) == 2
+
+
+# What is too much for the process
+
+
+@pytest.fixture
+def never_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy's own process must not work on the page."""
+
+    def work(*_: object) -> NoReturn:
+        raise AssertionError("the proxy's own process works on the page")
+
+    for name in ("transform", "without_files", "find_release", "build_document"):
+        monkeypatch.setattr(worker, name, work)
+
+
+def works(process: PageWorker, page: bytes) -> list[Callable[[], object]]:
+    """All that can be asked of a page."""
+    release = Release(version=Version("1.0"), files=())
+    return [
+        lambda: process.transform(page, spec("json", "json"), lambda _: None),
+        lambda: process.remove(page, spec("json", "json"), frozenset()),
+        lambda: process.release(page, "1.0"),
+        lambda: process.document("large", release, None, page),
+    ]
+
+
+@pytest.mark.usefixtures("never_here")
+def test_too_much_memory(process: PageWorker) -> None:
+    """24 MB of JSON become 8 million lists. The process says so and ends; the next page is worked on by a new one."""
+    page = b'{"meta": {"x": [' + b"[]," * 8_000_000 + b'[]]}, "files": []}'
+    with pytest.raises(BrokenPage, match="more than 384 MiB of memory"):
+        process.transform(page, spec("json", "json"), lambda _: None)
+    assert process._process is None
+    assert process.transform(PAGES["json"], spec("json", "json"), lambda _: None)[0].edited
+
+
+@pytest.mark.usefixtures("never_here")
+def test_too_much_time(process: PageWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "_CHILD", ("tests.engine.pages.odd_worker", "serve_never"))
+    for work in works(process, PAGES["json"]):
+        assert process._start()
+        child = running(process)
+        monkeypatch.setattr(worker, "PAGE_SECONDS", 0.2)
+        with pytest.raises(BrokenPage, match=r"more than 0\.2 s"):
+            work()
+        assert child.returncode == -signal.SIGKILL
+        monkeypatch.setattr(worker, "PAGE_SECONDS", 20.0)
+
+
+@pytest.mark.usefixtures("never_here")
+def test_a_page_that_ends_the_process(
+    process: PageWorker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is tried once more, in a new process, and then refused."""
+    caplog.set_level(logging.WARNING, logger="pkgcache")
+    monkeypatch.setattr(worker, "_CHILD", ("tests.engine.pages.odd_worker", "serve"))
+    for work in works(process, PAGES["json"]):
+        with pytest.raises(BrokenPage, match="ended at it, twice"):
+            work()
+    assert len(caplog.records) == 4
+    monkeypatch.undo()
+    assert process.transform(PAGES["json"], spec("json", "json"), lambda _: None)[0].edited
+
+
+def test_a_process_that_ends_between_page_and_table(process: PageWorker) -> None:
+    page, what = PAGES["json"], spec("json", "json")
+    process.transform(page, what, lambda _: None)
+    file = {"filename": "large-1.0.tar.gz", "url": "large-1.0.tar.gz", "upload-time": "x" * (2 << 20)}
+    large = json.dumps({"files": [file]}).encode()  # its table is more than a pipe holds
+    with pytest.raises(BrokenPage, match="ended at it"):
+        process.transform(large, what, lambda _: running(process).kill())
+    assert process.transform(page, what, lambda _: 7)[1] == 7
+
+
+def test_a_stop_does_not_wait_for_a_page(process: PageWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "_CHILD", ("tests.engine.pages.odd_worker", "serve_never"))
+    monkeypatch.setattr(worker, "PAGE_SECONDS", 600.0)
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(process.transform, PAGES["json"], spec("json", "json"), lambda _: None)
+        while process._pipe is None:
+            time.sleep(0.01)
+        process.close()
+        with pytest.raises(BrokenPage, match="stopping"):
+            working.result()
+    assert process._process is None
 
 
 def test_an_error_while_a_page_is_finished(process: PageWorker) -> None:
@@ -140,9 +230,8 @@ def test_it_is_gone_when_it_is_closed(process: PageWorker) -> None:
     child = running(process)
     process.close()
     assert child.returncode == 0
-    assert process.transform(PAGES["json"], spec("json", "json"), lambda _: 7)[1] == 7, (
-        "and nothing is started any more"
-    )
+    with pytest.raises(BrokenPage, match="stopping"):
+        process.transform(PAGES["json"], spec("json", "json"), lambda _: 7)
     assert process._process is None
 
 

@@ -8,6 +8,7 @@ Pure, except for `this_machine`, which asks `packaging` about the machine that i
 from __future__ import annotations
 
 import functools
+import math
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 
 from packaging.markers import Marker, UndefinedComparison, UndefinedEnvironmentName, default_environment
 from packaging.tags import Tag, compatible_tags, cpython_tags, mac_platforms, platform_tags
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.utils import parse_wheel_filename
 
 NEWEST_GLIBC = 41
 """glibc 2.41 (2025): the version that plain `linux_x86_64` stands for."""
@@ -26,6 +27,7 @@ _MANYLINUX = re.compile(r"manylinux_2_(\d{1,2})_(\w+)")
 _LEGACY_NAME = re.compile(r"(manylinux2014|manylinux2010|manylinux1)_(\w+)")
 _MUSLLINUX = re.compile(r"musllinux_1_(\d{1,2})_(\w+)")
 _EXTRA = re.compile(r"""extra\s*==\s*["']([^"']+)["']""")
+_MOST_TAGS = 10_000  # combinations of a wheel's tags; packaging makes a value for each
 _LINUX = re.compile(r"linux_(\w+)")
 _MACOS = re.compile(r"macosx_(\d{2})_(\d{1,2})_(x86_64|arm64)")
 _WINDOWS = {"win_amd64": "AMD64", "win_arm64": "ARM64", "win32": "x86"}
@@ -51,9 +53,12 @@ class Environment:
 
     def rank(self, filename: str) -> int | None:
         """Rank a wheel by its tags, 0 being the best as for pip; None if it does not run here, or is not a wheel."""
+        compressed = [part.count(".") + 1 for part in filename.removesuffix(".whl").split("-")[-3:]]
+        if math.prod(compressed) > _MOST_TAGS:
+            return None
         try:
             tags = parse_wheel_filename(filename)[3]
-        except InvalidWheelFilename:
+        except ValueError:
             return None
         ranks = _ranks(self)
         return min((ranks[tag] for tag in tags if tag in ranks), default=None)

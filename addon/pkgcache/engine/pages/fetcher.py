@@ -7,15 +7,16 @@ answers with 200 must not be served for ten minutes.
 
 from __future__ import annotations
 
+import logging
 import re
 import time
-import zlib
 from collections import deque
 from dataclasses import replace
 from http import HTTPStatus
 
 from multidict import CIMultiDict
 
+from pkgcache.engine.pages.decoding import decoded
 from pkgcache.engine.pages.stored_page import PageRequest, StoredPage, body_digest, gzipped_page
 from pkgcache.engine.pages.variants import PageVariants
 from pkgcache.engine.responses.failures import offline_error
@@ -31,14 +32,13 @@ from pkgcache.rules.http.validation import freshened, updates, validators
 from pkgcache.rules.routing.indexes import Index, Upstream
 from pkgcache.rules.routing.paths import api_base
 from pkgcache.rules.routing.urls import Url
-from pkgcache.rules.simple.page_model import BrokenPage
+from pkgcache.rules.simple.limits import MAX_PAGE
+from pkgcache.rules.simple.page_model import BrokenPage, broken_by
 from pkgcache.rules.simple.representations import Representation, representation_of, upstream_accept
 
-MAX_PAGE = 256 * 1024 * 1024
-"""Bytes of a page, as it comes and decompressed: what a gzip bomb may take in memory."""
+logger = logging.getLogger(__name__)
 
 _BASE = re.compile(rb"<base", re.IGNORECASE)
-_GZIP = b"\x1f\x8b"
 
 
 class PageFetcher:
@@ -86,12 +86,17 @@ class PageFetcher:
                 if error.status == HTTPStatus.NOT_ACCEPTABLE and _is_html(page_request) and not html_refused:
                     attempts.appendleft((upstream, True))  # it has no HTML at all: its JSON, then, to be converted
                     continue
-                self._metrics.upstream_failed(error)
-                errors.append(error)
+                failure = error
+            except Exception as error:  # whatever an upstream sends, it is that upstream that failed
+                logger.debug("an answer raised %r", error, exc_info=error)
+                failure = UpstreamError(Failure.WRONG_PAGE, upstream.simple, str(broken_by(error)))
+            else:
+                if page.found:
+                    return page
+                absent = absent or page
                 continue
-            if page.found:
-                return page
-            absent = absent or page
+            self._metrics.upstream_failed(failure)
+            errors.append(failure)
         if absent is None or any(error.failure is Failure.BUSY for error in errors):
             raise AllFailedError(errors)  # one that was not asked may have it: a 404 would send uv to the next index
         if errors:  # the upstream that failed may have the page, so the 404 is for this request only
@@ -141,17 +146,18 @@ class PageFetcher:
             raise UpstreamError(
                 Failure.WRONG_TYPE, url, f"no index page, but {content_type or 'something without a type'!r}"
             )
-        encoding = response.headers.get("Content-Encoding", "identity").lower()
-        plain, gzipped, digest = await self._variants.in_thread(lambda: _decoded(body, encoding, url))
+        coding = response.headers.get("Content-Encoding", "")
+        plain, is_gzip = await self._variants.in_thread(lambda: decoded(body, coding, url, MAX_PAGE))
         refusal = storable(request_headers=CIMultiDict(), status=200, response_headers=response.headers)
         notes = replace(
             notes,
-            source_digest=digest,
+            source_digest=await self._variants.in_thread(lambda: body_digest(plain)),
             representation=representation,
             has_base_href=representation.kind == "html" and _BASE.search(plain) is not None,
             transient=isinstance(refusal, NotStorable),
         )
-        return await self.keep(page_request, notes, plain, gzipped)
+        # Some servers send several members; the stored body must decompress as one.
+        return await self.keep(page_request, notes, plain, body if is_gzip else None)
 
     async def _freshened(self, stored: StoredPage, response: UpstreamResponse, before: float) -> StoredPage:
         """The stored page as a 304 renews it (RFC 9111 §4.3.4)."""
@@ -204,24 +210,3 @@ def _representation(page_request: PageRequest, content_type: str | None) -> Repr
     if page_request.document:
         return Representation.JSON if parse_content_type(content_type)[0] == "application/json" else None
     return representation_of(content_type)
-
-
-def _decoded(body: bytes, encoding: str, url: Url) -> tuple[bytes, bytes | None, str]:
-    """The body without its content coding (RFC 9110 §8.4), `body` itself if it is gzip's one member, and its digest.
-
-    Raises UpstreamError.
-    """
-    if encoding in {"identity", ""}:
-        return body, None, body_digest(body)
-    if encoding not in {"gzip", "x-gzip", "deflate"}:
-        raise UpstreamError(Failure.WRONG_ENCODING, url, f"sent as {encoding}, which was not asked for")
-    decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # 32: gzip or zlib, by its header
-    try:
-        plain = decoder.decompress(body, MAX_PAGE)
-    except zlib.error as error:
-        raise UpstreamError(Failure.WRONG_ENCODING, url, f"it says {encoding}, and is not: {error}") from error
-    if not decoder.eof:
-        raise UpstreamError(Failure.WRONG_LENGTH, url, "its compressed page is cut short or too long")
-    # Some servers send several members; the stored body must decompress as one.
-    is_one_member = body.startswith(_GZIP) and not decoder.unused_data
-    return plain, body if is_one_member else None, body_digest(plain)

@@ -22,7 +22,7 @@ from pkgcache.rules.routing.digests import strongest
 from pkgcache.rules.routing.paths import api_base
 from pkgcache.rules.routing.routes import PUBLIC, ReleaseFile, Route, with_credentials
 from pkgcache.rules.routing.urls import Url, parse_url
-from pkgcache.rules.simple.json_api_build import Release, build_document, has_metadata
+from pkgcache.rules.simple.json_api_build import Release, has_metadata
 from pkgcache.rules.simple.page_model import BrokenPage
 from pkgcache.rules.simple.representations import Representation
 
@@ -83,6 +83,7 @@ class JsonApi:
     async def _make(self, page_request: PageRequest) -> StoredPage | None:
         """The document made of its page; None where there is no page, or no such release on it. Raises AllFailedError."""
         simple = page_request.index.simple
+        version = page_request.document.removeprefix(f"{page_request.project}/").removesuffix("json").removesuffix("/")
         of_page = replace(
             page_request,
             representation=Representation.JSON,
@@ -94,15 +95,18 @@ class JsonApi:
             if not page.found:
                 return None
             variant = await self._variants.variant(of_page, page, "json")
+            release = await self._variants.release(variant, version)
         except (AllFailedError, PageGoneError, BrokenPage, TimeoutError):
             return None
-        version = page_request.document.removeprefix(f"{page_request.project}/").removesuffix("json").removesuffix("/")
-        release = await self._variants.release(of_page, page, variant, version)
         if release is None:
             return None
         metadata = await self._metadata(page_request, release)
         whole = None if version else variant.plain
-        body = await self._variants.in_thread(lambda: build_document(page_request.project, release, metadata, whole))
+        try:
+            body = await self._variants.document(page_request.project, release, metadata, whole)
+        except BrokenPage as error:
+            failure = UpstreamError(Failure.WRONG_PAGE, page.notes.url, f"no document can be made of it: {error}")
+            raise AllFailedError([failure]) from error
         headers = CIMultiDict({"Content-Type": "application/json"})
         headers.update({name: page.notes.headers[name] for name in _LIFETIME_HEADERS if name in page.notes.headers})
         notes = replace(

@@ -9,6 +9,7 @@ Left out: converting one representation to the other, lists for a client's crede
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +36,10 @@ from pkgcache.rules.http.validation import freshened, updates, validators
 from pkgcache.rules.routing.indexes import Index, Upstream
 from pkgcache.rules.routing.paths import own_page_path
 from pkgcache.rules.routing.routes import ProjectListPage
+from pkgcache.rules.simple.page_model import broken_by
 from pkgcache.rules.simple.representations import NotAcceptable, Representation, accepts, negotiate, upstream_accept
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +174,17 @@ class ProjectLists:
                 try:
                     await self._from_upstream(fill, upstream, list_request, stored)
                 except UpstreamError as error:
-                    self._metrics.upstream_failed(error)
-                    errors.append(error)
-                    if fill.announced:
-                        return
+                    failure = error
+                except OSError:
+                    raise
+                except Exception as error:  # whatever an upstream sends, it is that upstream that failed
+                    logger.debug("a list raised %r", error, exc_info=error)
+                    failure = UpstreamError(Failure.WRONG_PAGE, upstream.simple, str(broken_by(error)))
                 else:
+                    return
+                self._metrics.upstream_failed(failure)
+                errors.append(failure)
+                if fill.announced:
                     return
         except OSError as error:
             self._store.fails_to_grow(error)

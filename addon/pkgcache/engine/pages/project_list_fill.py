@@ -7,8 +7,7 @@ no list that broke off is ever complete at a client, or stored.
 from __future__ import annotations
 
 import hashlib
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -18,17 +17,15 @@ from typing import override
 from multidict import CIMultiDict
 
 from pkgcache.engine.fills.progress import Progress
+from pkgcache.engine.pages.decoding import ContentDecoder
 from pkgcache.engine.upstream.client import UpstreamResponse
 from pkgcache.engine.upstream.errors import Failure, UpstreamError
 from pkgcache.rules.policy.hold_back import HOLD_BACK
 from pkgcache.rules.simple.project_list import ProjectListChecker, ProjectListEditor
 from pkgcache.rules.simple.representations import Representation, representation_of
 
-PIECE = 128 * 1024
-"""Bytes that are decompressed, edited and written at a time: a gzip bomb of a chunk takes no more memory than this."""
-
-MAX_LIST = 4 << 30
-"""Bytes of a list, decompressed: a hundred times today's longest."""
+MAX_LIST = 512 << 20
+"""Bytes of a list, decompressed: ten times today's longest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,15 +72,15 @@ class ProjectListFill(Progress[ListHead | None]):
             url=str(response.url),
         )
         editor = ProjectListEditor(response.url) if representation.kind == "html" else ProjectListChecker()
-        pieces = _Pieces(response)
+        decoder = ContentDecoder(response.headers.get("Content-Encoding", ""), response.url)
         await self.in_thread(self._begin)
         while chunk := await response.chunk():
-            await self.in_thread(partial(self._write, response, map(editor.feed, pieces.of(chunk))))
+            await self.in_thread(partial(self._write, response, map(editor.feed, decoder.feed(chunk))))
             if self.written > HOLD_BACK:
                 self.announce(head)
             self.wake_readers()
         await self.in_thread(partial(self._write, response, [editor.end()]))
-        if not pieces.whole:
+        if not decoder.whole:
             raise UpstreamError(Failure.WRONG_LENGTH, response.url, "its compressed list is cut short")
         if not editor.is_list:
             raise UpstreamError(Failure.WRONG_PAGE, response.url, "no list of projects")
@@ -115,34 +112,3 @@ class ProjectListFill(Progress[ListHead | None]):
             self.written += len(piece)
             if self.written > MAX_LIST:
                 raise UpstreamError(Failure.WRONG_LENGTH, response.url, f"the list is longer than {MAX_LIST:,} bytes")
-
-
-class _Pieces:
-    """A body without its content coding (RFC 9110 §8.4), in pieces of bounded size. Raises UpstreamError."""
-
-    def __init__(self, response: UpstreamResponse) -> None:
-        self._url = response.url
-        coding = response.headers.get("Content-Encoding", "identity").lower()
-        if coding not in {"identity", "", "gzip", "x-gzip", "deflate"}:
-            raise UpstreamError(Failure.WRONG_ENCODING, response.url, f"sent as {coding}, which was not asked for")
-        plain = coding in {"identity", ""}
-        self._decoder = None if plain else zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # 32: gzip or zlib
-
-    @property
-    def whole(self) -> bool:
-        """Whether nothing is missing, as far as the coding tells."""
-        return self._decoder is None or self._decoder.eof
-
-    def of(self, chunk: bytes) -> Iterator[bytes]:
-        """A chunk decompressed, at most PIECE bytes at a time."""
-        if self._decoder is None:
-            yield from (chunk[at : at + PIECE] for at in range(0, len(chunk), PIECE))
-            return
-        try:
-            while chunk and not self._decoder.eof:
-                yield self._decoder.decompress(chunk, PIECE)
-                chunk = self._decoder.unconsumed_tail
-        except zlib.error as error:
-            raise UpstreamError(
-                Failure.WRONG_ENCODING, self._url, f"it is not compressed as it says: {error}"
-            ) from error

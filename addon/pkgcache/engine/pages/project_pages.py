@@ -207,6 +207,8 @@ class Pages:
             served = served_representation(request, negotiated, page)
             try:
                 variant = await self._variants.variant(page_request, page, served.kind)
+                if self._filter.active:
+                    variant = await self._filter.apply(page_request, page, variant)
             except PageGoneError:  # evicted just now, or damaged: there is another one to be had
                 try:
                     page = (await self._refresh(page_request, None).wait()).answer
@@ -217,8 +219,6 @@ class Pages:
             except BrokenPage as error:  # it reads, but cannot be converted
                 failure = UpstreamError(Failure.WRONG_PAGE, page.notes.url, f"no page for this client: {error}")
                 return failed(page_request.shown, AllFailedError([failure]), request)
-            if self._filter.active:
-                variant = await self._filter.apply(page_request, page, variant)
             return page_response(request, served, page, cache, variant)
         return still_fetching(page_request.shown)
 

@@ -19,8 +19,12 @@ from pkgcache.engine.store.store import Store
 from pkgcache.rules.http.freshness import Stored
 from pkgcache.rules.routing.indexes import Index
 from pkgcache.rules.routing.urls import Url
+from pkgcache.rules.simple.limits import MAX_PAGE
 from pkgcache.rules.simple.page_model import Kind
 from pkgcache.rules.simple.representations import Representation
+
+MAX_STORED = 2 * MAX_PAGE
+"""Bytes of a page, decompressed: a document that is made here may be longer than the page that it is made of."""
 
 GZIP_LEVEL, GZIP_LEVEL_OF_LARGE = 6, 4
 """A client waits while a new page is compressed. 5 MB take 42 ms at level 4, 58 ms at level 6, which makes them 5 % smaller."""
@@ -129,9 +133,12 @@ def body_digest(page: bytes) -> str:
 
 
 def plain_page(gzipped: bytes, source_digest: str) -> bytes | None:
-    """Decompress a stored page; None where it is not what was stored."""
+    """Decompress a stored page; None where it is not what was stored, or longer than anything that is stored."""
+    decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
-        page = gzip.decompress(gzipped)
-    except (OSError, EOFError, zlib.error):
+        page = decoder.decompress(gzipped, MAX_STORED)
+    except zlib.error:
+        return None
+    if not decoder.eof or decoder.unused_data:
         return None
     return page if body_digest(page) == source_digest else None

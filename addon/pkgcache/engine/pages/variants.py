@@ -12,6 +12,7 @@ Parsing happens on threads, that of large pages in a process of its own (`worker
 from __future__ import annotations
 
 import asyncio
+import logging
 import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -40,9 +41,11 @@ from pkgcache.rules.routing.urls import parse_url
 from pkgcache.rules.simple.file_table import FileTable
 from pkgcache.rules.simple.json_api_build import Release
 from pkgcache.rules.simple.links import PageContext
-from pkgcache.rules.simple.page_model import Kind
+from pkgcache.rules.simple.page_model import BrokenPage, Kind, broken_by
 from pkgcache.rules.simple.removal import Filtered
 from pkgcache.rules.simple.transform import TransformedPage, TransformSpec
+
+logger = logging.getLogger(__name__)
 
 VARIANT_BYTES = 512
 """What a variant takes in memory beside its two bodies, about."""
@@ -99,8 +102,8 @@ class PageVariants:
     def close(self) -> None:
         """End the threads and the process that parse."""
         self._worker.close()
-        self._large.shutdown(wait=True)
-        self._pool.shutdown(wait=True)
+        self._large.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown(wait=True, cancel_futures=True)
 
     async def variant(self, page_request: PageRequest, page: StoredPage, kind: Kind) -> PageVariant:
         """The page as this client sees it: from memory, from the store, or made now. Raises PageGoneError and BrokenPage."""
@@ -171,7 +174,7 @@ class PageVariants:
             return unchanged or gzipped_page(transformed.body), strong_tag(transformed.body)
 
         transformed, (gzipped, etag), text = await self._parse(
-            plain, lambda: self._worker.transform(plain, spec, finish)
+            len(plain), lambda: self._worker.transform(plain, spec, finish)
         )
         variant = PageVariant(
             source_digest=page.notes.source_digest,
@@ -193,16 +196,21 @@ class PageVariants:
     async def without(
         self, page_request: PageRequest, page: StoredPage, variant: PageVariant, names: frozenset[str]
     ) -> Filtered:
-        """A variant's page without the files of these names."""
+        """A variant's page without the files of these names. Raises BrokenPage."""
         spec = spec_of(page_request, page, variant.kind)
-        return await self._parse(variant.plain, lambda: self._worker.remove(variant.plain, spec, names))
+        return await self._parse(len(variant.plain), lambda: self._worker.remove(variant.plain, spec, names))
 
-    async def release(
-        self, page_request: PageRequest, page: StoredPage, variant: PageVariant, version: str
-    ) -> Release | None:
-        """The files of one release, as a variant in JSON has them; '' means the newest one. None: there is no such release."""
-        spec = spec_of(page_request, page, variant.kind)
-        return await self._parse(variant.plain, lambda: self._worker.release(variant.plain, spec, version))
+    async def release(self, variant: PageVariant, version: str) -> Release | None:
+        """The files of one release, as a variant in JSON has them; '' means the newest one. None: there is no such release.
+
+        Raises BrokenPage.
+        """
+        return await self._parse(len(variant.plain), lambda: self._worker.release(variant.plain, version))
+
+    async def document(self, project: str, release: Release, metadata: bytes | None, page: bytes | None) -> bytes:
+        """A document of the JSON API (`build_document`). Raises BrokenPage."""
+        size = len(page or b"") + len(metadata or b"")
+        return await self._parse(size, lambda: self._worker.document(project, release, metadata, page))
 
     def _learn(self, page_request: PageRequest, origins: Iterable[str]) -> None:
         """Remember the file hosts that an operator's index links to, but for those that the operator has named."""
@@ -213,10 +221,19 @@ class PageVariants:
         if unknown and self._hosts.learn(index, page_request.project, unknown):
             self._tasks.start(self._hosts.save(), "save learned hosts", finishes=True)
 
-    def _parse[T](self, page: bytes, work: Callable[[], T]) -> asyncio.Future[T]:
-        """Run parsing off the event loop; large pages wait for one another, small ones never for them."""
-        pool = self._large if len(page) >= LARGE else self._pool
-        return asyncio.get_running_loop().run_in_executor(pool, work)
+    async def _parse[T](self, size: int, work: Callable[[], T]) -> T:
+        """Run parsing off the event loop; large pages wait for one another, small ones never for them.
+
+        This is where nothing that a page does gets further: whatever is raised becomes BrokenPage.
+        """
+        pool = self._large if size >= LARGE else self._pool
+        try:
+            return await asyncio.get_running_loop().run_in_executor(pool, work)
+        except BrokenPage:
+            raise
+        except Exception as error:
+            logger.debug("a page raised %r", error, exc_info=error)
+            raise broken_by(error) from error
 
     def in_thread[T](self, work: Callable[[], T]) -> asyncio.Future[T]:
         """Run compressing and the like off the event loop. It begins at once, whenever the result is awaited."""

@@ -23,6 +23,15 @@ class BrokenPage(ValueError):  # noqa: N818 - named as an answer, not as a fault
     """The body is not an index page of version 1.x. The message says why, in one line."""
 
 
+def broken_by(error: Exception) -> BrokenPage:
+    """The answer for a page at which something else was raised than `BrokenPage`, whatever that is: in one line.
+
+    >>> str(broken_by(ValueError("no" + chr(10) + "number")))
+    'it cannot be worked on (ValueError: no number)'
+    """
+    return BrokenPage(f"it cannot be worked on ({type(error).__name__}: {' '.join(str(error).split())[:200]})")
+
+
 class PageLink(Protocol):
     """A link of a page and what the page says about its file. Fields are read on demand, since a page may have 8,000 links."""
 
