@@ -61,6 +61,7 @@ FLOORS: Final[dict[str, tuple[frozenset[str], ...]]] = {
     ),
     "proxy": (
         frozenset({"addon"}),
+        frozenset({"layers"}),
         frozenset({"fast_path", "client_connections"}),
         frozenset({"connect", "held_bytes"}),
         frozenset({"intake", "http1_server"}),

@@ -29,11 +29,13 @@ class OneBody:
         self.closed += 1
 
 
-def make_exchange(finished: list[Exchange] | None = None, *, http_version: str = "HTTP/1.1") -> Exchange:
+def make_exchange(
+    finished: list[Exchange] | None = None, *, http_version: str = "HTTP/1.1", method: str = "GET"
+) -> Exchange:
     source = make_request(host="index.test")
     source.http_version = http_version
     asked = Request(
-        method="GET", url=parse_url("https://index.test/simple/six/"), headers=CIMultiDictProxy(CIMultiDict())
+        method=method, url=parse_url("https://index.test/simple/six/"), headers=CIMultiDictProxy(CIMultiDict())
     )
     seen: list[Exchange] = [] if finished is None else finished
     return Exchange(request=asked, route=None, source=source, client=make_client(), finished=seen.append)
@@ -73,6 +75,22 @@ def test_what_every_response_carries() -> None:
     assert sent.headers["Via"] == VIA
     assert sent.headers["Cache-Status"] == str(response.cache)
     assert sent.raw_content is None, "the stream sends the body"
+
+
+@pytest.mark.parametrize("status", [200, 400, 403, 404, 503])
+def test_the_response_to_a_head_has_no_body(status: int) -> None:
+    """A refusal is made before anybody looks at the method; its text would be read as the next response."""
+    response = Response.text(status, "refused")
+    length = response.headers["Content-Length"]
+    sent = rendered(make_exchange(method="HEAD"), response, VIA)
+    assert (response.body, sent.headers["Content-Length"]) == (b"", length)
+
+
+def test_a_streamed_body_is_closed_for_a_head() -> None:
+    body = OneBody()
+    response = Response(status=200, headers=CIMultiDict(), body=body)
+    rendered(make_exchange(method="HEAD"), response, VIA)
+    assert (response.body, body.closed) == (b"", 1)
 
 
 def test_a_header_that_is_no_latin_1() -> None:

@@ -44,7 +44,9 @@ class Scene:
         service = Service(settings)
         self.logged: list[Exchange] = []
         pages = ProxyPages(service, folder / "ca.pem", lambda: b"")
-        self.intake = Intake(service, pages, authenticator, shows_flows=False, log=self.logged.append)
+        self.intake = Intake(
+            service, pages, authenticator, shows_flows=False, log=self.logged.append, exiting=lambda: False
+        )
         self.client = make_client(tls=True)
 
     def inside(self, request: http.Request, target: tuple[str, int] = NEAR, *, ends: bool = True) -> Exchange | None:
@@ -81,9 +83,11 @@ def status_of(exchange: Exchange | None) -> int | None:
         ("HEAD", "/simple/six/", {}, 0),
         ("GET", "/files/six-1.0-py3-none-any.whl", {}, 0),
         ("GET", "/account/login", {}, None),
-        ("GET", "/simple/six/", {"Cookie": "session=1"}, None),
+        ("GET", "/simple/six/", {"Cookie": "session=1"}, 0),
+        ("GET", "/simple/", {"Cookie": "session=1"}, None),
+        ("POST", "/simple/six/x/", {}, 404),
         ("POST", "/legacy/", {}, None),
-        ("OPTIONS", "/simple/six/", {}, None),
+        ("OPTIONS", "/simple/six/", {}, 0),
     ],
 )
 def test_within_a_connect(

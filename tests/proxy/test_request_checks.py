@@ -1,5 +1,7 @@
 """Where a request is meant to go, and the requests that are refused before anything is looked up."""
 
+from dataclasses import replace
+
 import pytest
 from mitmproxy.proxy.layers.http import HTTPMode
 
@@ -8,10 +10,13 @@ from pkgcache.proxy.request_checks import (
     Destination,
     canonical_address,
     destination,
+    drop_upgrade,
     is_proxy_address,
     public_address,
+    why_misdirected,
     why_refused,
 )
+from pkgcache.rules.policy.gate import Way
 from tests.proxy.connections import make_client, make_context, make_request
 
 PUBLIC = ("proxy.example", 8080)
@@ -124,7 +129,9 @@ INDEX = Destination("https", ("index.test", 443), at_proxy=False)
         ("HEAD", True, "index.test", None),
         ("GET", True, "INDEX.test.:443", None),
         ("GET", True, None, None),  # HTTP/1.0
-        ("POST", True, "index.test", 405),
+        ("POST", True, "index.test", None),
+        ("POST", False, "index.test", None),
+        ("POST", False, "other.test", 421),
         ("GET", False, "index.test", 400),
         ("GET", True, "two words", 400),
         ("GET", True, "index.test:0", 400),
@@ -135,9 +142,41 @@ INDEX = Destination("https", ("index.test", 443), at_proxy=False)
 def test_refusals_within_a_connect(method: str, host: str | None, status: int | None, *, ends: bool) -> None:
     refusal = why_refused(HTTPMode.transparent, make_request(method, host=host), INDEX, ends=ends)
     assert (refusal.status if refusal else None) == status
-    if status == 405:
-        assert refusal is not None
-        assert refusal.headers["Allow"] == "GET, HEAD"
+
+
+def test_the_proxys_own_address_answers_get_and_head() -> None:
+    refusal = why_refused(HTTPMode.regular, make_request("POST"), replace(INDEX, at_proxy=True), ends=True)
+    assert refusal is not None
+    assert (refusal.status, refusal.headers["Allow"]) == (405, "GET, HEAD")
+
+
+@pytest.mark.parametrize(
+    ("way", "host", "status"),
+    [
+        (Way.PASS, "other.test", 421),
+        (Way.JUDGE, "other.test", 421),
+        (Way.PASS, "two words", 400),
+        (Way.PASS, "index.test", None),
+        (Way.PASS, None, None),
+        (Way.ANSWER, "other.test", None),
+    ],
+)
+def test_what_is_passed_on_names_its_own_host(way: Way, host: str | None, status: int | None) -> None:
+    refusal = why_misdirected(way, make_request(host=host), INDEX)
+    assert (refusal.status if refusal else None) == status
+
+
+@pytest.mark.parametrize("value", ["h2c", "TLS/1.0", "websocket, h2c", "h2c, websocket", ""])
+def test_no_other_protocol(value: str) -> None:
+    request = make_request(headers={"Upgrade": value})
+    drop_upgrade(request)
+    assert "Upgrade" not in request.headers
+
+
+def test_websocket() -> None:
+    request = make_request(headers={"Upgrade": "WebSocket"})
+    drop_upgrade(request)
+    assert request.headers["Upgrade"] == "WebSocket"
 
 
 def test_host_does_not_matter_in_absolute_form() -> None:

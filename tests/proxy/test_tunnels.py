@@ -11,7 +11,7 @@ from mitmproxy.proxy.mode_specs import ProxyMode
 from pkgcache.engine.upstream.parent_proxy import ParentProxy
 from pkgcache.proxy.exchange import TunnelPlan
 from pkgcache.proxy.tunnels import ITSELF, Checked, Tunnels
-from pkgcache.rules.routing.routes import Router
+from pkgcache.rules.routing.router import Router
 from pkgcache.settings import make_settings
 from tests.proxy.connections import make_client
 

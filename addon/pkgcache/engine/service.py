@@ -10,6 +10,7 @@ response = await service.answer(request, route)      anything else, after the op
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -48,13 +49,14 @@ from pkgcache.rules.policy.admission import (
 )
 from pkgcache.rules.routing.filenames import project_of
 from pkgcache.rules.routing.indexes import build_indexes
+from pkgcache.rules.routing.router import Router
 from pkgcache.rules.routing.routes import (
     ProjectListPage,
     ProjectPage,
     ReleaseFile,
     Route,
-    Router,
     Uncacheable,
+    Unclear,
     by_index,
     with_credentials,
 )
@@ -175,16 +177,21 @@ class Service:
         return lines
 
     def route(self, request: Request) -> Route:
-        """What a request means; `Uncacheable` if it goes to the origin that the client named as an ordinary flow."""
+        """Return what a request's URL means. `rules.policy.gate` says what becomes of it."""
         if request.at_proxy_address:
             return self.router.route_own(request.url)
-        if "Cookie" in request.headers:
-            return Uncacheable("it has cookies")
         route = self.router.route(request.url)
         authorization = request.headers.get("Authorization")
         if authorization is None:
             return route
         return with_credentials(route, request.url, authorization, self.spaces.of(authorization))
+
+    async def wait_until_ready(self, seconds: float) -> bool:
+        """Wait until the learned hosts are known, without which nothing can be decided. Returns whether they are by then."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._ready.wait()
+        return self._ready.is_set()
 
     def try_from_memory(self, request: Request, route: Route) -> Response | None:
         """The answer from a fresh page or a small file in memory, without waiting or the disk; None where that is not enough.
@@ -203,7 +210,7 @@ class Service:
         if self.instance in ",".join(request.headers.getall("Via", ())):
             return Response.text(508, "this request has been through this proxy before: an upstream leads back to it")
         with asking(Kind.FILES if isinstance(route, ReleaseFile) else Kind.PAGES, request.client):
-            if not self._open_to_all and (refusal := await self._refusal(route)):
+            if not self._open_to_all and (refusal := await self.refusal(route)):
                 return refusal
             return await self._answer_route(request, route)
 
@@ -215,10 +222,10 @@ class Service:
                 return await self.files.answer(request, await self._of_admitted_indexes(route))
             case ProjectListPage():
                 return await self.project_lists.answer(request, route)
-            case Uncacheable(reason=reason):
+            case Uncacheable(reason=reason) | Unclear(reason=reason):
                 return Response.text(404, f"{request.url.target}: {reason}")
 
-    async def _refusal(self, route: Route) -> Response | None:
+    async def refusal(self, route: Route) -> Response | None:
         """The operator's refusal of a page or a file: 403, or 404 for a name that belongs to another index. None: it is admitted."""
         what: str
         if isinstance(route, ProjectPage):

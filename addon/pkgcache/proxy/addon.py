@@ -11,14 +11,12 @@ import logging
 import sys
 from collections.abc import Awaitable
 from collections.abc import Set as AbstractSet
-from typing import Any
 from urllib.parse import quote
 
 from mitmproxy import ctx, exceptions, http, tls
 from mitmproxy.addonmanager import Loader
-from mitmproxy.connection import Client
+from mitmproxy.connection import Client, Server
 from mitmproxy.proxy import commands, layer, server_hooks
-from mitmproxy.proxy.layers import ClientTLSLayer, HttpLayer, ServerTLSLayer
 from mitmproxy.proxy.mode_specs import ProxyMode, UpstreamMode
 
 from pkgcache.engine.responses.messages import CutShortError, Response
@@ -31,9 +29,9 @@ from pkgcache.proxy.authentication import Authenticator
 from pkgcache.proxy.client_connections import ClientConnections, accept_few_at_once
 from pkgcache.proxy.dial import PinnedDials
 from pkgcache.proxy.exchange import Exchange, FastPathHook, TunnelPlan
-from pkgcache.proxy.fast_path import FastPathLayer, FastPathTlsLayer
 from pkgcache.proxy.intake import Intake
-from pkgcache.proxy.request_checks import canonical_address, is_proxy_address
+from pkgcache.proxy.layers import RefusingLayer, choose_layer
+from pkgcache.proxy.request_checks import CLOSING, FAILED, is_proxy_address, unavailable
 from pkgcache.proxy.tunnels import ITSELF, Tunnels
 from pkgcache.settings import PREFIX, SettingError, make_settings
 from pkgcache.web.endpoints import ProxyPages
@@ -116,6 +114,7 @@ class PypiCache:
             Authenticator(ctx.master.addons.get("proxyauth")),
             shows_flows=self._shows_flows(settings.flows),
             log=log.write,
+            exiting=ctx.master.should_exit.is_set,  # other scripts' `done` may come before ours, and take long
         )
 
     def running(self) -> None:
@@ -134,7 +133,9 @@ class PypiCache:
         if self._dials is not None:
             self._dials.close()
         self._connections.close()
-        self.service = self.intake = self.tunnels = self._log = None
+        self.service = self.tunnels = self._log = None
+        if self.intake is not None:
+            self.intake.close()  # it stays: without it mitmproxy would serve whoever comes, as if we were not there
 
         async def close() -> None:
             if service is not None:
@@ -148,11 +149,11 @@ class PypiCache:
 
     def next_layer(self, nextlayer: layer.NextLayer) -> None:
         """Put the fast path where mitmproxy's NextLayer addon chooses HttpLayer; scripts are asked first, so it is called here."""
-        if self.intake is None:
-            return
-        ctx.master.addons.get("nextlayer").next_layer(nextlayer)
-        if nextlayer.layer is not None:
-            nextlayer.layer = _with_fast_path(nextlayer.layer, self.intake)
+        try:
+            choose_layer(nextlayer, self.intake)
+        except Exception as error:  # noqa: BLE001  mitmproxy would log it, and then choose a layer without us
+            self._report("choosing a layer", error)
+            nextlayer.layer = RefusingLayer(nextlayer.context)
 
     def tls_start_server(self, data: tls.TlsData) -> None:
         """Let ordinary flows trust the roots that fills trust; scripts are asked before TlsConfig, so it is called here."""
@@ -162,10 +163,21 @@ class PypiCache:
 
     async def server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
         """Keep ordinary flows, too, from this machine and its link, unless the operator configured the host."""
-        if self.tunnels is None or data.server.error or (checked := await self.tunnels.checked(data.server)) is None:
+        if data.server.error:
             return
-        data.server.error = checked.refusal or checked.error or None
+        try:
+            data.server.error = await self._why_not_connect(data.server)
+        except Exception as error:  # noqa: BLE001  mitmproxy would log it, and connect
+            self._report(f"checking a connection to {data.server.address}", error)
+            data.server.error = FAILED
+
+    async def _why_not_connect(self, server: Server) -> str | None:
+        if self.tunnels is None:
+            return CLOSING
+        if (checked := await self.tunnels.checked(server)) is None:
+            return None
         PinnedDials.pin(checked.addresses)
+        return checked.refusal or checked.error or None
 
     def server_connected(self, _: server_hooks.ServerConnectionHookData) -> None:
         """The dial is over."""
@@ -177,10 +189,14 @@ class PypiCache:
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         """Send ordinary flows through the environment's parent proxy, too."""
-        if self.tunnels is not None and not flow.server_conn.connected and flow.server_conn.via is None:
-            flow.server_conn.via = self.tunnels.parent_of(flow.request.host, flow.client_conn)
-            if flow.server_conn.via and flow.request.scheme == "http":
-                self._sign(flow)
+        try:
+            if self.tunnels is not None and not flow.server_conn.connected and flow.server_conn.via is None:
+                flow.server_conn.via = self.tunnels.parent_of(flow.request.host, flow.client_conn)
+                if flow.server_conn.via and flow.request.scheme == "http":
+                    self._sign(flow)
+        except Exception as error:  # noqa: BLE001  mitmproxy would log it, and go to the origin past the parent
+            self._report(f"choosing the parent proxy for {flow.request.host}", error)
+            flow.kill()
 
     def http_connect_upstream(self, flow: http.HTTPFlow) -> None:
         """Log in to the parent proxy with the CONNECT that mitmproxy sends it."""
@@ -199,20 +215,14 @@ class PypiCache:
         intake = self.intake
         exchange.answering = task = asyncio.current_task()
         try:
-            if intake is None:
-                exchange.response = Response.text(503, "the proxy is closing")
-            elif exchange.route is None:
-                exchange.response = await intake.pages.answer(exchange.request)
-            else:
-                exchange.response = await intake.service.answer(exchange.request, exchange.route)
+            exchange.response = await intake.answer(exchange) if intake is not None else unavailable()
         except asyncio.CancelledError:
             if not exchange.gone or task is None:
                 raise
             task.uncancel()  # the client has left: mitmproxy waits for this hook all the same
         except Exception as error:  # noqa: BLE001  the hook boundary
-            if intake is not None:
-                intake.report_fault(f"answering {exchange.request.method} {exchange.request.url}", error)
-            exchange.response = Response.text(500, "pypi-cache failed; its log says why")
+            self._report(f"answering {exchange.request.method} {exchange.request.url}", error)
+            exchange.response = Response.text(500, FAILED)
         finally:
             exchange.answering = None
         # The client left meanwhile, so the stream will not read this body; it may hold an open file or a place in a fill.
@@ -231,9 +241,8 @@ class PypiCache:
         except CutShortError as error:
             exchange.cut = str(error)
         except Exception as error:  # noqa: BLE001  the hook boundary
-            exchange.cut = "pypi-cache failed; its log says why"
-            if self.intake is not None:
-                self.intake.report_fault(f"reading for {exchange.request.url}", error)
+            exchange.cut = FAILED
+            self._report(f"reading for {exchange.request.url}", error)
 
     async def pypi_cache_drain(self, client: Client) -> None:
         """Wait until a client has taken its answers, before its next request is looked at."""
@@ -241,14 +250,28 @@ class PypiCache:
 
     async def pypi_cache_tunnel(self, plan: TunnelPlan) -> None:
         """Find out where a tunnel may go."""
-        if self.intake is None or self.tunnels is None:
-            plan.error = "the proxy is closing"
-        elif is_proxy_address(plan.address, plan.client, self.intake.public_address):
-            plan.refusal = ITSELF
-        else:
-            await self.tunnels.plan(plan)
+        try:
+            if self.intake is None or self.tunnels is None:
+                plan.error = CLOSING
+            elif is_proxy_address(plan.address, plan.client, self.intake.public_address):
+                plan.refusal = ITSELF
+            else:
+                await self.tunnels.plan(plan)
+        except Exception as error:  # noqa: BLE001  the hook boundary
+            self._report(f"planning a tunnel to {plan.address}", error)
+            plan.refusal = FAILED
 
-    def client_connected(self, client: Client) -> None:
+    async def client_connected(self, client: Client) -> None:
+        """Let a client in once the service is ready, and while it is not closing."""
+        try:
+            if self.intake is not None and await self.intake.is_open():
+                self._deliver_hooks(client)
+                return
+        except Exception as error:  # noqa: BLE001  mitmproxy would log it, and serve the client without us
+            self._report("letting a client in", error)
+        client.error = CLOSING
+
+    def _deliver_hooks(self, client: Client) -> None:
         """Limit the connection, and deliver the fast path's hooks to this addon alone: mitmproxy's other forty took a third of a hit."""
         handler = ctx.master.addons.get("proxyserver").connections.get(client.id)
         if handler is None:
@@ -272,6 +295,13 @@ class PypiCache:
             self.intake.client_left(client)
 
     # Surroundings
+
+    def _report(self, doing: str, error: Exception) -> None:
+        """Log and count a failure of ours."""
+        if self.intake is not None:
+            self.intake.report_fault(doing, error)
+        else:
+            logger.error("%s failed", doing, exc_info=error)
 
     def _listens(self) -> list[tuple[str, int]]:
         """Return the hosts and ports that the proxy listens on."""
@@ -301,25 +331,3 @@ def _access_log(target: str) -> AccessLog:
     except OSError as error:
         reason = f"expected a file that can be written ({error.strerror})"
         raise SettingError(f"pypi_cache_access_log={target!r}: {reason}") from error
-
-
-def _with_fast_path(chosen: layer.Layer, intake: Intake) -> layer.Layer:
-    """Return the chosen stack of layers with a FastPathLayer in the place of HttpLayer (which may be below a TLS layer).
-
-    For a package host TLS is opened towards the client alone, since the store may hold all that it asks for. Subclasses of
-    HttpLayer stay as they are: another script's layer is none of our business.
-    """
-    context = chosen.context
-    if type(chosen) is HttpLayer:
-        context.layers.remove(chosen)
-        return FastPathLayer(context, chosen.mode, intake)
-    child: Any = getattr(chosen, "child_layer", None)
-    if type(chosen) is ServerTLSLayer and type(child) is ClientTLSLayer:
-        if context.server.address and intake.router.hosts.is_package_host(canonical_address(context.server.address)):
-            context.layers.remove(chosen)
-            context.layers.remove(child)
-            context.server.tls = False  # set by ServerTLSLayer; an ordinary flow opens a connection of its own
-            return FastPathTlsLayer(context)
-    elif type(child) is HttpLayer:
-        chosen.child_layer = _with_fast_path(child, intake)  # type: ignore[attr-defined]
-    return chosen

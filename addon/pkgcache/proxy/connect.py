@@ -25,7 +25,7 @@ from mitmproxy.proxy.layers.http._hooks import HttpConnectHook
 
 from pkgcache.proxy.exchange import FastPathHook, TunnelPlan
 from pkgcache.proxy.intake import Intake
-from pkgcache.proxy.request_checks import canonical_address
+from pkgcache.proxy.request_checks import CLOSING, canonical_address
 from pkgcache.rules.routing.package_hosts import Address
 
 
@@ -49,6 +49,11 @@ class ConnectStream(HttpStream):
         Overrides HttpStream's method. Within another proxy mode, or where `pypi_cache_other_hosts=intercept` covers the host,
         mitmproxy's own handling stays.
         """
+        if self.intake.closing:
+            self.client_state = self.state_done
+            self._refuse_tunnel(503, CLOSING)
+            yield from self.handle_connect_finish()
+            return
         address = canonical_address((self.flow.request.host, self.flow.request.port))
         if self.mode is HTTPMode.transparent or self.intake.intercepts(address):
             yield from super().handle_connect()
@@ -75,7 +80,7 @@ class ConnectStream(HttpStream):
         elif plan.parent is not None:
             self._tunnel_through_parent(plan)
         else:
-            error: str | None = plan.error
+            error: str | None = plan.error or "it has no address"
             for server in plan.servers:
                 self.context.server = server
                 error = yield commands.OpenConnection(server)
@@ -97,7 +102,10 @@ class ConnectStream(HttpStream):
         self.child_layer = stack[0]
 
     def _refuse_tunnel(self, status: int, text: str) -> None:
-        self.flow.response = http.Response.make(status, text + "\n", {"Content-Type": "text/plain; charset=utf-8"})
+        headers = {"Content-Type": "text/plain; charset=utf-8"}
+        if status == 503:
+            headers |= {"Retry-After": "1", "Connection": "close"}
+        self.flow.response = http.Response.make(status, f"{text}\n", headers)
 
     def _carry(self, event: events.Event) -> layer.CommandGenerator[None]:
         """Carry a tunnel's bytes both ways.

@@ -36,6 +36,9 @@ class Exchange:
     source: http.Request
     client: Client
     finished: Callable[[Exchange], None]
+    passes: bool = (
+        False  # to be held to the operator's rules alone; without a response it is then passed on to the origin
+    )
     response: Response | None = None
     chunk: Chunk = b""  # what `pypi_cache_chunk` has read
     cut: str = ""  # why the body ends early
@@ -85,6 +88,10 @@ class TunnelPlan:
 def rendered(exchange: Exchange, response: Response, via: str) -> http.Response:
     """Return a response as mitmproxy sends it, with `Cache-Status` (RFC 9211) and `Via` (RFC 9110 §7.6.3)."""
     headers = response.headers
+    if (
+        exchange.request.method == "HEAD" and response.body
+    ):  # RFC 9110 §9.3.2; the client would read it as the next response
+        _drop_body(response)
     headers["Cache-Status"] = str(response.cache)
     headers["Via"] = via
     if not response.body and response.status not in {204, 304}:
@@ -104,3 +111,9 @@ def rendered(exchange: Exchange, response: Response, via: str) -> http.Response:
         exchange.started,
         time.time(),
     )
+
+
+def _drop_body(response: Response) -> None:
+    if not isinstance(response.body, bytes):
+        response.body.close()
+    response.body = b""

@@ -45,6 +45,7 @@ from pkgcache.proxy.connect import ConnectStream
 from pkgcache.proxy.exchange import Exchange, FastPathHook, rendered
 from pkgcache.proxy.http1_server import LimitedHttp1Server
 from pkgcache.proxy.intake import Intake
+from pkgcache.proxy.request_checks import FAILED
 
 CHUNKS_AT_ONCE = 4
 """Chunks sent after one wait for the client, where the next ones are at hand: each wait costs a round through the event loop."""
@@ -123,10 +124,25 @@ class FastPathStream(ConnectStream):
             self.exchange = self.intake.admit_request(self.context, self.mode, request, ends=event.end_stream)
         except Exception as error:  # noqa: BLE001  an exception in a layer would leave the client hanging
             self.intake.report_fault("deciding on a request", error)
-            return self._reject(500, "pypi-cache failed; its log says why")
-        if self.exchange is not None:
+            return self._reject(500, FAILED)
+        if self.exchange is None:
+            return self._pass_on(event)
+        if self.exchange.passes and self.exchange.response is None:
+            return self._judge(event, self.exchange)
+        self.client_state = self.state_fast_path_request
+        return self.state_fast_path_ignore(event)  # the head needs no more
+
+    def _judge(self, event: RequestHeaders, exchange: Exchange) -> layer.CommandGenerator[None]:
+        """Pass a request on if the operator's rules admit it. What the client sends meanwhile waits."""
+        yield PypiCacheAnswerHook(exchange)
+        if exchange.response is not None or exchange.gone:
             self.client_state = self.state_fast_path_request
-            return self.state_fast_path_ignore(event)  # the head needs no more
+            return
+        self.intake.passed_on(exchange)
+        self.exchange = None
+        yield from self._pass_on(event)
+
+    def _pass_on(self, event: RequestHeaders) -> layer.CommandGenerator[None]:
         if self.mode is HTTPMode.transparent and self.context.client.tls_established:
             # For a package host TLS was opened towards the client alone (addon._with_fast_path); the origin speaks it too.
             self.context.server.tls = True

@@ -1,7 +1,9 @@
 """Which requests are served from the cache, and which of them are under way.
 
 `Intake.admit_request` makes the checks that mitmproxy's addons would have made, since the fast path answers before they are asked:
-login, `pypi_cache_other_hosts=deny`, then method, body and Host. What it does not admit becomes an ordinary mitmproxy flow.
+login, `pypi_cache_other_hosts=deny`, then method, body and Host. Then every request to a package host is routed, whatever its method
+and headers (`rules.policy.gate`). What is neither answered nor refused becomes an ordinary mitmproxy flow; a request for a page or a
+file only after `answer` has held it to the operator's rules.
 """
 
 from __future__ import annotations
@@ -19,17 +21,32 @@ from pkgcache.engine.responses.messages import Request, Response
 from pkgcache.engine.service import Service
 from pkgcache.proxy.authentication import Authenticator
 from pkgcache.proxy.exchange import Exchange
-from pkgcache.proxy.request_checks import destination, public_address, why_refused
+from pkgcache.proxy.request_checks import (
+    Destination,
+    destination,
+    drop_upgrade,
+    public_address,
+    unavailable,
+    why_misdirected,
+    why_refused,
+)
+from pkgcache.rules.policy.gate import Way, way_of
 from pkgcache.rules.routing.package_hosts import Address
-from pkgcache.rules.routing.routes import Uncacheable
+from pkgcache.rules.routing.routes import Route, Unclear
 from pkgcache.rules.routing.urls import Url
 from pkgcache.web.endpoints import ProxyPages
 
 logger = logging.getLogger(__name__)
 
+READY_SECONDS = 5.0
+"""How long a client that comes right after the start waits for the learned hosts, which are read in a few milliseconds."""
+
 
 class Intake:
-    """Decides about requests for one `Service`, and keeps the exchanges that are under way, by client."""
+    """Decides about requests for one `Service`, and keeps the exchanges that are under way, by client.
+
+    `exiting` tells whether the process has been told to stop.
+    """
 
     def __init__(
         self,
@@ -39,23 +56,39 @@ class Intake:
         *,
         shows_flows: bool,
         log: Callable[[Exchange], None],
+        exiting: Callable[[], bool],
     ) -> None:
         self.service = service
         self.router = service.router
         self.pages = pages
         self.public_address = public_address(service.settings.public_url)
         self.shows_flows = shows_flows
+        self._closed = False
+        self._exiting = exiting
         self.via = f"1.1 {service.instance}"
         self._authenticator = authenticator
         self._log = log
         self._exchanges: dict[str, set[Exchange]] = {}
+
+    @property
+    def closing(self) -> bool:
+        """Whether whatever is new is refused: from the signal to stop on, or from a change of options on, until the process ends."""
+        return self._closed or self._exiting()
+
+    def close(self) -> None:
+        """Refuse whatever is new from now on; an intake stays until the end of its clients' connections."""
+        self._closed = True
+
+    async def is_open(self) -> bool:
+        """Wait until the service is ready. Returns whether a client may be let in."""
+        return not self.closing and await self.service.wait_until_ready(READY_SECONDS) and not self.closing
 
     def intercepts(self, address: Address) -> bool:
         """Whether mitmproxy itself handles a CONNECT to this host (`pypi_cache_other_hosts=intercept`)."""
         return self.service.settings.other_hosts == "intercept" and not self.router.hosts.is_package_host(address)
 
     def admit_request(self, context: Context, mode: HTTPMode, request: http.Request, *, ends: bool) -> Exchange | None:
-        """Return an `Exchange` if the request is answered here, or None to let mitmproxy handle it as an ordinary flow.
+        """Return an `Exchange` if the request is answered or judged here, or None to let mitmproxy handle it as an ordinary flow.
 
         The exchange has its response already where the request is refused. `ends`: the request has no body.
         """
@@ -63,39 +96,32 @@ class Intake:
         if target is None:
             return None
         ours = target.at_proxy or self.router.hosts.is_package_host(target.address)
-        settings = self.service.settings
-        if not ours and (mode is HTTPMode.transparent or settings.other_hosts != "deny"):
+        denies = mode is not HTTPMode.transparent and self.service.settings.other_hosts == "deny"
+        if not (ours or denies or self.closing):
             return None
-        path, _, query = request.path.partition("?")
         headers = CIMultiDict([(k.decode("latin-1"), v.decode("latin-1")) for k, v in request.headers.fields])
-        # Login first: before it nobody learns which hosts are package hosts.
-        refusal = self._authenticator.refusal(context.client, path, headers, at_proxy=target.at_proxy)
-        host, port = target.address
-        if refusal is None and not ours:
-            refusal = Response.text(403, f"{host}:{port} is not a package host, and pypi_cache_other_hosts=deny")
-        if refusal is None:
-            if request.method not in {"GET", "HEAD"} and not target.at_proxy:
-                return None  # an upload or a login: the origin's business
-            refusal = why_refused(mode, request, target, ends=ends)
-        asked = Request(
-            method=request.method,
-            url=Url(target.scheme, host, port, path or "/", query),
-            headers=CIMultiDictProxy(headers),
-            at_proxy_address=target.at_proxy,
-            client=str(context.client.peername[0]),
+        asked = _asked(context.client, request, target, CIMultiDictProxy(headers))
+        refusal = (
+            (unavailable() if self.closing else None)
+            # Login first: before it nobody learns which hosts are package hosts.
+            or self._authenticator.refusal(context.client, asked.url.path, headers, at_proxy=target.at_proxy)
+            or (
+                None
+                if ours
+                else Response.text(403, f"{asked.url.authority} is no package host, and pypi_cache_other_hosts=deny")
+            )
+            or why_refused(mode, request, target, ends=ends)
         )
-        route = None
-        if refusal is None and not (target.at_proxy and self.pages.has(path)):
-            route = self.service.route(asked)
-            if isinstance(route, Uncacheable) and not target.at_proxy:
-                if not settings.offline:
-                    return None
-                refusal = Response.text(
-                    504, f"{asked.url}: the store does not keep this, and the proxy is offline (pypi_cache_offline)"
-                )
+        route, way = self._route(asked) if refusal is None else (None, Way.ANSWER)
+        refusal = refusal or self._why_stopped(asked, route, way) or why_misdirected(way, request, target)
+        if refusal is None and way in {Way.JUDGE, Way.PASS}:
+            drop_upgrade(request)
+        if refusal is None and way is Way.PASS:
+            return None
         exchange = Exchange(
             request=asked,
             route=route,
+            passes=way is Way.JUDGE,
             source=request,
             client=context.client,
             finished=self._finished,
@@ -104,16 +130,50 @@ class Intake:
         self._exchanges.setdefault(context.client.id, set()).add(exchange)
         return exchange
 
+    def _route(self, asked: Request) -> tuple[Route | None, Way]:
+        """What the request means, and the way that it goes. No route: one of the proxy's own pages."""
+        if not asked.at_proxy_address:
+            route = self.service.route(asked)
+            return route, way_of(route, method=asked.method, has_cookies="Cookie" in asked.headers)
+        return (None if self.pages.has(asked.url.path) else self.service.route(asked)), Way.ANSWER
+
+    def _why_stopped(self, asked: Request, route: Route | None, way: Way) -> Response | None:
+        """Return the refusal of a request that may go nowhere, or None."""
+        if isinstance(route, Unclear):
+            return Response.text(404, f"{asked.url.origin}{asked.url.path}: {route.reason}", detail="unclear-path")
+        if way is not Way.ANSWER and self.service.settings.offline:
+            why = "the store does not keep this, and the proxy is offline (pypi_cache_offline)"
+            return Response.text(504, f"{asked.url}: {why}")
+        return None
+
+    async def answer(self, exchange: Exchange) -> Response | None:
+        """Return the response to a request. None: it was only to be judged, and may be passed on."""
+        if self.closing:
+            return unavailable()
+        if exchange.route is None:
+            return await self.pages.answer(exchange.request)
+        if exchange.passes:
+            return await self.service.refusal(exchange.route)
+        return await self.service.answer(exchange.request, exchange.route)
+
+    def passed_on(self, exchange: Exchange) -> None:
+        """Forget an exchange whose request becomes an ordinary flow."""
+        exchange.closed = True
+        self._forget(exchange)
+
     def client_left(self, client: Client) -> None:
         """End the exchanges of a client that has disconnected, and with them the reads that they wait for."""
         for exchange in tuple(self._exchanges.get(client.id, ())):
             exchange.leave()
 
-    def _finished(self, exchange: Exchange) -> None:
+    def _forget(self, exchange: Exchange) -> None:
         exchanges = self._exchanges[exchange.client.id]
         exchanges.discard(exchange)
         if not exchanges:
             del self._exchanges[exchange.client.id]
+
+    def _finished(self, exchange: Exchange) -> None:
+        self._forget(exchange)
         self.service.metrics.sent(exchange.sent)
         self._log(exchange)
 
@@ -131,3 +191,14 @@ class Intake:
         """Log and count a failure of this proxy's own code, with its traceback."""
         self.service.metrics.fault()
         logger.error("%s failed: %s: %s", doing, type(error).__name__, error, exc_info=error)
+
+
+def _asked(client: Client, request: http.Request, target: Destination, headers: CIMultiDictProxy[str]) -> Request:
+    path, _, query = request.path.partition("?")
+    return Request(
+        method=request.method,
+        url=Url(target.scheme, *target.address, path or "/", query),
+        headers=headers,
+        at_proxy_address=target.at_proxy,
+        client=str(client.peername[0]),
+    )

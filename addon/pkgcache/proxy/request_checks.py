@@ -16,8 +16,12 @@ from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import HTTPMode
 
 from pkgcache.engine.responses.messages import Response
+from pkgcache.rules.policy.gate import CACHED_METHODS, Way
 from pkgcache.rules.routing.package_hosts import Address
 from pkgcache.rules.routing.urls import DEFAULT_PORTS, parse_authority
+
+CLOSING = "the proxy is starting or stopping; retry"
+FAILED = "pypi-cache failed; its log says why"
 
 MAX_HOST = 260
 """Longest Host header that is parsed: 255 octets of name (RFC 1035 §2.3.4), and a port."""
@@ -85,15 +89,44 @@ def why_refused(mode: HTTPMode, request: http.Request, target: Destination, *, e
 
     `ends`: the head is the whole request, as it is for every GET that a package client sends.
     """
-    if request.method not in {"GET", "HEAD"}:
+    if target.at_proxy and request.method not in CACHED_METHODS:
         refusal = Response.text(405, f"{request.method}: this address answers GET and HEAD only")
         refusal.headers["Allow"] = "GET, HEAD"  # RFC 9110 §15.5.6
         return refusal
-    if not ends:
+    if request.method in CACHED_METHODS and not ends:
         return Response.text(400, f"a {request.method} request must not have a body")
-    if mode is not HTTPMode.transparent or not request.host_header:
+    return _misdirected(request, target) if mode is HTTPMode.transparent else None
+
+
+def why_misdirected(way: Way, request: http.Request, target: Destination) -> Response | None:
+    """Return the refusal of an absolute-form request that is to be passed on, and whose `Host` names another host; else None.
+
+    RFC 9112 §3.2.2 would have us write a new `Host`; mitmproxy sends the client's, by which a server of several sites chooses.
+    """
+    return _misdirected(request, target) if way in {Way.JUDGE, Way.PASS} else None
+
+
+def drop_upgrade(request: http.Request) -> None:
+    """Take out the offer to change the protocol (RFC 9110 §7.8), but for WebSocket, whose frames mitmproxy reads.
+
+    After `101 Switching Protocols` to h2c everything is passed on unread, so any page could be asked for.
+    """
+    if request.headers.get("Upgrade", "websocket").strip().lower() != "websocket":
+        del request.headers["Upgrade"]
+
+
+def unavailable() -> Response:
+    """503: the proxy is stopping, or starts again with other options. The client's next connection finds the new state."""
+    refusal = Response.text(503, CLOSING)
+    refusal.headers["Retry-After"] = "1"
+    refusal.headers["Connection"] = "close"
+    return refusal
+
+
+def _misdirected(request: http.Request, target: Destination) -> Response | None:
+    """RFC 9110 §7.2 and §7.4: reject a Host that disagrees with the connection's target."""
+    if not request.host_header:
         return None
-    # RFC 9110 §7.2 and §7.4: reject a Host that disagrees with the connection's target.
     named = _named_by(request, target.scheme)
     if named is None:
         return Response.text(400, f"the Host header names no host: {request.host_header!r}")

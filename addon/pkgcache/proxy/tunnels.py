@@ -21,7 +21,7 @@ from pkgcache.engine.upstream.parent_proxy import ParentProxy
 from pkgcache.proxy.exchange import TunnelPlan
 from pkgcache.rules.policy.addresses import is_local, is_local_allowed, refusal_line
 from pkgcache.rules.routing.package_hosts import Address
-from pkgcache.rules.routing.routes import Router
+from pkgcache.rules.routing.router import Router
 from pkgcache.settings import Settings
 
 ITSELF = "that is this proxy itself"

@@ -57,7 +57,10 @@ class Body(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A GET or HEAD. `at_proxy_address`: it went to the proxy's own address, so only the path of `url` counts."""
+    """A request; only a GET or HEAD is answered from the cache.
+
+    `at_proxy_address`: it went to the proxy's own address, so only the path of `url` counts.
+    """
 
     method: str
     url: Url

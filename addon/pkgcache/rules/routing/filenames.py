@@ -13,6 +13,7 @@ from packaging.utils import InvalidName, canonicalize_name, parse_sdist_filename
 from packaging.version import Version
 
 _DISTRIBUTION: Final = r"\.(?:whl|tar\.(?:gz|bz2|xz|lzma|lz|Z|zst)|tar|tgz|tbz|txz|tlz|zip|egg|exe|msi|rpm|deb|dmg)"
+_PROJECT: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")  # PEP 508's names
 _FILE_ITSELF: Final = re.compile(rf".+{_DISTRIBUTION}", re.IGNORECASE | re.DOTALL)
 # Whatever follows a distribution's extension; in a name without such an extension only the companions that are known.
 _COMPANION: Final = re.compile(
@@ -26,6 +27,11 @@ _MOST_PROJECTS: Final = 8
 def is_distribution(name: str) -> bool:
     """Whether a file name has the ending of a wheel, an sdist, an egg, or one of the formats before them."""
     return _FILE_ITSELF.fullmatch(name) is not None
+
+
+def is_project_name(name: str) -> bool:
+    """Whether a text may be a project's name, normalised or not."""
+    return _PROJECT.fullmatch(name) is not None
 
 
 def split_filename(name: str) -> tuple[str, str]:
@@ -62,9 +68,13 @@ def projects_of(filename: str) -> list[str]:
 def project_of(filename: str) -> str:
     """The project that a release file most likely belongs to, normalised; of an odd name all up to what looks like a version.
 
-    >>> project_of("Zope.Interface-5.0.win32-py2.7.exe")
-    'zope-interface'
+    >>> project_of("Zope.Interface-5.0.win32-py2.7.exe"), project_of("six_-1.0-py3-none-any.whl")
+    ('zope-interface', 'six')
     """
+    return _project_part(filename).strip("-") or filename
+
+
+def _project_part(filename: str) -> str:
     with contextlib.suppress(ValueError):
         return _parse_wheel(filename)[0]
     with contextlib.suppress(ValueError):

@@ -4,9 +4,10 @@ They are the hosts of indexes, of the places where the indexes' files are, those
 links of index pages.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from pkgcache.rules.routing.indexes import Index
+from pkgcache.rules.routing.spelling import strict_path
 from pkgcache.rules.routing.urls import Url, parse_url
 
 type Address = tuple[str, int]
@@ -14,7 +15,7 @@ type Address = tuple[str, int]
 
 
 class PackageHosts:
-    """The package hosts of these indexes. `file_places`: where the operator's indexes have their files, by host.
+    """The package hosts of these indexes. `file_places`: the paths below which the operator's indexes have their files, by host.
 
     `learned` maps a file host's address to the names of the indexes whose pages link there. The caller adds to it as pages are read; it is
     looked at with each question.
@@ -23,10 +24,10 @@ class PackageHosts:
     def __init__(
         self, indexes: Iterable[Index], file_hosts: Iterable[Address], learned: Mapping[Address, tuple[str, ...]]
     ) -> None:
-        self.file_places: dict[Address, list[tuple[Url, Index]]] = {}
+        self.file_places: dict[Address, list[tuple[str, Index]]] = {}
         for index in indexes:  # an index's own host is among the places of its files
-            for url in _file_places(index):
-                self.file_places.setdefault((url.host, url.port), []).append((url, index))
+            for url in file_places(index):
+                self.file_places.setdefault((url.host, url.port), []).append((strict_path(url.path), index))
         self.file_hosts = frozenset(file_hosts)
         self.learned = learned
 
@@ -39,8 +40,8 @@ class PackageHosts:
         return address in self.file_places or address in self.file_hosts
 
 
-def _file_places(index: Index) -> Iterable[Url]:
-    """Where files of an index are to be expected: beside its own URL, on its canonical file host, beside its upstreams."""
+def file_places(index: Index) -> Iterator[Url]:
+    """Where an index's files may be asked for by name: beside its own URL, on its canonical file host, beside its upstreams."""
     yield index.simple
     if index.canonical_files:
         yield parse_url(index.canonical_files + "/")

@@ -3,13 +3,14 @@
 import pytest
 
 from pkgcache.rules.routing.indexes import Defaults, build_indexes
+from pkgcache.rules.routing.router import Router
 from pkgcache.rules.routing.routes import (
     ProjectListPage,
     ProjectPage,
     ReleaseFile,
     Route,
-    Router,
     Uncacheable,
+    Unclear,
     by_index,
     with_credentials,
 )
@@ -38,6 +39,8 @@ def shown(route: Route) -> tuple[object, ...]:
             return route.index.name, str(route.identity), route.suffix
         case Uncacheable():
             return ()
+        case Unclear():
+            return ("unclear",)
 
 
 @pytest.mark.parametrize(
@@ -53,9 +56,10 @@ def shown(route: Route) -> tuple[object, ...]:
         pytest.param("https://index.example/pypi/six/json", ("pypi", "six", "six/json"), id="JSON API"),
         pytest.param("https://index.example/pypi/Six/1.0/json", ("pypi", "six", "six/1.0/json"), id="of a release"),
         pytest.param("https://corp.test/a/pypi/six/json", (), id="no JSON API on another index"),
-        pytest.param("https://index.example/simple/six/x/", (), id="too deep"),
-        pytest.param("https://index.example/simple/-six/", (), id="no project's name"),
-        pytest.param("http://index.example/simple/six/", (), id="another scheme"),
+        pytest.param("https://index.example/simple/six/x/", ("unclear",), id="too deep"),
+        pytest.param("https://index.example/simple/-six/", ("unclear",), id="no project's name"),
+        pytest.param("http://index.example/simple/six/", (), id="another scheme, another port"),
+        pytest.param("http://index.example:443/simple/six/", ("unclear",), id="another scheme on the same port"),
         pytest.param("https://index.example/", (), id="the index's website"),
     ],
 )
@@ -137,6 +141,27 @@ def test_the_operators_credentials_go_to_their_own_origin() -> None:
         ("/corp/simple/", ("corp",)),
         (f"/pypi{SIX}", ("pypi", f"https://files.example{SIX}", "")),
         ("/corp/files/https/cdn.test/six-1.0.zip", ("corp", "https://cdn.test/six-1.0.zip", "")),
+        pytest.param(
+            f"/corp/files/https/files.example{SIX}",
+            ("pypi", f"https://files.example{SIX}", ""),
+            id="a public file is no file of corp's",
+        ),
+        pytest.param(
+            f"/corp/files/https/mirror.test/pypi{SIX}", ("pypi", f"https://files.example{SIX}", ""), id="a mirror's"
+        ),
+        pytest.param("/corp/files/https/index.example/simple/six/", (), id="a page is no file"),
+        pytest.param("/corp/files/https/files.example/packages/x/six-1.0.zip/y", (), id="an unclear one"),
+        pytest.param(
+            "/pypi/files/https/corp.test/a/six-1.0.zip",
+            ("corp", "https://corp.test/a/six-1.0.zip", ""),
+            id="corp's own",
+        ),
+        pytest.param(
+            "/pypi/files/https/cdn.test/six-1.0.zip", ("corp", "https://cdn.test/six-1.0.zip", ""), id="learned by corp"
+        ),
+        pytest.param(
+            "/corp/files/https/extra.test/six-1.0.zip", ("corp", "https://extra.test/six-1.0.zip", ""), id="no index's"
+        ),
         pytest.param("/corp/files/https/other.test/six-1.0.zip", (), id="no open proxy"),
         pytest.param("/corp/files/https/cdn.test/index.html", (), id="no release file"),
         pytest.param(f"/corp{SIX}", (), id="an index without PyPI's layout"),
@@ -203,3 +228,69 @@ def test_credentials_name_a_space_and_the_only_source() -> None:
     assert (page.space, page.authorization) == ("space", "Basic x")
     url = parse_url("https://index.example/simple/")
     assert isinstance(with_credentials(ROUTER.route(url), url, "Basic x", "space"), Uncacheable), "the list is for all"
+
+
+AZURE = "https://azure.test/pkgs/feed%40Local/pypi/simple"
+GITLAB = "https://gitlab.test/api/groups/group%2fproject/packages/simple"
+SPELT = Router(
+    build_indexes(
+        parse_index(
+            [f"azure={AZURE}", f"gitlab={GITLAB}", "whl=https://torch.test/whl/cu1", "root=https://root.test/"]
+        ),
+        Defaults(simple=parse_url("https://index.example/simple/"), files=parse_url("https://files.example/packages/")),
+    ),
+    [("extra.test", 443)],
+    {},
+)
+
+
+@pytest.mark.parametrize(
+    ("url", "meaning"),
+    [
+        (f"{AZURE}/six/", ("azure", "six", "")),
+        ("https://azure.test/pkgs/feed@Local/pypi/simple/six/", ("azure", "six", "")),
+        ("https://azure.test/pkgs//feed%40Local/./pypi/simple///six//", ("azure", "six", "")),
+        ("https://azure.test/pkgs/feed%2540Local/pypi/simple/six/", ("unclear",)),
+        ("https://azure.test/pkgs/feed%40Local/pypi/upload/", ()),
+        (f"{GITLAB}/six/", ("gitlab", "six", "")),
+        ("https://gitlab.test/api/groups/group%2Fproject/packages/simple/six/", ("gitlab", "six", "")),
+        ("https://gitlab.test/api/groups/group/project/packages/simple/six/", ("unclear",)),
+        ("https://gitlab.test/api/groups/group/other/packages/simple/six/", ()),
+        ("https://torch.test/whl/cu1/six/", ("whl", "six", "")),
+        ("https://torch.test/whl/cu1/six-1.0.zip", ("whl", "https://torch.test/whl/cu1/six-1.0.zip", "")),
+        ("https://torch.test/whl/cu1/six-1.0.zip/", ("whl", "six-1-0-zip", "")),
+        ("https://root.test/six/", ("root", "six", "")),
+        ("https://root.test/+login", ("unclear",)),
+        ("https://index.example/simple/%65vil/", ("pypi", "evil", "")),
+        ("https://index.example/simple/%2565vil/", ("unclear",)),
+        ("https://index.example/simple/evil%2f", ("unclear",)),
+        ("https://index.example/simple%2fevil/", ("unclear",)),
+        ("https://index.example/legacy/", ()),
+        ("https://index.example/legacy/..%2fsimple/evil", ("unclear",)),
+        ("https://index.example/legacy/..;x/simple/evil", ("unclear",)),
+        ("https://index.example/pypi/evil/json;x", ("unclear",)),
+        ("https://index.example/pypi%2fevil/json", ("unclear",)),
+        ("https://index.example/pypi/evil/1.0/../JSON", ("unclear",)),
+        ("https://index.example/pypi/x/..%2fevil/json", ("unclear",)),
+        ("https://index.example/pypi/evil/1.0/2.0/json", ()),
+        ("https://index.example/pypi/-evil/json", ()),
+        ("https://index.example/pypi/json", ()),
+        ("https://index.example/pypi", ()),
+        ("https://files.example/anything", ("unclear",)),
+        (f"https://files.example/packages/{DIGEST}/%2573ix-1.0.zip", ("unclear",)),
+        ("https://extra.test/group/repository.git/info/refs?service=git-upload-pack", ()),
+        ("https://extra.test/x/six-1.0.zip/download", ("unclear",)),
+        ("https://extra.test/x%2fsix-1.0.zip", ("unclear",)),
+        ("https://extra.test/" + "%25" * 2 + "252525252fa", ("unclear",)),
+    ],
+)
+def test_spellings(url: str, meaning: tuple[object, ...]) -> None:
+    assert shown(SPELT.route(parse_url(url))) == meaning
+
+
+def test_upstreams_are_asked_as_the_client_spelt() -> None:
+    """A mirror may know `%2B` and not `+`; the two are one file all the same."""
+    routes = [SPELT.route(parse_url(f"https://torch.test/whl/x/../six-1.0{plus}b.zip")) for plus in ("+", "%2b")]
+    files = [route for route in routes if isinstance(route, ReleaseFile)]
+    assert len({file.identity for file in files}) == 1
+    assert [file.sources[0][0].path for file in files] == ["/whl/six-1.0+b.zip", "/whl/six-1.0%2bb.zip"]

@@ -1,0 +1,60 @@
+"""Which of mitmproxy's layers a connection gets, and which of ours takes its place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mitmproxy import ctx
+from mitmproxy.proxy import commands, events, layer
+from mitmproxy.proxy.layers import ClientTLSLayer, HttpLayer, ServerTLSLayer, TCPLayer
+from mitmproxy.proxy.layers.http import HTTPMode
+
+from pkgcache.proxy.fast_path import FastPathLayer, FastPathTlsLayer
+from pkgcache.proxy.intake import Intake
+from pkgcache.proxy.request_checks import canonical_address
+
+
+class RefusingLayer(layer.Layer):
+    """Closes the client's connection: where the right layer is not known, no other may carry it."""
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if isinstance(event, events.Start):
+            yield commands.CloseConnection(self.context.client)
+
+
+def choose_layer(nextlayer: layer.NextLayer, intake: Intake | None) -> None:
+    """Let mitmproxy's NextLayer addon choose, and put the fast path where that means HTTP. Without an intake nothing is carried."""
+    if intake is None:
+        nextlayer.layer = RefusingLayer(nextlayer.context)
+        return
+    ctx.master.addons.get("nextlayer").next_layer(nextlayer)
+    if nextlayer.layer is not None:
+        nextlayer.layer = with_fast_path(nextlayer.layer, intake)
+
+
+def with_fast_path(chosen: layer.Layer, intake: Intake) -> layer.Layer:
+    """Return the chosen stack of layers with a FastPathLayer in the place of HttpLayer (which may be below a TLS layer).
+
+    For a package host TLS is opened towards the client alone, since the store may hold all that it asks for. What is not TLS there is
+    HTTP, whatever it looks like: mitmproxy takes `GE`, or an empty line before the request, for an unknown protocol, and would carry it
+    to the origin unread. `ignore_hosts` stays the operator's word. Subclasses of HttpLayer stay as they are: another script's layer is
+    none of our business.
+    """
+    context = chosen.context
+    opened = context.server.address and intake.router.hosts.is_package_host(canonical_address(context.server.address))
+    if type(chosen) is HttpLayer:
+        context.layers.remove(chosen)
+        return FastPathLayer(context, chosen.mode, intake)
+    if opened and isinstance(chosen, TCPLayer) and chosen.flow is not None:
+        context.layers.remove(chosen)
+        return FastPathLayer(context, HTTPMode.transparent, intake)
+    child: Any = getattr(chosen, "child_layer", None)
+    if type(chosen) is ServerTLSLayer and type(child) is ClientTLSLayer:
+        if opened:
+            context.layers.remove(chosen)
+            context.layers.remove(child)
+            context.server.tls = False  # set by ServerTLSLayer; an ordinary flow opens a connection of its own
+            return FastPathTlsLayer(context)
+    elif type(child) is HttpLayer:
+        chosen.child_layer = with_fast_path(child, intake)  # type: ignore[attr-defined]
+    return chosen

@@ -1,0 +1,43 @@
+"""What becomes of a request for a package host: answered here, passed on to the origin that the client named, or refused.
+
+Every such request is routed first, whatever its method and headers, and a page or file is held to the operator's rules whichever way
+it then goes. What is passed on is an ordinary flow: neither cached nor filtered.
+
+Leaves out: the rules themselves (`admission`), login, and what is wrong with a request by itself.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import assert_never
+
+from pkgcache.rules.routing.routes import ProjectListPage, ProjectPage, ReleaseFile, Route, Uncacheable, Unclear
+
+CACHED_METHODS = frozenset({"GET", "HEAD"})
+
+
+class Way(enum.Enum):
+    """The way of one request."""
+
+    ANSWER = "answered from the cache"
+    JUDGE = "held to the rules for its project, then passed on"
+    PASS = "passed on"  # noqa: S105  no password
+    REFUSE = "refused"
+
+
+def way_of(route: Route, *, method: str, has_cookies: bool) -> Way:
+    """Decide about a request by what its URL means.
+
+    A list of projects is under no rule. Some servers take uploads at its URL, so a POST there passes.
+    """
+    match route:
+        case Unclear():
+            return Way.REFUSE
+        case Uncacheable():
+            return Way.PASS
+        case ProjectListPage():
+            return Way.PASS if has_cookies or method not in CACHED_METHODS else Way.ANSWER
+        case ProjectPage() | ReleaseFile():
+            return Way.JUDGE if has_cookies or method not in CACHED_METHODS else Way.ANSWER
+        case _:
+            assert_never(route)
