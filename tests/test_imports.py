@@ -66,7 +66,7 @@ FLOORS: Final[dict[str, tuple[frozenset[str], ...]]] = {
         frozenset({"connect", "held_bytes"}),
         frozenset({"intake", "http1_server"}),
         frozenset({"request_checks", "authentication", "tunnels", "access_log", "chunked_body"}),
-        frozenset({"exchange", "mitmproxy_options", "certificates", "connection_limits", "dial"}),
+        frozenset({"exchange", "mitmproxy_options", "certificates", "connection_limits", "dial", "streaming"}),
     ),
 }
 """Inside a room: its floors from the top. A file imports from its own folder and from the floors below, not from its neighbours."""

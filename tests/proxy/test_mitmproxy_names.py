@@ -58,6 +58,7 @@ SIGNATURES: Final[list[tuple[Callable[..., Any], str, str]]] = [
     (http.HttpLayer.event_to_child, "self, child, event", "FastPathLayer.make_stream starts its stream by it"),
     (http.HttpStream.__init__, "self, context, stream_id", "FastPathStream.__init__"),
     (http.HttpStream.state_wait_for_request_headers, "self, event", "where a request is taken"),
+    (http.HttpStream.state_consume_request_body, "self, event", "FastPathStream drops the body of an answered request"),
     (http.HttpStream.handle_protocol_error, "self, event", "FastPathStream: a client that leaves"),
     (http.HttpStream.handle_connect, "self", "ConnectStream: package host or tunnel"),
     (http.HttpStream.handle_connect_finish, "self", "ConnectStream answers the CONNECT by it"),
@@ -261,6 +262,17 @@ async def test_a_listening_socket() -> None:
 def test_where_a_tunnel_begins() -> None:
     """ConnectStream._tunnel puts `_carry` in the place of `passthrough` after this."""
     assert "self._handle_event = self.passthrough" in inspect.getsource(http.HttpStream.handle_connect_finish)
+
+
+def test_bodies_that_stream() -> None:
+    """`Streaming` says so in the hooks for heads, and mitmproxy looks at it after them."""
+    request = inspect.getsource(http.HttpStream.state_wait_for_request_headers)
+    assert request.index("HttpRequestHeadersHook(") < request.index("self.flow.request.stream and not event.end_stream")
+    response = inspect.getsource(http.HttpStream.state_wait_for_response_headers)
+    assert response.index("HttpResponseHeadersHook(") < response.index("self.flow.response.stream and")
+    assert "if self.flow.response:" in inspect.getsource(http.HttpStream.start_request_stream), (
+        "why a 407 must not stream"
+    )
 
 
 def test_where_a_name_is_dialled() -> None:

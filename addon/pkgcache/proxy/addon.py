@@ -32,6 +32,7 @@ from pkgcache.proxy.exchange import Exchange, FastPathHook, TunnelPlan
 from pkgcache.proxy.intake import Intake
 from pkgcache.proxy.layers import RefusingLayer, choose_layer
 from pkgcache.proxy.request_checks import CLOSING, FAILED, is_proxy_address, unavailable
+from pkgcache.proxy.streaming import Streaming
 from pkgcache.proxy.tunnels import ITSELF, Tunnels
 from pkgcache.settings import PREFIX, SettingError, make_settings
 from pkgcache.web.endpoints import ProxyPages
@@ -188,8 +189,9 @@ class PypiCache:
         PinnedDials.unpin()
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
-        """Send ordinary flows through the environment's parent proxy, too."""
+        """Send ordinary flows through the environment's parent proxy, too, and let their bodies stream."""
         try:
+            Streaming(ctx.options, ctx.master.addons.lookup).request(flow)
             if self.tunnels is not None and not flow.server_conn.connected and flow.server_conn.via is None:
                 flow.server_conn.via = self.tunnels.parent_of(flow.request.host, flow.client_conn)
                 if flow.server_conn.via and flow.request.scheme == "http":
@@ -197,6 +199,10 @@ class PypiCache:
         except Exception as error:  # noqa: BLE001  mitmproxy would log it, and go to the origin past the parent
             self._report(f"choosing the parent proxy for {flow.request.host}", error)
             flow.kill()
+
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        """Let an ordinary flow's body stream."""
+        Streaming(ctx.options, ctx.master.addons.lookup).response(flow)
 
     def http_connect_upstream(self, flow: http.HTTPFlow) -> None:
         """Log in to the parent proxy with the CONNECT that mitmproxy sends it."""

@@ -25,6 +25,7 @@ from mitmproxy.proxy.layers.http._events import (
     RequestEndOfMessage,
     RequestHeaders,
     RequestProtocolError,
+    RequestTrailers,
     ResponseData,
     ResponseEndOfMessage,
     ResponseHeaders,
@@ -155,6 +156,14 @@ class FastPathStream(ConnectStream):
             return self.state_fast_path_ignore(event)
         self.client_state = self.state_fast_path_ignore
         return self._answer()
+
+    def state_consume_request_body(
+        self, event: RequestData | RequestTrailers | RequestEndOfMessage
+    ) -> layer.CommandGenerator[None]:
+        """Drop the body of an ordinary request that has its response already (a 407): HttpStream would keep all of it."""
+        if isinstance(event, RequestData) and self.flow.response is not None:
+            return self.state_fast_path_ignore(event)
+        return super().state_consume_request_body(event)
 
     def state_fast_path_ignore(self, _: object) -> layer.CommandGenerator[None]:
         """Do nothing: what the client still sends of a request that is being answered does not matter."""
