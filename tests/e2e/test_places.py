@@ -77,6 +77,7 @@ def town(tmp_path_factory: pytest.TempPathFactory, ca: Authority) -> Iterator[To
         {
             "engine.upstream.places.PlaceLimits": f"lambda: PlaceLimits(host={HOST}, client={CLIENT}, queue={QUEUE})",
             "engine.upstream.places.PLACE_SECONDS": 0.5,
+            "engine.responses.relay.SLOW_SECONDS": 0.1,
         },
     )
     with Upstream(ca) as well, Upstream(ca) as drip:
@@ -117,6 +118,28 @@ def test_a_range_where_files_drip(town: Town) -> None:
     assert town.get(town.file(last), Range="bytes=10-19").status == 206
 
 
+def test_a_slow_client_holds_no_connection(town: Town) -> None:
+    """Ranges that are not read give their places to whoever waits, and go on where they stopped."""
+    big = make_wheel("slow-reader", payload_size=32_000_000, seed=99)
+    (other,) = town.published("beside", 1)
+    town.drip.add(big)
+    url, headers = town.file(big), {"Range": "bytes=1000-15000999"}
+    with ExitStack() as stack:
+        readers = [stack.enter_context(Wire(town.proxy.port, url, via="own", receive_buffer=4096)) for _ in range(HOST)]
+        for reader in readers:
+            reader.send(url, headers=headers)
+        town.drip.wait_for(HOST, path_contains="slow_reader")
+        answer = town.get(town.file(other))
+        assert (answer.status, answer.sha256) == (200, other.sha256), answer.body
+        whole = big.content[1000:15001000]
+        for reader in readers:
+            got = reader.receive()
+            assert (got.status, got.complete, got.body == whole) == (206, True, True), got.error
+    asked = town.drip.seen(path_contains="slow_reader")
+    assert len(asked) > HOST
+    assert sum(each.bytes_sent for each in asked) < 2 * HOST * len(whole)
+
+
 def test_pages_that_drip(town: Town) -> None:
     """Files of the same index are fetched, a stale page is served, and for want of one the client is told to come again."""
     wheels, (other,) = town.published("pages", CLIENT), town.published("well-page", 1, at=town.well)
@@ -142,6 +165,7 @@ def test_what_nobody_waits_for_gives_way(town: Town) -> None:
         for wire in wires:
             wire.close()
         town.proxy.access_log(at_least=lines + len(wires))  # the proxy has seen them leave
+        town.drip.wait_for(HOST, path_contains="/left_")  # and lets one more go on for nobody: all places are taken
         before = time.monotonic()
         answer = town.get(town.file(wanted))
         assert (answer.status, answer.sha256) == (200, wanted.sha256), answer.body

@@ -18,10 +18,13 @@ from pkgcache.rules.http.ranges import (
     Suffix,
     Unsatisfiable,
     Whole,
+    goes_on,
     if_range_holds,
     multipart_parts,
     parse_content_range,
     parse_range,
+    rest_of,
+    satisfies,
     satisfy,
     unsatisfied,
 )
@@ -330,3 +333,31 @@ def test_a_single_range_is_what_slicing_gives(first: int, last: int, total: int)
     if isinstance(answer, Partial):
         assert data[answer.span.start : answer.span.stop] == expected
         assert re.fullmatch(rf"bytes {first}-\d+/{total}", answer.span.content_range(total))
+
+
+@pytest.mark.parametrize(
+    ("first", "received", "found", "right"),
+    [
+        (None, 40, "bytes 40-99/100", True),
+        (None, 40, "bytes 40-99/*", True),
+        (None, 40, "bytes 40-98/100", False),  # it stops early
+        (None, 40, "bytes 41-99/100", False),
+        (None, 0, "bytes 0-99/100", True),
+        (None, 40, None, False),
+        (None, 40, "bytes */100", False),
+        ("bytes 10-59/100", 40, "bytes 50-59/100", True),
+        ("bytes 10-59/*", 40, "bytes 50-59/100", True),
+        ("bytes 10-59/100", 40, "bytes 50-59/*", True),
+        ("bytes 10-59/100", 40, "bytes 50-59/101", False),  # another file
+        ("bytes 10-59/100", 40, "bytes 50-60/100", False),
+        ("bytes 10-59/100", 40, "bytes 40-59/100", False),
+    ],
+)
+def test_going_on(first: str | None, received: int, found: str | None, right: bool) -> None:
+    begun = parse_content_range(first)
+    assert goes_on(begun, received, parse_content_range(found)) is right
+    if right:
+        requested, span = parse_range(rest_of(begun, received)), parse_content_range(found)
+        assert requested is not None
+        assert span is not None
+        assert satisfies(requested, span) or span.total is None

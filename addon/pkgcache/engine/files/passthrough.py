@@ -15,7 +15,7 @@ from pkgcache.engine.fills.uncached import UncachedDownload
 from pkgcache.engine.responses.failures import failed
 from pkgcache.engine.responses.file_response import unsatisfiable
 from pkgcache.engine.responses.messages import Request, Response
-from pkgcache.engine.responses.relay import RelayBody
+from pkgcache.engine.responses.relay import RelayBody, Send
 from pkgcache.engine.runtime.metrics import Metrics
 from pkgcache.engine.upstream.client import UpstreamClient, UpstreamResponse
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
@@ -58,9 +58,9 @@ class Passthrough:
         """The answer to a range; None from an upstream that ignores ranges: then the whole file comes, and is worth storing."""
         errors: list[UpstreamError] = []
         for url, authorization in self._client.healthy_first(file.route.sources):
-            sent = {**IDENTITY, "Range": request.headers["Range"]}
             relay = RelayBody(
-                self._client.request("GET", url, sent, authorization, sole_source=len(file.route.sources) == 1)
+                self._requests(url, authorization, request.headers["Range"], sole=len(file.route.sources) == 1),
+                immutable=file.digest is not None,
             )
             try:
                 response = await relay.open()
@@ -80,6 +80,10 @@ class Passthrough:
             content_range = response.headers.get("Content-Range", "bytes */*")
             return unsatisfiable(content_range, CacheStatus(fwd="partial", fwd_status=416))
         return failed(file.shown_name, AllFailedError(errors), request)
+
+    def _requests(self, url: Url, authorization: str, wanted: str, *, sole: bool) -> Send:
+        sent = {**IDENTITY, "Range": wanted}
+        return lambda rest: self._client.request("GET", url, sent | rest, authorization, sole_source=sole)
 
     def _relayed(self, file: FileIdentity, url: Url, response: UpstreamResponse, relay: RelayBody) -> Response:
         """A 206 on its way through, which is kept if it is short."""

@@ -16,9 +16,10 @@ from multidict import CIMultiDict
 
 from pkgcache.engine.fills.fill_request import IDENTITY, FillRequest, check_response
 from pkgcache.engine.responses.messages import CHUNK, Body, Chunk, CutShortError
-from pkgcache.engine.responses.relay import RelayBody
+from pkgcache.engine.responses.relay import RelayBody, Send
 from pkgcache.engine.upstream.client import UpstreamClient
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
+from pkgcache.engine.upstream.places import Kind, asking
 from pkgcache.rules.policy.hold_back import readable
 from pkgcache.rules.routing.digests import Digest
 from pkgcache.rules.routing.urls import Url
@@ -60,10 +61,8 @@ class UncachedDownload(Body):
         errors: list[UpstreamError] = []
         while self._left:
             url, authorization = self._left.pop(0)
-            headers = dict(IDENTITY)
-            if self._received:
-                headers["Range"] = f"bytes={self._received}-"
-            relay = RelayBody(self._client.request("GET", url, headers, authorization, sole_source=not self._left))
+            with asking(Kind.FILES):  # a reader whose disk has failed comes here while it reads
+                relay = RelayBody(self._requests(url, authorization), immutable=self._request.digest is not None)
             try:
                 response = await relay.open()
                 first, total = check_response(response, self._received, self.total)
@@ -78,6 +77,13 @@ class UncachedDownload(Body):
             self._relay = relay
             return response.url, CIMultiDict(response.headers)
         raise AllFailedError(errors)
+
+    def _requests(self, url: Url, authorization: str) -> Send:
+        headers = dict(IDENTITY)
+        if self._received:
+            headers["Range"] = f"bytes={self._received}-"
+        sole = not self._left
+        return lambda rest: self._client.request("GET", url, headers | rest, authorization, sole_source=sole)
 
     @property
     @override

@@ -13,7 +13,9 @@ import logging
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from multidict import CIMultiDict
 
@@ -241,7 +243,7 @@ class ProjectLists:
         errors: list[UpstreamError] = []
         headers = {name: request.headers[name] for name in ("Accept", "Accept-Encoding") if name in request.headers}
         for upstream in self._fetcher.healthy_first(list_request.index):
-            body = RelayBody(self._client.request(request.method, upstream.simple, headers, upstream.authorization))
+            body = RelayBody(partial(self._send, request.method, upstream, headers), immutable=False)
             try:
                 response = await body.open()
                 if response.status != 200:
@@ -264,6 +266,11 @@ class ProjectLists:
                 upstream=response.url.origin,
             )
         return failed(list_request.shown, AllFailedError(errors), request)
+
+    def _send(
+        self, method: str, upstream: Upstream, headers: dict[str, str], rest: dict[str, str]
+    ) -> AbstractAsyncContextManager[UpstreamResponse]:
+        return self._client.request(method, upstream.simple, headers | rest, upstream.authorization)
 
 
 def _refused(response: UpstreamResponse) -> UpstreamError:

@@ -208,6 +208,25 @@ def parse_content_range(value: str | None) -> ContentRange | None:
     return ContentRange(start, last + 1, total)
 
 
+def rest_of(first: ContentRange | None, received: int) -> str:
+    """Return the Range for what follows the first `received` bytes of an answer, whose Content-Range was `first` (None: the whole).
+
+    >>> rest_of(ContentRange(100, 200, 500), 40), rest_of(None, 40)
+    ('bytes=140-199', 'bytes=40-')
+    """
+    return f"bytes={received}-" if first is None else f"bytes={first.start + received}-{first.stop - 1}"
+
+
+def goes_on(first: ContentRange | None, received: int, found: ContentRange | None) -> bool:
+    """Whether an answer with the Content-Range `found` is exactly what `rest_of` asks for."""
+    if found is None:
+        return False
+    if first is None:
+        return found.start == received and found.total in {found.stop, None}
+    same_file = first.total is None or found.total in {first.total, None}
+    return same_file and (found.start, found.stop) == (first.start + received, first.stop)
+
+
 def satisfies(requested: RangeRequest, found: ContentRange | None) -> bool:
     """Whether an upstream's single-range 206 has the bytes that were asked for. True for several ranges, which this cannot judge."""
     if len(requested.specs) != 1:
