@@ -5,6 +5,8 @@ and it is written nowhere. The upstreams here accept exactly one `Authorization`
 """
 
 import base64
+import json
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -182,6 +184,91 @@ def test_a_password_that_was_changed(scene: Scene) -> None:
     scene.private.down()
     outage = scene.get(scene.url(name), "alice")
     assert (outage.status, outage.headers["Cache-Control"]) == (200, "no-store")
+
+
+VALUES: Final = ("Basic bm9ib2R5Om5vdGhpbmc=", "Bearer x", "basic Zm9vOg==", 'Digest username="x"', "nonsense", "Basic")
+
+
+def entries(scene: Scene) -> int:
+    """How many entries the store has, all that is pending written."""
+    time.sleep(0.3)
+    return int(json.loads(scene.proxy.get("/stats").body)["store"]["entries"])
+
+
+@pytest.mark.parametrize("known", ["by its page's digest", "by its URL"])
+def test_a_public_file_is_for_all(known: str, scene: Scene) -> None:
+    """What was fetched without credentials is served from one place, whatever `Authorization` a client sends: one download, one copy."""
+    release = make_wheel(f"public-{len(known)}", payload_size=100_000)
+    scene.private.add(release)
+    if "page" in known:
+        assert scene.get(scene.url(release.project)).status == 200
+    for suffix in ("", ".metadata"):
+        assert scene.get(scene.file(release, suffix=suffix)).status == 200
+    asked, kept = scene.asked("/packages/"), entries(scene)
+    for value in VALUES:
+        for suffix, content in (("", release.content), (".metadata", release.metadata)):
+            url = scene.file(release, suffix=suffix)
+            whole = scene.get(url, Authorization=value)
+            assert (whole.status, whole.body == content) == (200, True)
+            assert "; hit" in (whole.headers["Cache-Status"] or "")
+            assert scene.get(url, method="HEAD", Authorization=value).status == 200
+            part = scene.get(url, Authorization=value, Range="bytes=3-9")
+            assert (part.status, part.body) in {(206, content[3:10]), (200, content)}, (
+                "metadata out of a wheel is whole"
+            )
+    assert scene.asked("/packages/") == asked
+    assert entries(scene) == kept
+
+
+def test_the_origin_decides_what_is_not_public_yet(scene: Scene) -> None:
+    """Each credential has its own space until somebody has fetched the file without any."""
+    release = make_wheel("undecided", payload_size=100_000)
+    scene.private.add(release)
+    url = scene.file(release)
+    for value in VALUES[:2] * 2:
+        assert scene.get(url, Authorization=value).sha256 == release.sha256
+    sent = [each.headers.get("authorization") for each in scene.private.seen(path_contains="undecided")]
+    assert sent == list(VALUES[:2])
+    assert scene.get(url).sha256 == release.sha256
+    for value in VALUES:
+        assert scene.get(url, Authorization=value).sha256 == release.sha256
+    assert scene.asked("undecided") == 3
+
+
+def test_a_public_file_that_is_on_its_way(scene: Scene) -> None:
+    """Whoever comes with credentials joins the download that was begun without, and so does a range near its end."""
+    release = make_wheel("on-its-way", payload_size=400_000)
+    scene.private.add(release)
+    url, gate = scene.file(release), threading.Event()
+    scene.private.script(Behaviour("on_its_way", stall_after=200_000, gate=gate))
+    with ExitStack() as stack:
+        stack.callback(gate.set)
+        headers = [{}, *({"Authorization": value} for value in VALUES[:3])]
+        wires = []
+        for each in headers:
+            wires.append(stack.enter_context(Wire(scene.proxy.port, url, ca=scene.proxy.ca)))
+            wires[-1].send(url, headers=each)
+            scene.private.wait_until(
+                lambda: any(seen.bytes_sent for seen in scene.private.seen(path_contains="on_its_way"))
+            )
+        time.sleep(0.2)
+        gate.set()
+        assert [wire.receive().sha256 for wire in wires] == [release.sha256] * len(wires)
+    assert scene.asked("on_its_way") == 1
+
+
+def test_a_range_that_is_public(scene: Scene) -> None:
+    """Ranges that were read without credentials are for all, too."""
+    release = make_wheel("public-range", payload_size=400_000)
+    scene.private.add(release)
+    assert scene.get(scene.url(release.project)).status == 200
+    assert scene.get(scene.file(release), Range="bytes=-1000").status == 206
+    time.sleep(0.3)
+    asked = scene.asked("/packages/")
+    for value in VALUES:
+        answer = scene.get(scene.file(release), Range="bytes=-500", Authorization=value)
+        assert (answer.status, answer.body) == (206, release.content[-500:])
+    assert scene.asked("/packages/") == asked
 
 
 def test_each_has_their_own_files(scene: Scene) -> None:

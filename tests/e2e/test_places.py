@@ -78,6 +78,7 @@ def town(tmp_path_factory: pytest.TempPathFactory, ca: Authority) -> Iterator[To
             "engine.upstream.places.PlaceLimits": f"lambda: PlaceLimits(host={HOST}, client={CLIENT}, queue={QUEUE})",
             "engine.upstream.places.PLACE_SECONDS": 0.5,
             "engine.responses.relay.SLOW_SECONDS": 0.1,
+            "proxy.client_connections.TAKE_SECONDS": 4.0,
         },
     )
     with Upstream(ca) as well, Upstream(ca) as drip:
@@ -174,3 +175,20 @@ def test_what_nobody_waits_for_gives_way(town: Town) -> None:
         assert town.get(town.file(wheels[0]), Range="bytes=0-9").status in {206, 503}
     assert not leftovers(town.proxy.store)
     assert town.trouble() == {}
+
+
+def test_a_client_that_reads_nothing_is_cut(town: Town) -> None:
+    """Of a stored file and of one on its way; what it holds is free then, and the download is finished for nobody."""
+    (stored,) = (make_wheel("stalled", payload_size=16_000_000, seed=98),)
+    town.drip.add(stored)
+    url = town.file(stored)
+    with ExitStack() as stack:
+        for _ in range(2):
+            lines = len(town.proxy.access_log())
+            reader = stack.enter_context(Wire(town.proxy.port, url, via="own", receive_buffer=4096))
+            reader.send(url)
+            # Somebody who reads is served meanwhile.
+            assert town.get(url).sha256 == stored.sha256
+            cut = [line for line in town.proxy.access_log(at_least=lines + 2, timeout=20) if "cut" in line]
+            assert cut[-1]["cut"] == "the client has read nothing for too long"
+            assert cut[-1]["seconds"] >= 4

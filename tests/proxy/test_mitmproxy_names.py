@@ -354,6 +354,9 @@ def test_connections_of_the_proxyserver() -> None:
     assert inspect.iscoroutinefunction(server.ConnectionHandler.drain_writers)
     source = inspect.getsource(proxyserver.Proxyserver.register_connection)
     assert "self.connections[connection_id] = handler" in source
+    assert "_drain_lock" in inspect.getsource(server.ConnectionHandler.drain_writers), (
+        "`taken` may cancel it: no lock is kept"
+    )
     assert "client.id" in inspect.getsource(importlib.import_module("mitmproxy.proxy.mode_servers")), (
         "connections are no longer known by the client's id: PypiCache.pypi_cache_chunk"
     )

@@ -26,7 +26,7 @@ from pkgcache.engine.upstream.parent_proxy import ParentProxy, parent_of_environ
 from pkgcache.proxy import certificates, mitmproxy_options
 from pkgcache.proxy.access_log import AccessLog
 from pkgcache.proxy.authentication import Authenticator
-from pkgcache.proxy.client_connections import ClientConnections, accept_few_at_once
+from pkgcache.proxy.client_connections import ClientConnections, accept_few_at_once, taken
 from pkgcache.proxy.dial import PinnedDials
 from pkgcache.proxy.exchange import Exchange, FastPathHook, TunnelPlan
 from pkgcache.proxy.intake import Intake
@@ -240,8 +240,8 @@ class PypiCache:
         response = exchange.response
         try:
             handler = ctx.master.addons.get("proxyserver").connections.get(exchange.client.id)
-            if handler is not None:
-                await handler.drain_writers()
+            if handler is not None and not await taken(handler):
+                raise CutShortError("the client has read nothing for too long")
             if not exchange.gone and response is not None and not isinstance(response.body, bytes):
                 exchange.chunk = await response.body.read()
         except CutShortError as error:

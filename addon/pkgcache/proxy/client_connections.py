@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -49,7 +50,7 @@ SILENT_SECONDS: Final = 30.0
 """A client that waits for an answer, sends a body or has a tunnel is closed for new ones only if nothing has passed for so long."""
 
 TAKE_SECONDS: Final = 60.0
-"""How long a client that has sent further requests may take nothing of the answers to those before: nginx's `send_timeout`."""
+"""How long a client may take nothing of what was written to it: nginx's `send_timeout`. One that reads slowly may take its time."""
 
 ACCEPTS_EACH: Final = 8
 """Connections accepted in one turn of the event loop; asyncio takes 100 and would pass any mark at once."""
@@ -162,14 +163,9 @@ class ClientConnections:
         self._health = self._recheck = None
 
     async def drained(self, client: Client) -> None:
-        """Wait until a client has taken what was written to it, and close its connection if it takes nothing for TAKE_SECONDS."""
-        if (handler := self._handlers.get(client.id)) is None:
-            return
-        try:
-            async with asyncio.timeout(TAKE_SECONDS):
-                await handler.drain_writers()
-        except TimeoutError:
-            self._close(handler)
+        """Wait until a client has taken what was written to it, or is cut off because it takes nothing."""
+        if (handler := self._handlers.get(client.id)) is not None:
+            await taken(handler)
 
     def _touched(self, name: str) -> None:
         if name in self._handlers:
@@ -211,6 +207,26 @@ class ClientConnections:
             self._health.clear(COMPONENT)
         else:
             self._recheck = loop.call_later(1, self._look_again)
+
+
+async def taken(handler: ConnectionHandler) -> bool:
+    """Wait until a client has taken what was written to it. If it takes nothing for TAKE_SECONDS its connection is cut: False."""
+    transport = handler.transports.get(handler.client)
+    if transport is None or not isinstance(transport.writer, asyncio.StreamWriter):
+        await handler.drain_writers()
+        return True
+    writing = transport.writer.transport
+    left = writing.get_write_buffer_size()
+    while left:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TAKE_SECONDS):
+                await handler.drain_writers()
+            return True
+        before, left = left, writing.get_write_buffer_size()
+        if left >= before:
+            writing.abort()  # closing it would wait for the client to take the rest
+            return False
+    return True
 
 
 def accept_few_at_once(instances: Iterable[Any]) -> None:

@@ -222,6 +222,7 @@ def test_credentials_name_a_space_and_the_only_source() -> None:
     file = with_credentials(ROUTER.route(url), url, "Basic x", "space")
     assert isinstance(file, ReleaseFile)
     assert (file.space, file.sources) == ("space", ((parse_url(f"https://files.example{SIX}"), "Basic x"),))
+    assert file.public == ROUTER.route(url), "as clients without credentials ask for it"
     url = parse_url("https://index.example/simple/six/")
     page = with_credentials(ROUTER.route(url), url, "Basic x", "space")
     assert isinstance(page, ProjectPage)

@@ -1,7 +1,8 @@
 """Release files: which answer a request gets, and from where.
 
 In this order: a fill under way, the store, METADATA out of a stored wheel, a range read before, and only then an upstream. A GET for
-the whole file, or most of it, starts a fill; HEAD and small ranges are passed through for their client alone.
+the whole file, or most of it, starts a fill; HEAD and small ranges are passed through for their client alone. Credentials are sent to
+the origin only for what the public space does not have.
 
 A file with a digest never changes. One that only its URL identifies is revalidated like a page (RFC 9111), by `CachedAnswers`.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from dataclasses import replace
 
 from multidict import CIMultiDict
 
@@ -76,6 +78,8 @@ class ReleaseFiles:
         if (fill := self.fills.of(file)) is not None:
             return await self._from_fill(request, file, fill, joined=True)
         response = await self._from_store(request, file) or await self._from_stored_wheel(request, file)
+        if response is None and route.public is not None:
+            response = await self._from_public(request, replace(route.public, index=route.index, also=route.also))
         if response is not None:
             return response
         cached_range = await self._ranges.answer(request, file)
@@ -88,12 +92,27 @@ class ReleaseFiles:
         size = await self._resolver.size(file) if "Range" in request.headers else file.size
         fill = self.fills.of(file)  # another request may have started it while this one looked into the store
         if fill is None and (request.method == "HEAD" or not starts_fill(request.headers, size)):
-            response = await (
-                self._passthrough.head(request, file) if request.method == "HEAD" else self._range(request, file)
-            )
+            passed = self._passthrough.head if request.method == "HEAD" else self._range
+            response = await passed(request, file)
             # A stale range is better than an error.
             return self._ranges.served(cached_range) if cached_range and response.status >= 500 else response
         return await self._from_fill(request, file, fill or self.fills.start(file), joined=fill is not None)
+
+    async def _from_public(self, request: Request, route: ReleaseFile) -> Response | None:
+        """What was fetched without credentials and is here, or on its way: a client that sends some may have it as all others.
+
+        RFC 9111 §3.5 restricts what may be stored of a request with `Authorization`, not what it may be answered with.
+        """
+        for file in await self._resolver.claims(route):
+            fill = self.fills.of(file)
+            if fill is not None and fill.announced:  # the upstream gives it to everybody
+                return await self._from_fill(request, file, fill, joined=True)
+            if response := await self._from_store(request, file) or await self._from_stored_wheel(request, file):
+                return response
+            cached_range = await self._ranges.answer(request, file)
+            if cached_range is not None and cached_range.fresh:
+                return self._ranges.served(cached_range)
+        return None
 
     # From the store
 

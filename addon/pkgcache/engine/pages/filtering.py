@@ -18,6 +18,7 @@ from pkgcache.engine.store.store import Store
 from pkgcache.rules.http.validation import strong_tag
 from pkgcache.rules.policy.admission import Admission, Refused
 from pkgcache.rules.routing.digests import parse_release_path, strongest
+from pkgcache.rules.routing.routes import PUBLIC
 from pkgcache.rules.simple.file_table import FileTable
 
 FILTERED_SECONDS = 5.0
@@ -71,7 +72,7 @@ class VariantFilter:
         if not self._offline:
             return young
         present = await self._store.present(list(keys))
-        return young | {name for key, name in keys.items() if key not in present}
+        return young | set(keys.values()) - {keys[key] for key in present}
 
     def _examine(
         self, page_request: PageRequest, table: FileTable, now: float
@@ -85,5 +86,6 @@ class VariantFilter:
             if self._offline:
                 release = parse_release_path(identity) if page_request.index.shares_pypi_files else None
                 digest = release.digest if release else strongest(facts.hashes)
-                keys[file_key(page_request.space, str(digest or identity), facts.filename)] = facts.filename
+                for space in {page_request.space, PUBLIC}:  # what is public is served to clients with credentials too
+                    keys[file_key(space, str(digest or identity), facts.filename)] = facts.filename
         return frozenset(young), keys

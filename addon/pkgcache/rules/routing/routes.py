@@ -50,7 +50,8 @@ class ReleaseFile:
 
     `release` is its path in PyPI's layout, on an index where that is a digest. `suffix` is empty for the file itself, else `.metadata`
     and the like. `sources` are the URLs to fetch it from, in order, each with the operator's `Authorization` for it, or ''. `also` are
-    further indexes whose pages link to files on this host (`by_index`).
+    further indexes whose pages link to files on this host (`by_index`). `public` is the same file as clients without credentials ask
+    for it, where this client has some.
     """
 
     index: Index
@@ -61,6 +62,7 @@ class ReleaseFile:
     sources: tuple[tuple[Url, str], ...]
     space: str = PUBLIC
     also: tuple[Index, ...] = ()
+    public: ReleaseFile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ def with_credentials(route: Route, asked: Url, authorization: str, space: str) -
         case ProjectPage():
             return replace(route, space=space, authorization=authorization)
         case ReleaseFile():
-            return replace(route, space=space, sources=((as_spelt(asked), authorization),))
+            return replace(route, space=space, sources=((as_spelt(asked), authorization),), public=route)
         case ProjectListPage():
             return Uncacheable("it has credentials")
         case Uncacheable() | Unclear():
