@@ -227,8 +227,8 @@ class PypiCache:
                 raise
             task.uncancel()  # the client has left: mitmproxy waits for this hook all the same
         except Exception as error:  # noqa: BLE001  the hook boundary
-            self._report(f"answering {exchange.request.method} {exchange.request.url}", error)
             exchange.response = Response.text(500, FAILED)
+            self._report(f"answering {exchange.request.method} {exchange.request.url}", error)
         finally:
             exchange.answering = None
         # The client left meanwhile, so the stream will not read this body; it may hold an open file or a place in a fill.

@@ -23,7 +23,6 @@ _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n\0]*)?")
 
 class _Awaited(Enum):
     SIZE = auto()
-    DATA = auto()
     END_OF_CHUNK = auto()
     TRAILERS = auto()
     NOTHING = auto()
@@ -37,7 +36,7 @@ class ChunkedBody:
 
     def __init__(self) -> None:
         self._awaited = _Awaited.SIZE
-        self._left = 0  # bytes of this chunk's data still to come
+        self._left = 0  # bytes of this chunk's data still to come, before what is awaited
         self._trailers = 0  # bytes of trailers so far
 
     def __call__(self, buffer: ReceiveBuffer) -> h11.Data | h11.EndOfMessage | None:
@@ -51,45 +50,47 @@ class ChunkedBody:
         return h11.EndOfMessage() if self._awaited is _Awaited.NOTHING else None
 
     def _decode(self, received: bytearray) -> tuple[list[bytearray], int]:
+        """Return the data of all that is there, and how many bytes are done with. Chunks of one byte are why this loop is tight."""
         pieces: list[bytearray] = []
-        position = 0
-        while self._awaited is not _Awaited.NOTHING and position < len(received):
-            if self._awaited is _Awaited.DATA:
+        position, size = 0, len(received)
+        while position < size and self._awaited is not _Awaited.NOTHING:
+            if self._left:
                 piece = received[position : position + self._left]
                 pieces.append(piece)
                 position += len(piece)
                 self._left -= len(piece)
-                if not self._left:
-                    self._awaited = _Awaited.END_OF_CHUNK
-                continue
+                if self._left or received[position : position + 2] != b"\r\n":
+                    continue
+                position += 2
+                self._awaited = _Awaited.SIZE
             limit = _LONGEST_LINE[self._awaited]
             end = received.find(b"\r\n", position, position + limit + 2)
             if end < 0:
-                if len(received) - position > limit + 1:
+                if size - position > limit + 1:
                     raise h11.RemoteProtocolError(
                         f"more than {limit} bytes where a chunk or its size line should have ended"
                     )
                 break
-            self._line(received[position:end])
+            if self._awaited is _Awaited.SIZE:
+                match = _SIZE_LINE.fullmatch(received, position, end)
+                if match is None:
+                    raise h11.RemoteProtocolError(f"not a chunk's size: {bytes(received[position : position + 40])!r}")
+                self._left = int(match[1], 16)
+                self._awaited = _Awaited.END_OF_CHUNK if self._left else _Awaited.TRAILERS
+            elif self._awaited is _Awaited.END_OF_CHUNK:
+                self._awaited = _Awaited.SIZE
+            else:
+                self._trailer(end - position)
             position = end + 2
         return pieces, position
 
-    def _line(self, line: bytearray) -> None:
-        """Act on one line, which is given without its CRLF."""
-        if self._awaited is _Awaited.SIZE:
-            match = _SIZE_LINE.fullmatch(line)
-            if match is None:
-                raise h11.RemoteProtocolError(f"not a chunk's size: {bytes(line[:40])!r}")
-            self._left = int(match[1], 16)
-            self._awaited = _Awaited.DATA if self._left else _Awaited.TRAILERS
-        elif self._awaited is _Awaited.END_OF_CHUNK:
-            self._awaited = _Awaited.SIZE
-        elif not line:
+    def _trailer(self, length: int) -> None:
+        """Drop one line of trailers; an empty one ends the body."""
+        self._trailers += length
+        if not length:
             self._awaited = _Awaited.NOTHING
-        else:
-            self._trailers += len(line)
-            if self._trailers > MAX_TRAILERS:
-                raise h11.RemoteProtocolError(f"the trailers have more than {MAX_TRAILERS} bytes")
+        elif self._trailers > MAX_TRAILERS:
+            raise h11.RemoteProtocolError(f"the trailers have more than {MAX_TRAILERS} bytes")
 
     def read_eof(self) -> NoReturn:
         """Tell that the client has closed too early."""

@@ -8,6 +8,7 @@ bodies are decoded by `ChunkedBody`; and an unfinished head is not written to th
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from mitmproxy.utils import human
 
 from pkgcache.proxy.chunked_body import ChunkedBody
 from pkgcache.proxy.connection_limits import (
+    BAD_LINE,
     BODY_SECONDS,
     BODY_TOO_SLOW,
     HEAD_SECONDS,
@@ -34,6 +36,10 @@ from pkgcache.proxy.connection_limits import (
     refusal,
 )
 from pkgcache.proxy.exchange import FastPathHook
+
+# RFC 9112 §3: method, target and version are visible ASCII. Other bytes would become lone surrogates in mitmproxy's texts, which no log
+# and no response takes.
+_LINE_SO_FAR = re.compile(rb"[\x20-\x7e\t]*+\r?(?:\n|\Z)")
 
 
 @dataclass
@@ -97,6 +103,9 @@ class LimitedHttp1Server(Http1Server):
         received = self.buf._data  # noqa: SLF001  `bytes(buf)` would copy all of it at each byte that comes
         if received.startswith((b"\r", b"\n")):  # empty lines before the request (RFC 9112 §2.2)
             self.buf.maybe_extract_at_most(len(received) - len(received.lstrip(b"\r\n")))
+        if not _LINE_SO_FAR.match(received):
+            yield from self._refuse(BAD_LINE)
+            return
         if len(received) > SHORT_HEAD:
             self._meter = self._meter or HeadMeter()
             if excess := self._meter.excess(received):

@@ -29,6 +29,7 @@ from pkgcache.proxy.request_checks import (
     unavailable,
     why_misdirected,
     why_refused,
+    why_too_long,
 )
 from pkgcache.rules.policy.gate import Way, way_of
 from pkgcache.rules.routing.package_hosts import Address
@@ -111,6 +112,7 @@ class Intake:
                 else Response.text(403, f"{asked.url.authority} is no package host, and pypi_cache_other_hosts=deny")
             )
             or why_refused(mode, request, target, ends=ends)
+            or why_too_long(asked)
         )
         route, way = self._route(asked) if refusal is None else (None, Way.ANSWER)
         refusal = refusal or self._why_stopped(asked, route, way) or why_misdirected(way, request, target)

@@ -15,7 +15,8 @@ from mitmproxy.connection import Client
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import HTTPMode
 
-from pkgcache.engine.responses.messages import Response
+from pkgcache.engine.responses.messages import Request, Response
+from pkgcache.rules.http.request_limits import too_long
 from pkgcache.rules.policy.gate import CACHED_METHODS, Way
 from pkgcache.rules.routing.package_hosts import Address
 from pkgcache.rules.routing.urls import DEFAULT_PORTS, parse_authority
@@ -96,6 +97,12 @@ def why_refused(mode: HTTPMode, request: http.Request, target: Destination, *, e
     if request.method in CACHED_METHODS and not ends:
         return Response.text(400, f"a {request.method} request must not have a body")
     return _misdirected(request, target) if mode is HTTPMode.transparent else None
+
+
+def why_too_long(asked: Request) -> Response | None:
+    """Return the refusal of a request of which so much would have to be taken apart that others had to wait; else None."""
+    excess = too_long(asked.url.path, list(asked.headers.items()))
+    return Response.text(excess.status, excess.text) if excess else None
 
 
 def why_misdirected(way: Way, request: http.Request, target: Destination) -> Response | None:

@@ -84,7 +84,9 @@ class Response:
         cls, status: int, text: str, *, detail: str = "", cache: CacheStatus | None = None, challenge: str = ""
     ) -> Response:
         """Plain text for people, which no cache may store. `challenge`: a 401's `WWW-Authenticate`."""
-        body = (text.rstrip("\n") + "\n").encode(errors="backslashreplace")  # it may repeat what an upstream says
+        body = (text.rstrip("\n") + "\n").encode(
+            errors="backslashreplace"
+        )  # it may repeat what an upstream or a client says
         headers = CIMultiDict(
             {
                 "Content-Type": "text/plain; charset=utf-8",
