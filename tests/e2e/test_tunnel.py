@@ -446,6 +446,12 @@ def test_the_environments_parent(make_proxy: MakeProxy, upstream: Upstream, pare
     uses(proxy, parent, upstream)
 
 
+def test_a_parent_by_its_name(make_proxy: MakeProxy, upstream: Upstream, parent: ParentProxy, tmp_path: Path) -> None:
+    """A company's proxy is in the company's network: its name leads to a private address, which no other fetch may have."""
+    env = resolving(tmp_path / "names", {"parent.example": "127.0.0.1"})
+    uses(make_proxy(upstream, env={"HTTPS_PROXY": f"http://parent.example:{parent.port}", **env}), parent, upstream)
+
+
 def test_the_mode_upstream(make_proxy: MakeProxy, upstream: Upstream, parent: ParentProxy) -> None:
     """mitmproxy's own way to say the same, with its option for the password."""
     proxy = make_proxy(

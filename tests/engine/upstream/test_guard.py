@@ -9,6 +9,8 @@ import pytest
 from aiohttp.abc import ResolveResult
 
 from pkgcache.engine.upstream import guard
+from pkgcache.engine.upstream.client import UpstreamClient
+from pkgcache.engine.upstream.errors import UpstreamError
 from pkgcache.engine.upstream.guard import GuardedResolver, RefusedAddressError, check_literal, is_own_address
 from pkgcache.rules.routing.urls import parse_url
 
@@ -127,3 +129,35 @@ def test_a_public_address_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> No
         resolved(monkeypatch, "files.test", 443, "192.31.196.1")
     with pytest.raises(RefusedAddressError, match="this machine's own"):
         check_literal(parse_url("https://192.31.196.1/x"), is_configured)
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ([["192.31.196.1"], ["127.0.0.1"]], "may dial loopback only, not .'192.31.196.1'"),
+        ([["127.0.0.1", "192.31.196.1"], ["127.0.0.1"]], "may dial loopback only, not .'192.31.196.1'"),
+        ([["127.0.0.1"], ["192.31.196.1"]], "resolves to a private address"),
+        ([["64:ff9b::7f00:1"], ["192.31.196.1"]], "resolves to a private address"),
+    ],
+)
+async def test_what_was_checked_is_dialled(
+    monkeypatch: pytest.MonkeyPatch, answers: list[list[str]], expected: str
+) -> None:
+    """A name that resolves otherwise the second time (DNS rebinding) is not looked up a second time."""
+    asked: list[str] = []
+
+    async def getaddrinfo(_: object, host: str, port: int, **more: object) -> list[tuple[object, ...]]:
+        asked.append(host)
+        family = {True: socket.AF_INET6, False: socket.AF_INET}
+        return [(family[":" in each], socket.SOCK_STREAM, 6, "", (each, port)) for each in answers[len(asked) - 1]]
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", getaddrinfo)
+    client = UpstreamClient(may_be_private=lambda _: False, via="1.1 test")
+    client.open()
+    try:
+        with pytest.raises((UpstreamError, RuntimeError), match=expected):
+            async with client.request("GET", parse_url("http://rebinds.test/x"), {}):
+                pass
+    finally:
+        await client.close()
+    assert asked == ["rebinds.test"]

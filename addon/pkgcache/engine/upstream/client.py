@@ -135,7 +135,7 @@ class UpstreamClient:
         connector = aiohttp.TCPConnector(
             limit=0,
             ssl=self._trust or upstream_ssl_context(),
-            resolver=GuardedResolver(self._may_be_private),
+            resolver=GuardedResolver(self._may_dial_private),
             keepalive_timeout=30,
             ttl_dns_cache=60,
         )
@@ -148,6 +148,10 @@ class UpstreamClient:
             trust_env=False,
             skip_auto_headers=("Accept", "Accept-Encoding"),
         )
+
+    def _may_dial_private(self, address: tuple[str, int]) -> bool:
+        """Whether a name may lead to a private address: the parent proxy's does, too."""
+        return (self.parent is not None and self.parent.address == address) or self._may_be_private(address)
 
     async def close(self) -> None:
         """Close all connections."""
