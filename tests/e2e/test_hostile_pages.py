@@ -123,6 +123,17 @@ DOCUMENTS: Final = {
     "odd values": Harm(b'{"info": [], "urls": [{"url": "x.zip", "digests": 1, "yanked_reason": []}], "releases": 7}'),
     "2 GB": HTML["2 GB"],
 }
+LISTS: Final = {
+    "links without an end": Harm(b"<a " * 87_000, "no list of projects"),
+    "links without an end, and a project": Harm(b"<a " * 87_000 + b'><a href="six/">'),
+    "blanks": Harm(b"<a href" + b" " * 260_000 + b"=", "no list of projects"),
+    "names without an end": Harm(b"<a href=" + b"a" * 260_000, "no list of projects"),
+    "quotes": Harm(b"<a href='" * 28_000, "no list of projects"),
+    "5,000 members": Harm(gzip.compress(b"") * 5000, "gzip members", "gzip"),
+    "cut short": Harm(zipped(b'<a href="six/">', 1)[:-9], "cut short", "gzip"),
+    "br": Harm(b"\x1b\x0f\x00\xf8", "not asked for", "br"),
+    "NULs": Harm(bytes(100_000), "no list of projects"),
+}
 TABLES: Final = {PLAIN_HTML_TYPE: HTML, JSON_TYPE: JSON, "application/json": DOCUMENTS}
 ROWS: Final = [
     pytest.param(content_type, harm, id=f"{content_type.partition(';')[0].rpartition('/')[2]}: {name}")
@@ -171,3 +182,31 @@ def test_harm(content_type: str, harm: Harm, house: House) -> None:
         assert len(lines) == 2, "what cannot be had, and why"
         assert harm.says in lines[1]
         assert len(lines[1]) < 1000
+
+
+# The list of all projects
+
+
+@pytest.fixture(scope="module")
+def indexes(ca: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """An index for each list."""
+    more = [f"list{number}=/list{number}/simple/" for number in range(len(LISTS))]
+    with open_house(ca, tmp_path_factory.mktemp("lists"), more_indexes=more) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_lists(name: str, indexes: House) -> None:
+    """128 kB of `<a ` froze the proxy for 17 s."""
+    harm, path = LISTS[name], f"/list{list(LISTS).index(name)}/simple/"
+    coding = {"Content_Encoding": harm.coding} if harm.coding else {}
+    indexes.upstream.serve(path, harm.body, PLAIN_HTML_TYPE, **coding)
+    answer = indexes.fetch(indexes.upstream.origin + path, headers={"Accept": "text/html"})
+    if harm.served:
+        assert answer.status == 200
+        assert answer.body == harm.body
+    elif answer.status == 200:  # some of it was sent before it was seen through
+        assert not answer.complete
+    else:
+        assert answer.status == 502
+        assert harm.says in answer.body.decode().splitlines()[1]

@@ -77,3 +77,47 @@ def test_version_of(filename: str, version: str | None) -> None:
     assert version_of(filename, known) == expected
     assert version_of(filename, known) == expected, "once it is known"
     assert bool(known) is (filename.endswith(".whl") and version is not None)
+
+
+@pytest.mark.parametrize(
+    ("name", "project", "version"),
+    [
+        pytest.param(f"six-1.0-{'.'.join(['py3'] * 2000)}-{'.'.join(['none'] * 1500)}-any.whl", "six", "1.0", id="3,000,000 tags"),
+        pytest.param(f"six-{'9' * 5000}-py3-none-any.whl", "six", None, id="a wheel's version of 5,000 digits"),
+        pytest.param(f"six-{'9' * 5000}.tar.gz", "six", None, id="an sdist's"),
+        pytest.param(f"six-1.0-{'9' * 5000}-py3-none-any.whl", "six", "1.0", id="a build of 5,000 digits"),
+        pytest.param("six-1.0-x-py3-none-any.whl", "six", None, id="no build"),
+        pytest.param("-1.0-py3-none-any.whl", "", None, id="no name"),
+        pytest.param("s__x-1.0-py3-none-any.whl", "s-x", None, id="no name for a wheel"),
+        pytest.param("Zope.I_x-1.0-py3-none-any.whl", "zope-i-x", "1.0", id="an odd name"),
+    ],
+)  # fmt: skip
+def test_names_that_mean_harm(name: str, project: str, version: str | None) -> None:
+    """As packaging reads them, without a value for each combination of tags, and without an error from `int`."""
+    assert project_of(name) == project
+    found = version_of(name, {})
+    assert (found and str(found)) == version
+
+
+def test_no_name_has_many_projects() -> None:
+    """For each of them pages are looked for in the store."""
+    assert projects_of("-".join("a" * 500) + "-1.0.tar.gz")[0] == "-".join("a" * 500)
+    assert len(projects_of("-".join("a" * 500) + "-1.0.tar.gz")) == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [
+        ("six" + ".asc" * 2000, ".asc" * 2000),
+        ("six" + ".asc" * 2000 + "x", ""),
+        ("six.asc.metadata", ".asc.metadata"),
+        ("six.ASC", ".ASC"),
+        (".asc", ""),
+        (".asc.sig", ".sig"),
+        ("six.", ""),
+        ("six.x.asc", ".asc"),
+        ("", ""),
+    ],
+)
+def test_companions_of_a_name_without_an_extension(name: str, suffix: str) -> None:
+    assert split_filename(name) == (name.removesuffix(suffix), suffix)

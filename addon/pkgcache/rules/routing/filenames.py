@@ -15,11 +15,9 @@ from packaging.version import Version
 _DISTRIBUTION: Final = r"\.(?:whl|tar\.(?:gz|bz2|xz|lzma|lz|Z|zst)|tar|tgz|tbz|txz|tlz|zip|egg|exe|msi|rpm|deb|dmg)"
 _PROJECT: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")  # PEP 508's names
 _FILE_ITSELF: Final = re.compile(rf".+{_DISTRIBUTION}", re.IGNORECASE | re.DOTALL)
-# Whatever follows a distribution's extension; in a name without such an extension only the companions that are known.
-_COMPANION: Final = re.compile(
-    rf"(.+{_DISTRIBUTION})(\..+)|(.+?)((?:\.(?:metadata|asc|sig|provenance|sigstore|attestation))+)",
-    re.IGNORECASE | re.DOTALL,
-)
+_COMPANION: Final = re.compile(rf"(.+{_DISTRIBUTION})(\..+)", re.IGNORECASE | re.DOTALL)
+# In a name without such an extension only the companions that are known.
+_COMPANIONS: Final = frozenset({"metadata", "asc", "sig", "provenance", "sigstore", "attestation"})
 _WHEEL_NAME: Final = re.compile(r"[\w.]+")
 _MOST_PROJECTS: Final = 8
 
@@ -40,9 +38,14 @@ def split_filename(name: str) -> tuple[str, str]:
     >>> split_filename("six-1.0-py3-none-any.whl.metadata")
     ('six-1.0-py3-none-any.whl', '.metadata')
     """
-    if _FILE_ITSELF.fullmatch(name) or (match := _COMPANION.fullmatch(name)) is None:
+    if _FILE_ITSELF.fullmatch(name):
         return name, ""
-    return (match[1], match[2]) if match[1] else (match[3], match[4])
+    if match := _COMPANION.fullmatch(name):
+        return match[1], match[2]
+    end = len(name)
+    while (dot := name.rfind(".", 0, end)) > 0 and name[dot + 1 : end].lower() in _COMPANIONS:
+        end = dot
+    return name[:end], name[end:]
 
 
 def projects_of(filename: str) -> list[str]:
