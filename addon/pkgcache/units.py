@@ -8,6 +8,12 @@ _UNITS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|w)?", re.IGNORECASE)
 _SECONDS: Final = {None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
+_BLANKS: Final = re.compile(r"([\s\x1b]+)")
+"""With the escape character, by which mitmproxy colours its lines."""
+
+_RAW_BYTES: Final = re.compile(r"""\bb(['"])([A-Za-z-]{1,32}[ :])?.*\1""")
+_FIELD: Final = re.compile(r"""((?:authorization|cookie2?)(?:['"]\s?[:=,]|[:=])\s?)[^\r\n]+""", re.IGNORECASE)
+
 
 def parse_size(text: str) -> int:
     """Read a size: `10g`, `512m`, `64k`, `1t`, or bytes; in powers of 1024, as nginx counts. ValueError shows a right one.
@@ -50,9 +56,65 @@ def shown_duration(seconds: float) -> str:
 
 
 def redact(text: str) -> str:
-    """The text with the user information of each URL in it replaced, for messages and logs.
+    """The text without what may be secret in it, for messages and logs. Takes linear time, since a client may have sent the text.
 
-    >>> redact("torch=https://user:secret@wheels.example/simple")
-    'torch=https://***@wheels.example/simple'
+    Removed are user information before an `@`, the values of a query (the names of its parameters stay), the values of header fields that
+    carry credentials, and of raw bytes (`b'…'`: what a peer sent and nobody could read) all but a first word.
+
+    >>> redact("torch=https://user:secret@wheels.example/simple?token=secret&x=1")
+    'torch=https://***@wheels.example/simple?token=***&x=***'
     """
-    return re.sub(r"(?<=://)[^/\s]+@", "***@", text)
+    if "b'" in text or 'b"' in text:
+        text = _RAW_BYTES.sub(r"b\1\2…\1", text)
+    if "@" in text or "?" in text:
+        text = "".join([_redacted_word(word) for word in _BLANKS.split(text)])
+    lowered = text.lower()
+    if "authorization" in lowered or "cookie" in lowered:
+        text = _FIELD.sub(r"\1***", text)
+    return text
+
+
+def _redacted_word(word: str) -> str:
+    before, question, query = word.partition("?")
+    if "@" in query and "@" not in before and ("=" not in query.partition("@")[0] or _has_password(before)):
+        # The `?` is part of a password, which should have been written as %3F.
+        before, question, query = _without_users(word).partition("?")
+    elif "@" in before:
+        before = _without_users(before)
+    return before + question + _without_values(query)
+
+
+def _without_users(word: str) -> str:
+    """Replace the user information of each URL of a word, or that of a word without `://` if it has a colon. `me@host` stays."""
+    bare, *urls = word.split("://")
+    user, at, host = bare.rpartition("@")
+    if at and ":" in user:
+        lead = user[: len(user) - len(user.lstrip("([{<'\"/"))]
+        bare = f"{lead}***@{host}"
+    return "://".join([bare, *map(_without_user, urls)])
+
+
+def _without_user(url: str) -> str:
+    """Replace what stands before the last `@` of a URL without its scheme, unless that is in its path."""
+    user, at, host = url.rpartition("@")
+    is_path = "/" in user and "@" not in user.partition("/")[0] and not _has_password(user)
+    return f"***@{host}" if at and not is_path else url
+
+
+def _has_password(url: str) -> bool:
+    """Whether what stands behind the first colon of a URL's authority is no port: this is user information, or the beginning of it."""
+    authority = url.rpartition("://")[2].partition("/")[0]
+    _, colon, port = authority.rpartition(":")
+    return bool(colon) and not port.isdigit() and not authority.startswith("[")
+
+
+def _without_values(query: str) -> str:
+    """Replace the values of a query's parameters; punctuation behind it stays."""
+    bare = query.rstrip("'\")>,.:;]}!")
+    shown = [part if part in {"&", ";", ""} else _without_value(part) for part in re.split("([&;])", bare)]
+    return "".join(shown) + query[len(bare) :]
+
+
+def _without_value(parameter: str) -> str:
+    name, equals, value = parameter.partition("=")
+    return f"{name}={'***' if value else ''}" if equals else "***"

@@ -17,7 +17,7 @@ import mitmproxy.version
 import pytest
 from h11 import _readers, _receivebuffer
 from mitmproxy import addons, connection, options, optmanager
-from mitmproxy.addons import next_layer, proxyauth, proxyserver, script, tlsconfig
+from mitmproxy.addons import dumper, next_layer, proxyauth, proxyserver, script, tlsconfig
 from mitmproxy.proxy import commands, context, events, layer, mode_servers, mode_specs, server, tunnel
 from mitmproxy.proxy.layers import ClientTLSLayer, http, tcp
 from mitmproxy.proxy.layers.http import _base, _events, _hooks, _http1, _upstream_proxy
@@ -101,6 +101,8 @@ SIGNATURES: Final[list[tuple[Callable[..., Any], str, str]]] = [
     (tlsconfig.TlsConfig.tls_start_server, "self, tls_start", "PypiCache.tls_start_server lets it go first"),
     (server.ConnectionHandler.drain_writers, "self", "PypiCache.pypi_cache_chunk: the backpressure"),
     (proxyserver.Proxyserver.listen_addrs, "self", "PypiCache._listens"),
+    (dumper.Dumper.echo_flow, "self, f", "redact_flows takes its place"),
+    (dumper.Dumper.echo, "self, text, ident=…, style", "redact_flows: it prints to `outfp`"),
     (proxyauth.parse_http_basic_auth, "s", "Authenticator.refusal"),
     (optmanager.OptManager.process_deferred, "self", "options.raw_values reads what waits for it"),
     (mode_specs.ProxyMode.parse, "spec", "PypiCache._parent"),

@@ -68,7 +68,7 @@ class ProxyClient:
 
     def health(self) -> dict[str, object]:
         """Read `/healthz`. Raises ProxyError, also if what listens there is not a pypi-cache."""
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             found = json.loads(self.own("/healthz"))
             if isinstance(found, dict) and {"status", "version", "store", "trouble"} <= found.keys():
                 return found
@@ -76,7 +76,7 @@ class ProxyClient:
 
     def stats(self) -> Mapping[str, Any]:
         """Read `/stats`. Raises ProxyError."""
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             found = json.loads(self.own("/stats"))
             if isinstance(found, dict) and "fills" in found:
                 return found
@@ -169,7 +169,10 @@ def without_credentials(url: str) -> tuple[str, str]:
     >>> without_credentials("https://user:pass@index.example/simple")
     ('https://index.example/simple', 'Basic dXNlcjpwYXNz')
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # no URL; its reader finds that out
+        return url, ""
     userinfo, _, host = parts.netloc.rpartition("@")
     return parts._replace(netloc=host).geturl(), basic_credentials(userinfo)
 

@@ -87,6 +87,8 @@ def read_config(path: Path) -> dict[str, Any]:
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise UnusableError(f"{path} cannot be read: {error}") from None
+    except RecursionError:
+        raise UnusableError(f"{path}: nested too deeply; expected lines such as pypi_cache_max_size: 50g") from None
     except YAMLError as error:
         mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
         line = f", line {mark.line + 1}" if mark else ""

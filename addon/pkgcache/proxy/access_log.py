@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from pkgcache.proxy.exchange import Exchange
+from pkgcache.units import redact
 
 CLIENT_LEFT = 499
 """Status of a client that disconnected before its answer began, as nginx logs it."""
@@ -39,16 +40,16 @@ class AccessLog:
             "client": request.client,
             "method": request.method,
             # At the proxy's own address the host is whatever the client wrote into Host.
-            "url": request.url.target if request.at_proxy_address else str(request.url),
+            "url": redact(request.url.target if request.at_proxy_address else str(request.url)),
             "status": response.status if response else CLIENT_LEFT,
             "bytes": exchange.sent,
             "seconds": round(time.time() - exchange.started, 4),
-            "cache": (response.headers.get("Cache-Status") or str(response.cache)) if response else "",
-            "upstream": response.upstream if response else "",
-            "agent": request.headers.get("User-Agent", "").partition(" ")[0],
+            "cache": redact(response.headers.get("Cache-Status") or str(response.cache)) if response else "",
+            "upstream": redact(response.upstream) if response else "",
+            "agent": redact(request.headers.get("User-Agent", "").partition(" ")[0]),
         }
         if exchange.cut:
-            entry["cut"] = exchange.cut
+            entry["cut"] = redact(exchange.cut)
         print(json.dumps(entry), file=self._stream, flush=not self._owned)
 
     def close(self) -> None:

@@ -31,6 +31,7 @@ from pkgcache.proxy.dial import PinnedDials
 from pkgcache.proxy.exchange import Exchange, FastPathHook, TunnelPlan
 from pkgcache.proxy.intake import Intake
 from pkgcache.proxy.layers import RefusingLayer, choose_layer
+from pkgcache.proxy.redaction import redact_flows, redact_logs
 from pkgcache.proxy.request_checks import CLOSING, FAILED, is_proxy_address, unavailable
 from pkgcache.proxy.streaming import Streaming
 from pkgcache.proxy.tunnels import ITSELF, Tunnels
@@ -61,6 +62,7 @@ class PypiCache:
 
     def load(self, loader: Loader) -> None:
         """Check the options that were given, and add ours to mitmproxy's."""
+        redact_logs()
         try:
             check(make_settings(mitmproxy_options.raw_values(ctx.options)))
         except SettingError as error:
@@ -123,6 +125,8 @@ class PypiCache:
         if self.intake is None:
             return
         accept_few_at_once(ctx.master.addons.get("proxyserver").servers)
+        if (dumper := ctx.master.addons.get("dumper")) is not None:
+            redact_flows(dumper, self._is_ours)
         ctx.options.update(http2=False)  # mitmproxy's HTTP/2 towards clients has unbounded send buffers
         ca = certificates.ca_file(ctx.options.confdir)
         for line in greeting(self.intake.service, ca, self._listens()):
@@ -326,6 +330,11 @@ class PypiCache:
         if ignored:
             logger.warning("%s", ignored)
         return parent
+
+    def _is_ours(self, flow: http.HTTPFlow) -> bool:
+        """Whether a flow is of a package host, or of none that could be told: its request was refused as it was read."""
+        address = flow.request.host, flow.request.port
+        return not flow.request.host or self.intake is None or self.intake.router.hosts.is_package_host(address)
 
     def _shows_flows(self, setting: str) -> bool:
         return setting == "always" or (setting == "auto" and ctx.master.addons.get("view") is not None)

@@ -334,6 +334,25 @@ def test_which_kind(name: str, text: str, kind: str) -> None:
 
 # Wrong ones
 
+DEEP = 100_000
+NESTED = [
+    *((name, "a = " + "[" * DEEP) for name in ("uv.lock", "poetry.lock", "pdm.lock", "pylock.toml", "pylock.dev.toml")),
+    ("uv.lock", "a = " + "{a=" * DEEP),
+    ("uv.lock", "a = " + "[" * DEEP + "]" * DEEP),
+    ("Pipfile.lock", "[" * DEEP),
+    ("Pipfile.lock", '{"a":' * DEEP),
+    ("Pipfile.lock", '{"default": ' + "[" * DEEP + "]" * DEEP + "}"),
+    ("x.json", "[" * DEEP),
+    ("x.lock", '{"_meta": ' + '{"a":' * DEEP),
+]
+POETRY_MARKER = """[[package]]
+name = "x"
+version = "1"
+markers = "%s"
+[metadata]
+python-versions = "*"
+"""
+
 
 @pytest.mark.parametrize(
     ("name", "text", "said"),
@@ -344,6 +363,8 @@ def test_which_kind(name: str, text: str, kind: str) -> None:
         ("Pipfile.lock", "[]", "Pipfile.lock: a list or a single value"),
         ("x.lock", "a = 1", "not a known lock file; expected uv.lock, poetry.lock, pdm.lock, pylock.toml or Pipfile.lock"),
         ("package.json", "{}", "not a known lock file"),
+        *((name, text, f"{name}: nested too deeply") for name, text in NESTED),
+        ("poetry.lock", POETRY_MARKER % ("(" * 101 + "os_name == 'nt'" + ")" * 101), "a marker with 101 parentheses"),
         ("uv.lock", "package = 3", "uv.lock, line 1: 'package' is not a list of tables"),
         ("uv.lock", "[[package]]\nversion = '1'", "uv.lock, line 1: a package has no name"),
         ("uv.lock", "[[package]]\nname = 'x'\nsource = 'y'", "source = 'y'; expected a table"),

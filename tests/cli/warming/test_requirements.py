@@ -118,3 +118,14 @@ def test_pips_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     assert (found["PIP_CERT"], found["PIP_INDEX_URL"]) == (str(bundle), "https://u:p@i.example")
     assert found["PIP_EXTRA_INDEX_URL"] == "a b"
     assert "PIP_INDEX_URL" not in PipRoute(proxy="x", bundle=bundle).environment
+
+
+def test_files_that_include_each_other(tmp_path: Path) -> None:
+    """A circle, a file that includes itself, and a chain that is longer than Python's stack is deep."""
+    first, second = tmp_path / "first.txt", tmp_path / "second.txt"
+    first.write_text("-r second.txt\n-i https://a.example\n-r first.txt\n-c chain0.txt\n")
+    second.write_text("--requirement=first.txt\n--index-url https://b.example\n")
+    for number in range(2000):
+        (tmp_path / f"chain{number}.txt").write_text(f"-r chain{number + 1}.txt\n")
+    (tmp_path / "chain2000.txt").write_text("-i https://c.example\n-r first.txt\n-r .\n-r /dev/zero\n-r missing.txt\n")
+    assert set(index_urls([first])) == {"https://a.example", "https://b.example", "https://c.example"}

@@ -4,6 +4,7 @@ Trouble is never an answer's trouble: whatever has happened to the folder, a `ge
 """
 
 import contextlib
+import hashlib
 import os
 import sqlite3
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 
 from pkgcache.engine.runtime.health import Health
 from pkgcache.engine.store.format import StoreFormatError
+from pkgcache.engine.store.keys import StoreKey
 from tests.engine.store.stores import MB, adopt, content, everything, opened, value_file
 
 # Damage
@@ -104,6 +106,25 @@ async def test_damaged_notes_are_a_miss(tmp_path: Path, tag: Any) -> None:
 
 
 # Formats
+
+
+FILE_KEY: Final = "file|-|sha256:" + "0" * 64 + "|six-1.0.tar.gz"
+
+
+@pytest.mark.parametrize("key", [FILE_KEY, "file|-|https://files.test/six-1.0.tar.gz|six-1.0.tar.gz"])
+@pytest.mark.parametrize("digest", [None, 7, [], "", "md5:" + "0" * 32, "sha256:0", "sha256:" + "1" * 64, "right"])
+async def test_a_small_file_with_an_odd_digest(tmp_path: Path, key: str, digest: Any) -> None:
+    """Whoever can write to the database can name bytes of their own by another file's key: it is a miss, and no trouble of the store."""
+    value = b"v" * 100_000
+    right = f"sha256:{hashlib.sha256(value).hexdigest()}"
+    async with opened(tmp_path) as store:
+        path = store.growing / "x.part"
+        path.write_bytes(value)
+        notes = {} if digest is None else {"digest": right if digest == "right" else digest}
+        assert await store.adopt(StoreKey(key), path, len(value), notes)
+        found = await store.get(StoreKey(key))
+        assert (found is not None) is (digest == "right" and key != FILE_KEY)
+        assert not store._health.problems
 
 
 @pytest.mark.parametrize("mark", ["2", "999"])

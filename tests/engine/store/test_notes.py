@@ -1,6 +1,7 @@
 """Notes of each kind: their exact JSON, which is the store's format 1, and what is refused."""
 
 import json
+import math
 from typing import Any, Final
 
 import pytest
@@ -58,6 +59,8 @@ RANGES: Final[dict[str, Any]] = {
 }
 HOSTS: Final[dict[str, Any]] = {"hosts": [["files.test", 443, "corp", 1700000000.25]]}
 
+TIMED: Final[tuple[tuple[Any, dict[str, Any]], ...]] = ((PageNotes, PAGE), (FileNotes, FILE), (ListNotes, LIST))
+
 type Kind = type[PageNotes | VariantNotes | FileNotes | ListNotes | RangeNotes | HostNotes]
 
 EACH: Final[list[tuple[Kind, dict[str, Any]]]] = [
@@ -113,8 +116,41 @@ def test_times_may_be_whole_numbers() -> None:
     assert FileNotes.from_json(FILE | {"request_time": 7}).request_time == 7.0
 
 
+NO_TIMES: Final = (
+    *(math.nan, math.inf, -math.inf, 1e308, -1e308, -0.1, -1, 10**18, 10**400, 253402300800, True, None, "1", [1]),
+    json.loads("[" * 900 + "]" * 900),
+)
+NO_HEADERS: Final[tuple[Any, ...]] = (
+    [["a b", "c"]],
+    [["a:", "b"]],
+    [["", "b"]],
+    [["\u00e9", "b"]],
+    [["a", "\x1b[2J"]],
+    [["a", "\x7f"]],
+    [["a", "x" * 65_537]],
+    [["a", "x" * 700]] * 100,
+    [["a", "b"]] * 257,
+    [json.loads("[" * 900 + "]" * 900)],
+)
+
 WRONG: Final[list[tuple[Kind, dict[str, Any], str, Any]]] = [
-    *((PageNotes, PAGE, "status", value) for value in ("200", 200.0, True, None)),
+    *((PageNotes, PAGE, "status", value) for value in ("200", 200.0, True, None, 0, -200, 203, 304, 500, 10**30)),
+    *((kind, notes, "response_time", value) for kind, notes in TIMED for value in NO_TIMES),
+    *((kind, notes, "request_time", value) for kind, notes in TIMED for value in NO_TIMES),
+    *((PageNotes, PAGE, "headers", value) for value in NO_HEADERS),
+    *((FileNotes, FILE, "headers", value) for value in NO_HEADERS),
+    *((RangeNotes, RANGES, "headers", value) for value in NO_HEADERS),
+    *((ListNotes, LIST, "upstream_headers", value) for value in NO_HEADERS),
+    *((PageNotes, PAGE, "url", value) for value in ("a\r\nb", "a\0", "x" * 65_537)),
+    (FileNotes, FILE, "attempt", 'a"\r\nSet-Cookie: b'),
+    (VariantNotes, VARIANT, "etag", '"a"\r\nSet-Cookie: b'),
+    *((VariantNotes, VARIANT, "plain", value) for value in (-1, 2**63, 10**40)),
+    *((RangeNotes, RANGES, "total", value) for value in (-1, 2**63)),
+    (RangeNotes, RANGES, "parts", [[0, 640_001, 2.0]]),
+    *((RangeNotes, RANGES, "parts", [[0, 1, value]]) for value in NO_TIMES[:-5]),
+    (RangeNotes, RANGES, "parts", [[0, 1, 2.0]] * 10_001),
+    *((HostNotes, HOSTS, "hosts", [["files.test", 443, "corp", value]]) for value in NO_TIMES[:-5]),
+    *((HostNotes, HOSTS, "hosts", [["files.test", value, "corp", 1.0]]) for value in (0, -1, 65_536, 10**30)),
     *((PageNotes, PAGE, "headers", value) for value in (None, {}, "x", [1], [["a"]], [["a", 1]], [["a", "b", "c"]])),
     *((PageNotes, PAGE, "headers", [[name, value]]) for name, value in (("a\r", "b"), ("a", "b\nc"), ("a", "\0"))),
     (PageNotes, PAGE, "request_time", "1700000000"),
@@ -173,6 +209,37 @@ WRONG: Final[list[tuple[Kind, dict[str, Any], str, Any]]] = [
     ),
     (HostNotes, HOSTS, "hosts", [["files.test", True, "corp", 1.0]]),
 ]
+
+
+NEVER: Final = (
+    "Set-Cookie",
+    "set-cookie2",
+    "TRANSFER-ENCODING",
+    "Connection",
+    "X-Hop",
+    "Keep-Alive",
+    "Proxy-Authenticate",
+    "Upgrade",
+)
+"""X-Hop is one because Connection names it."""
+
+FRAMING: Final = ("Content-Encoding", "Content-Length", "content-range", "Location")
+
+
+@pytest.mark.parametrize(
+    ("kind", "notes", "field", "left"),
+    [
+        (PageNotes, PAGE, "headers", FRAMING),  # how it came; it is not served with these
+        (FileNotes, FILE, "upstream_headers", FRAMING),
+        (ListNotes, LIST, "upstream_headers", FRAMING),
+        (FileNotes, FILE, "headers", ()),
+        (RangeNotes, RANGES, "headers", ()),
+    ],
+)
+def test_fields_that_are_left_out(kind: Kind, notes: dict[str, Any], field: str, left: tuple[str, ...]) -> None:
+    """Somebody else has written them to the row, or an archive: they would reach each client."""
+    pairs = [["ETag", "1"], *([name, "X-Hop"] for name in (*NEVER, *FRAMING)), ["X-End", "1"]]
+    assert list(getattr(kind.from_json({**notes, field: pairs}), field)) == ["ETag", *left, "X-End"]
 
 
 @pytest.mark.parametrize(("kind", "notes", "field", "value"), WRONG)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pkgcache.rules.http.dates import format_http_date
 from pkgcache.rules.http.freshness import (
+    CLOCK_SKEW,
     Decision,
     Fresh,
     MustRevalidate,
@@ -47,6 +48,17 @@ def test_current_age(answer: Stored, age: float) -> None:
 def test_age_is_never_negative() -> None:
     """The clock was set back after the answer came."""
     assert current_age(stored(), T0 - 9999) == 0
+
+
+@pytest.mark.parametrize(
+    ("ahead", "age"),
+    [(CLOCK_SKEW, 0), (CLOCK_SKEW + 1, CLOCK_SKEW + 1), (1e9, 1e9), (253402300799 - T0, 253402300799 - T0)],
+)
+def test_what_comes_from_the_future_is_not_fresh_until_then(ahead: float, age: float) -> None:
+    """A wrong time zone is forgiven; whoever writes the year 9999 into a row would have it served for ever."""
+    assert current_age(stored("Date: ?"), T0 - ahead) == age
+    fresh = isinstance(decide(stored("Date: ?"), h(), Policy(), T0 - ahead), Fresh)
+    assert fresh is (ahead <= CLOCK_SKEW)
 
 
 EXPIRES = f"Expires: {format_http_date(T0 + 77)}"

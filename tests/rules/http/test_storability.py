@@ -35,6 +35,10 @@ AUTHORIZED = ("Authorization: Basic eDp5",)
         ),
         pytest.param((), 200, ("Vary: Accept", "Vary: *"), StoreRefusal.VARY_ANYTHING, id="§4.1 Vary: *"),
         pytest.param((), 200, ("Vary: Accept, Accept-Encoding",), None, id="§4.1 Vary: Accept"),
+        pytest.param((), 200, ("X: 1",) * 256, None, id="as many fields as are kept"),
+        pytest.param((), 200, ("X: 1",) * 257, StoreRefusal.HEADERS, id="more fields than any server sends"),
+        pytest.param((), 200, (f"X: {'x' * 65_535}",), None, id="as long fields as are kept"),
+        pytest.param((), 404, (f"X: {'x' * 65_536}",), StoreRefusal.HEADERS, id="longer fields than are kept"),
         pytest.param((), 200, ("Set-Cookie: a=b",), None, id="§7.3 a cookie alone is no reason; it is dropped"),
     ],
 )

@@ -23,14 +23,18 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import IO, Any
 
+from pkgcache.engine.store.json_fields import shown
 from pkgcache.engine.store.keys import StoreKey
 from pkgcache.rules.routing.digests import Digest
 
 FORMAT = 1
 DESCRIPTION, MANIFEST = "pypi-cache-export.json", "manifest.json"
 CHUNK = 1 << 20
-MAX_JSON = 16 << 20
+MAX_JSON = 1 << 20
 """Bytes of a header: the notes of a learned-hosts entry are the largest, and stay below 1 MiB."""
+
+MAX_SIZE = 2**63 - 1
+"""Bytes of a value: what SQLite has room for. The store's own limit is far below."""
 
 _NAME_LENGTH = 80
 _BLOCK = tarfile.BLOCKSIZE
@@ -160,23 +164,25 @@ class ArchiveReader:
             raise ArchiveError("it is not an archive of pypi-cache; expected what `pypi-cache export` writes")
         self.description = self._read_json(size)
         self.first = self._position
-        if self.description.get("format") != FORMAT:
-            raise ArchiveError(f"its format is {self.description.get('format')!r}, and this version reads {FORMAT}")
+        if (found := self.description.get("format")) != FORMAT or isinstance(found, bool):
+            raise ArchiveError(f"its format is {shown(found)}, and this version reads {FORMAT}")
 
     def items(self) -> Iterator[Item]:
         """Give all entries, in order. Raises ArchiveError at the end if the manifest is missing or differs from the entries."""
         while True:
             start = self._position
             name, size = self._read_head()
-            found = self._read_json(size) if name.endswith(".json") else {}
+            found = self._read_json(size) if name in {MANIFEST, f"{self.tally.entries + 1:08}.json"} else {}
             if name == MANIFEST:
                 if found != self.tally.manifest():
                     raise ArchiveError("its manifest does not match its entries: some are missing or were changed")
                 return
             header = _entry_header(found, name)
             value_name, value_size = self._read_head()
+            if not value_name.startswith(f"{self.tally.entries + 1:08}/"):
+                raise ArchiveError(f"{name} is followed by {value_name!r}, which is not its value")
             if value_size != header.size:
-                raise ArchiveError(f"{value_name} has {value_size} bytes, and its header says {header.size}")
+                raise ArchiveError(f"{value_name!r} has {value_size} bytes, and its header says {header.size}")
             value_end = self._position + header.size
             padding = -header.size % _BLOCK
             yield Item(header=header, value=self._read_value(value_end), start=start, end=value_end + padding)
@@ -194,15 +200,21 @@ class ArchiveReader:
             info = tarfile.TarInfo.frombuf(self._read(_BLOCK), "ascii", "strict")
         except (tarfile.HeaderError, UnicodeDecodeError) as error:
             raise ArchiveError(f"at byte {self._position - _BLOCK:,}: not a tar header ({error})") from None
+        # A link, a device, a sparse file, or a header that continues (long names, PAX): none of them is written here.
+        if info.type not in {tarfile.REGTYPE, tarfile.AREGTYPE} or info.linkname or not 0 <= info.size <= MAX_SIZE:
+            raise ArchiveError(f"at byte {self._position - _BLOCK:,}: {info.name!r} is not a regular file")
         return info.name, info.size
 
     def _read_json(self, size: int) -> dict[str, Any]:
         if size > MAX_JSON:
             raise ArchiveError(f"at byte {self._position:,}: a header of {size:,} bytes")
         try:
-            found = json.loads(self._read(size))
-        except ValueError as error:
-            raise ArchiveError(f"at byte {self._position - size:,}: not JSON ({error})") from None
+            found = json.loads(self._read(size), object_pairs_hook=_distinct, parse_constant=_no_constant)
+        except (
+            ValueError,
+            RecursionError,
+        ) as error:  # RecursionError: nested more deeply than anything that is written here
+            raise ArchiveError(f"at byte {self._position - size:,}: not JSON ({str(error)[:200]})") from None
         self._read(-size % _BLOCK)
         if not isinstance(found, dict):
             raise ArchiveError(f"at byte {self._position:,}: a header that is not a JSON object")
@@ -264,15 +276,29 @@ def _entry_header(found: dict[str, Any], name: str) -> EntryHeader:
         "stored_at": (int, float),
         "row": int,
     }
-    if found.keys() != types.keys() or not all(isinstance(found[field], kind) for field, kind in types.items()):
-        raise ArchiveError(f"{name} is not an entry's header; expected {', '.join(types)}")
+    fits = found.keys() == types.keys() and all(isinstance(found[field], kind) for field, kind in types.items())
+    numbers = [found[field] for field in ("size", "stored_at", "row")] if fits else []
+    if not fits or any(isinstance(number, bool) for number in numbers):
+        raise ArchiveError(f"{name!r} is not an entry's header; expected {', '.join(types)}")
     try:
         Digest.parse(found["digest"])
     except ValueError as error:
         raise ArchiveError(f"{name}: {error}") from None
-    if found["size"] < 0:
-        raise ArchiveError(f"{name}: a size of {found['size']}")
+    if not all(0 <= number <= MAX_SIZE for number in numbers):  # which 1e999 is not, either
+        raise ArchiveError(f"{name}: numbers of {shown(numbers)}")
     return EntryHeader(**found)
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, unless it has a name twice: of two values one reader takes the first and another the last."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name is there twice")
+    return found
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _dumped(value: dict[str, Any]) -> bytes:

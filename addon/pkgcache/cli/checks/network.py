@@ -172,8 +172,7 @@ def _check_pip(indexes: Sequence[Index], client: ProxyClient) -> Iterator[Findin
     for name, value in _SETTING.findall(done.stdout):
         if name in {"index-url", "extra-index-url"}:
             for url in value.split():
-                at_proxy = (urlsplit(url).hostname, urlsplit(url).port) == (client.host, client.port)
-                if not at_proxy and without_credentials(url)[0].rstrip("/") not in known:
+                if not _is_at(url, client) and without_credentials(url)[0].rstrip("/") not in known:
                     message = f"pip's {name} is {redact(url)}, which is no index of the proxy: it is not cached"
                     yield note("client", message, f"start the proxy with --set 'pypi_cache_index=NAME={redact(url)}'")
         elif name == "find-links":
@@ -182,6 +181,14 @@ def _check_pip(indexes: Sequence[Index], client: ProxyClient) -> Iterator[Findin
         elif name == "proxy" and value.rstrip("/") != client.url:
             message = f"pip's proxy is {shown_url(value)}, and overrides HTTPS_PROXY"
             yield problem("client", message, "pip config unset global.proxy (or user., site.)")
+
+
+def _is_at(url: str, client: ProxyClient) -> bool:
+    """Whether a URL is at the proxy's own address. A text that is no URL is not, and without its credentials it is told as it is."""
+    try:
+        return (urlsplit(url).hostname, urlsplit(url).port) == (client.host, client.port)
+    except ValueError:
+        return False
 
 
 # Upstreams

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from pathlib import Path
 import click
 
 from pkgcache.cli.archive.archive_format import ArchiveError, ArchiveReader, EntryHeader, Item, WrongValueError, checked
-from pkgcache.cli.archive.checks import is_newer, why_body_refused, why_refused
+from pkgcache.cli.archive.checks import Taken, is_newer, read_notes, why_body_refused
 from pkgcache.cli.exits import FOUND, InterruptedByUser, UnusableError
 from pkgcache.cli.opening import opened
 from pkgcache.cli.output import AS_JSON, counted, print_json, print_line, printable, say, shown_size
@@ -24,14 +25,12 @@ from pkgcache.cli.progress_bar import bar
 from pkgcache.cli.selection import read_globs
 from pkgcache.cli.store_location import StoreLocation, with_store_options
 from pkgcache.engine.store.database import SMALL_BYTES
-from pkgcache.engine.store.entries import Entries
+from pkgcache.engine.store.entries import Entries, Notes
 from pkgcache.engine.store.growing import file_stem
 from pkgcache.engine.store.keys import HOSTS_KEY, parse_key
 from pkgcache.engine.store.notes import HostNotes
+from pkgcache.engine.store.safe_files import create
 from pkgcache.rules.routing.host_table import MOST_PER_INDEX
-
-MAX_IN_MEMORY = 256 << 20
-"""Bytes of a stored page: two digests are checked, the value's and its unpacked body's, so it is read whole."""
 
 
 @dataclass(slots=True)
@@ -70,12 +69,14 @@ def import_archive(location: StoreLocation, file: Path, globs: tuple[str, ...], 
         position = 0
         try:
             for item in reader.items():
+                if size and item.end > size:  # before anything is evicted for what it does not have (0: it is a pipe)
+                    raise ArchiveError(f"it is cut short: it ends at byte {size:,}, and this value at {item.end:,}")
                 progress.advance(item.end - position)
                 position = item.end
                 if chosen.match(parse_key(item.header.key)):
                     _take(entries, location, item, imported)
         except ArchiveError as error:
-            imported.refused.append(f"{file}: {error}; the entries before that are in the store")
+            imported.refused.append(printable(f"{file}: {error}; the entries before that are in the store"))
         except KeyboardInterrupt:
             done = f"{counted(imported.entries + imported.present, 'entry', 'entries')} are in the store"
             raise InterruptedByUser(f"{done}; run it again to continue") from None
@@ -115,8 +116,7 @@ def _take(entries: Entries, location: StoreLocation, item: Item, imported: Impor
     header = item.header
     parsed = parse_key(header.key)
     try:
-        if reason := why_refused(header):
-            raise RefusedError(reason)
+        notes = _readable(header)
         if header.key == HOSTS_KEY:
             imported.hosts += _learn(entries, location, header)
             return
@@ -124,9 +124,11 @@ def _take(entries: Entries, location: StoreLocation, item: Item, imported: Impor
         if stored is not None and not is_newer(header, stored):
             imported.present += 1
             return
+        if header.size > location.settings.max_size:  # before anything is evicted for it
+            raise RefusedError("it is larger than pypi_cache_max_size")
         if not entries.eviction.make_disk_room(header.size):
             raise RefusedError(f"the disk has no room for its {shown_size(header.size)}")
-        _store(entries, item, kind=parsed.kind)
+        _store(entries, item, {**notes.to_json(), "size": header.size}, kind=parsed.kind)
     except (RefusedError, WrongValueError) as error:
         imported.refused.append(printable(f"{parsed}: {error}")[:500])
         return
@@ -134,35 +136,40 @@ def _take(entries: Entries, location: StoreLocation, item: Item, imported: Impor
     imported.size += header.size
 
 
-def _store(entries: Entries, item: Item, *, kind: str) -> None:
+def _readable(header: EntryHeader) -> Taken:
+    try:
+        return read_notes(header, time.time())
+    except ValueError as error:
+        raise RefusedError(str(error)) from None
+
+
+def _store(entries: Entries, item: Item, notes: Notes, *, kind: str) -> None:
     """Check a value and store it. Raises WrongValueError, RefusedError."""
     header = item.header
     if kind == "page" or header.size < SMALL_BYTES:
-        if header.size > MAX_IN_MEMORY:
-            raise RefusedError(f"a page of {shown_size(header.size)}")
         value = b"".join(checked(header, item.value))
         if kind == "page" and (reason := why_body_refused(header, value)):
             raise RefusedError(reason)
-        is_stored = entries.put(header.key, value, header.notes)
+        is_stored = entries.put(header.key, value, notes)
     else:
-        is_stored = _adopt(entries, header, checked(header, item.value))
+        is_stored = _adopt(entries, header, checked(header, item.value), notes)
     if not is_stored:
         raise RefusedError("it is larger than pypi_cache_max_size")
 
 
-def _adopt(entries: Entries, header: EntryHeader, value: Iterator[bytes]) -> bool:
+def _adopt(entries: Entries, header: EntryHeader, value: Iterator[bytes], notes: Notes) -> bool:
     """Store a large value by way of the `growing` folder. The lock tells a proxy that starts now that the part file is in use.
 
     Raises WrongValueError.
     """
     path = entries.growing / f"{file_stem(header.key)}.{os.getpid()}.part"
-    with path.open("wb") as file:
+    with create(path) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         try:
             for chunk in value:
                 file.write(chunk)
             file.flush()
-            return entries.adopt(header.key, path, header.size, header.notes)
+            return entries.adopt(header.key, path, header.size, notes)
         finally:
             path.unlink(missing_ok=True)
 

@@ -167,7 +167,9 @@ def _check_indexes(urls: Sequence[str], location: StoreLocation | None) -> None:
     known = {str(index.simple).rstrip("/") for index in indexes}
     for url in urls:
         if not url.startswith(("https://", "http://")):
-            raise UnusableError(f"{url} is not an index's URL; expected one such as https://index.example/simple")
+            raise UnusableError(
+                f"{redact(url)} is not an index's URL; expected one such as https://index.example/simple"
+            )
         if known and without_credentials(url)[0].rstrip("/") not in known:
             shown = redact(url)
             raise UnusableError(

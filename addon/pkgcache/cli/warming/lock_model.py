@@ -160,8 +160,14 @@ def marker_of(table: Table, name: str) -> str:
     return checked_marker(text_of(table, name), _owner(table))
 
 
+MOST_PARENTHESES = 100
+"""In a marker: it is read by recursion, and later again with a few more around it. Locks have three levels or so."""
+
+
 def checked_marker(marker: str, owner: str) -> str:
     """Check and normalise a marker; `owner` begins the message about a wrong one."""
+    if marker.count("(") > MOST_PARENTHESES:
+        raise WrongLock(f"{owner}a marker with {marker.count('('):,} parentheses; expected a marker (PEP 508)", marker)
     try:
         return str(Marker(marker)) if marker else ""
     except InvalidMarker as error:

@@ -21,6 +21,13 @@ class LockError(ValueError):
 
 def read_lock(name: str, text: str) -> Lock:
     """Read a lock, given its file's name and text. Raises LockError."""
+    try:
+        return _read_lock(name, text)
+    except RecursionError:  # of the parser of JSON, TOML, a marker, or of showing a value that is wrong
+        raise LockError(f"{name}: nested too deeply; expected a lock as its tool writes it") from None
+
+
+def _read_lock(name: str, text: str) -> Lock:
     base = re.split(r"[/\\]", name)[-1]
     data = _parsed(name, base, text)
     kind = _kind(base, data)

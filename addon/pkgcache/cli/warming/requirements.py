@@ -63,19 +63,30 @@ class PipRoute:
 
 def index_urls(files: Sequence[Path]) -> list[str]:
     """The indexes that requirements files and the files they include name, with their credentials. Raises OSError."""
-    return list(dict.fromkeys(_index_urls(files, set())))
+    found: dict[str, None] = {}
+    seen: set[Path] = set()
+    reading: list[Iterator[str | Path]] = [iter(files)]
+    while (
+        reading
+    ):  # no recursion: a chain of files may be longer than Python's stack is deep, and may end where it began
+        item = next(reading[-1], None)
+        if item is None:
+            reading.pop()
+        elif isinstance(item, str):
+            found[item] = None
+        elif (file := item.resolve()) not in seen:
+            seen.add(file)
+            reading.append(_named_in(file))
+    return list(found)
 
 
-def _index_urls(files: Sequence[Path], seen: set[Path]) -> Iterator[str]:
-    for file in (each.resolve() for each in files):
-        if file in seen:
-            continue
-        seen.add(file)
-        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-            if match := _OPTION.match(line):
-                yield match[1]
-            elif (match := _NESTED.match(line)) and (nested := file.parent / match[1]).is_file():
-                yield from _index_urls([nested], seen)
+def _named_in(file: Path) -> Iterator[str | Path]:
+    """The indexes' URLs that a file names, and the files that it includes, in their order."""
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        if match := _OPTION.match(line):
+            yield match[1]
+        elif (match := _NESTED.match(line)) and (nested := file.parent / match[1]).is_file():
+            yield nested
 
 
 def resolve(arguments: Sequence[str], environment: Environment, route: PipRoute) -> list[Package]:

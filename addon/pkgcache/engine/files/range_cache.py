@@ -26,6 +26,7 @@ from pkgcache.engine.store.keys import range_key
 from pkgcache.engine.store.notes import RangeNotes
 from pkgcache.rules.http.cache_status import CacheStatus
 from pkgcache.rules.http.dates import format_http_date
+from pkgcache.rules.http.freshness import resident_time
 from pkgcache.rules.http.ranges import Partial, Span, parse_range, satisfy
 from pkgcache.rules.http.validation import strong_tag
 
@@ -93,7 +94,7 @@ class RangeCache:
     def _hit(self, file: FileIdentity, response: Response, came: float) -> RangeHit | None:
         """The response with its age, or None if it is too old even for when no upstream answers."""
         now = time.time()
-        age = max(0, int(now - came))
+        age = int(resident_time(came, now))
         lifetime = self._policy.default_lifetime if self._policy.override is None else self._policy.override
         ttl = int(lifetime) - age
         if ttl + self._policy.stale_if_error <= 0 and not self._policy.offline:

@@ -13,6 +13,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from pkgcache.rules.http.cache_status import CacheStatus
 from pkgcache.rules.routing.urls import Url
+from pkgcache.units import redact
 
 CHUNK = 256 * 1024
 """The most bytes handed to a client at a time. Memory for bodies is at most this times the number of clients."""
@@ -84,9 +85,9 @@ class Response:
         cls, status: int, text: str, *, detail: str = "", cache: CacheStatus | None = None, challenge: str = ""
     ) -> Response:
         """Plain text for people, which no cache may store. `challenge`: a 401's `WWW-Authenticate`."""
-        body = (text.rstrip("\n") + "\n").encode(
-            errors="backslashreplace"
-        )  # it may repeat what an upstream or a client says
+        # It may repeat what a client or an upstream has written.
+        shown = redact(text) if status >= 400 else text
+        body = (shown.rstrip("\n") + "\n").encode(errors="backslashreplace")
         headers = CIMultiDict(
             {
                 "Content-Type": "text/plain; charset=utf-8",

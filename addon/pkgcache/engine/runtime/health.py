@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 
+from pkgcache.units import redact
+
 logger = logging.getLogger(__name__)
 
 
@@ -17,6 +19,7 @@ class Health:
 
     def report(self, component: str, line: str) -> None:
         """Note that `component` fails, as `line` says; logged unless it failed already."""
+        line = redact(line)
         with self._lock:
             new = component not in self.problems
             self.problems[component] = line

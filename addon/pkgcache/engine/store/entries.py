@@ -156,6 +156,8 @@ class Entries:
             return None
         try:
             notes = read_notes(found.tag)
+            if type(notes["size"]) is not int:
+                raise TypeError(f"its size is {notes['size']!r:.40}")
             if known is not None and found.mark == known:
                 return Entry(notes=notes, value=b"", file=None, size=notes["size"], mark=found.mark)
             value = self.database.value(found)

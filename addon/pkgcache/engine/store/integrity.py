@@ -8,20 +8,26 @@ values: they are for the command, which may take its time.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import blake2b
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from pkgcache.engine.store.entries import Entries, Row
 from pkgcache.engine.store.growing import file_stem
+from pkgcache.engine.store.keys import StoreKey, parse_key
 from pkgcache.engine.store.safe_files import ForeignFileError
 from pkgcache.rules.http.validation import strong_tag
 from pkgcache.rules.routing.digests import Digest
 
 HASH_CHUNK = 1 << 20
+
+MOST_IN_MEMORY = 1 << 29
+"""Bytes of a value that is read whole, or decompressed: a page, or its plain and its gzipped body together. A few kilobytes of gzip can
+become more than any memory."""
 
 
 def mismatch(digest: Digest, chunks: Iterable[bytes]) -> str:
@@ -36,6 +42,19 @@ def mismatch(digest: Digest, chunks: Iterable[bytes]) -> str:
     for chunk in chunks:
         hasher.update(chunk)
     return digest.mismatch(hasher.hexdigest())
+
+
+def expected_digest(key: StoreKey, notes: Mapping[str, Any]) -> Digest:
+    """The digest that a release file must have: its key's, or its notes' where the key is a URL. Raises ValueError.
+
+    Whoever can write to the database may write a row for a known key, and so name bytes of their own by another file's digest.
+    """
+    with contextlib.suppress(ValueError):
+        return Digest.parse(parse_key(key).identity)
+    try:
+        return Digest.parse(notes["digest"])
+    except (AttributeError, KeyError) as error:
+        raise ValueError(f"its notes have no digest ({error})") from None
 
 
 def fault_of(entries: Entries, row: Row, progress: Callable[[int], object] = lambda _: None) -> str:
@@ -60,6 +79,8 @@ def fault_of(entries: Entries, row: Row, progress: Callable[[int], object] = lam
     with value:
         if "digest" in row.notes:
             return _fault_of_chunks(row, _read(value, progress))
+        if os.fstat(value.fileno()).st_size > MOST_IN_MEMORY:
+            return "it is larger than any page"
         content = value.read()
     progress(len(content))
     return _fault_of_value(row, content)
@@ -82,8 +103,8 @@ def _fault_of_chunks(row: Row, chunks: Iterable[bytes]) -> str:
             yield chunk
 
     try:
-        fault = mismatch(Digest.parse(row.notes["digest"]), counted())
-    except (ValueError, AttributeError) as error:
+        fault = mismatch(expected_digest(row.key, row.notes), counted())
+    except ValueError as error:
         return str(error)
     if size != row.notes.get("size"):
         return f"it has {size} bytes and should have {row.notes.get('size')}"
@@ -114,7 +135,7 @@ def _fault_of_value(row: Row, value: bytes) -> str:
 
 def _gunzipped(value: bytes) -> bytes:
     decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    plain = decoder.decompress(value)
+    plain = decoder.decompress(value, MOST_IN_MEMORY)
     if not decoder.eof:
         raise zlib.error("cut short")
     return plain

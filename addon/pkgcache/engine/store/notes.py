@@ -1,8 +1,8 @@
 """The notes of each kind of entry, with types: read from the store's JSON, and written to it.
 
-`from_json` raises ValueError for notes that do not have these shapes, whether from a damaged row or an archive: the caller drops the
-entry and fetches it again. The names in JSON are the store's format 1: a field may be renamed here, and never on disk. The value's
-`size`, which each entry has besides, is the store's own (entries.py).
+`from_json` raises ValueError for notes that do not have these shapes and ranges, whether from a damaged row, from one that somebody else
+has written, or from an archive: the caller drops the entry and fetches it again. The names in JSON are the store's format 1: a field
+may be renamed here, and never on disk. The value's `size`, which each entry has besides, is the store's own (entries.py).
 """
 
 from __future__ import annotations
@@ -12,9 +12,24 @@ from typing import Any, Self
 
 from multidict import CIMultiDict
 
-from pkgcache.engine.store.json_fields import Json, json_field, json_headers, json_rows, json_time
+from pkgcache.engine.store.json_fields import (
+    Json,
+    checked_time,
+    json_field,
+    json_headers,
+    json_one_of,
+    json_rows,
+    json_time,
+    shown,
+)
 from pkgcache.rules.http.freshness import Stored
 from pkgcache.rules.simple.representations import Representation
+
+STATUSES = frozenset({200, 404, 410})
+"""Those that are stored."""
+
+MOST_PARTS = 10_000
+"""Ranges of a file, and learned hosts: more than either can have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +64,7 @@ class PageNotes:
     @classmethod
     def from_json(cls, notes: Json) -> Self:
         """Read the notes as they are stored. Raises ValueError."""
-        status = json_field(notes, "status", int)
+        status = json_one_of(notes, "status", int, STATUSES)
         return cls(
             status=status,
             headers=json_headers(notes, "headers"),
@@ -147,7 +162,7 @@ class FileNotes:
             url=json_field(notes, "url", str),
             digest=json_field(notes, "digest", str),
             attempt=json_field(notes, "attempt", str),
-            headers=json_headers(notes, "headers"),
+            headers=json_headers(notes, "headers", served=True),
             upstream_headers=json_headers(notes, "upstream_headers"),
             request_time=json_time(notes, "request_time"),
             response_time=json_time(notes, "response_time"),
@@ -227,14 +242,15 @@ class RangeNotes:
     @classmethod
     def from_json(cls, notes: Json) -> Self:
         """Read the notes as they are stored. Raises ValueError."""
+        total = json_field(notes, "total", int)
         parts = json_rows(notes, "parts", (int, int, (int, float)))
-        if not all(0 <= start < stop for start, stop, _ in parts):
-            raise ValueError(f"parts are {parts!r:.60}")
+        if len(parts) > MOST_PARTS or not all(0 <= start < stop <= total for start, stop, _ in parts):
+            raise ValueError(f"parts are {shown(parts)}")
         return cls(
             name=json_field(notes, "name", str),
-            total=json_field(notes, "total", int),
-            headers=json_headers(notes, "headers"),
-            parts=tuple((start, stop, float(came)) for start, stop, came in parts),
+            total=total,
+            headers=json_headers(notes, "headers", served=True),
+            parts=tuple((start, stop, checked_time(came, "parts")) for start, stop, came in parts),
             value_tag=json_field(notes, "of", str),
         )
 
@@ -259,7 +275,9 @@ class HostNotes:
     def from_json(cls, notes: Json) -> Self:
         """Read the notes as they are stored. Raises ValueError."""
         rows = json_rows(notes, "hosts", (str, int, str, (int, float)))
-        return cls(hosts=tuple((host, port, index, float(used)) for host, port, index, used in rows))
+        if len(rows) > MOST_PARTS or not all(0 < port < 65536 for _, port, *_ in rows):
+            raise ValueError(f"hosts are {shown(rows)}")
+        return cls(hosts=tuple((host, port, index, checked_time(used, "hosts")) for host, port, index, used in rows))
 
     def to_json(self) -> dict[str, Any]:
         """Return the notes as they are stored."""

@@ -17,11 +17,10 @@ from typing import IO, Any
 from pkgcache.engine.runtime.single_flight import SingleFlight
 from pkgcache.engine.runtime.tasks import Tasks
 from pkgcache.engine.store.entries import Entry
-from pkgcache.engine.store.integrity import HASH_CHUNK, mismatch
+from pkgcache.engine.store.integrity import HASH_CHUNK, expected_digest, mismatch
 from pkgcache.engine.store.keys import StoreKey
 from pkgcache.engine.store.lru import ByteLru
 from pkgcache.engine.store.store import Store
-from pkgcache.rules.routing.digests import Digest
 
 SOUND_SECONDS = 600.0
 REMEMBERED = 65536
@@ -90,8 +89,7 @@ class Rehasher:
 
     async def _check(self, key: StoreKey, entry: Entry, identity: Identity, file: IO[bytes]) -> str:
         with file:
-            digest = entry.notes.get("digest")
-            fault = await asyncio.get_running_loop().run_in_executor(self._pool, _fault, file.fileno(), digest)
+            fault = await asyncio.get_running_loop().run_in_executor(self._pool, _fault, file.fileno(), key, entry)
         if fault:
             await self._store.drop_damaged(key, entry.mark, fault)
         else:
@@ -108,9 +106,9 @@ def _identity(descriptor: int) -> Identity:
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _fault(descriptor: int, digest: object) -> str:
+def _fault(descriptor: int, key: StoreKey, entry: Entry) -> str:
     try:
-        return mismatch(Digest.parse(str(digest)), _chunks(descriptor))
+        return mismatch(expected_digest(key, entry.notes), _chunks(descriptor))
     except (OSError, ValueError) as error:
         return f"it cannot be read: {error}"
 

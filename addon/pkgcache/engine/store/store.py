@@ -21,13 +21,12 @@ from pathlib import Path
 from pkgcache.engine.runtime.health import Health
 from pkgcache.engine.store.entries import Entries, Entry, Notes
 from pkgcache.engine.store.growing import file_stem
-from pkgcache.engine.store.integrity import mismatch
+from pkgcache.engine.store.integrity import MOST_IN_MEMORY, expected_digest, mismatch
 from pkgcache.engine.store.keys import StoreKey
 from pkgcache.engine.store.lru import ByteLru
 from pkgcache.engine.store.maintenance import Maintenance
 from pkgcache.engine.store.session import StoreSession
 from pkgcache.engine.store.write_behind import WriteBehind
-from pkgcache.rules.routing.digests import Digest
 
 logger = logging.getLogger(__name__)
 
@@ -166,7 +165,11 @@ class Store:
             return entry  # a large release file is checked while it is sent (rehash.py)
         with entry.file:
             value = entry.file.read()
-        if fault := mismatch(Digest.parse(entry.notes["digest"]), [value]):
+        try:
+            fault = mismatch(expected_digest(key, entry.notes), [value])
+        except ValueError as error:
+            fault = str(error)
+        if fault:
             if entries.drop_if_idle(key, mark=entry.mark):
                 self._report_damage(key, fault)
             return None
@@ -308,4 +311,6 @@ def _read(entries: Entries, key: StoreKey) -> tuple[Notes, bytes] | None:
     if entry.file is None:
         return entry.notes, entry.value
     with entry.file:
+        if entry.size > MOST_IN_MEMORY:
+            return None  # no page of ours; `verify` finds it
         return entry.notes, entry.file.read()

@@ -6,6 +6,7 @@ import enum
 from collections.abc import Sequence
 
 from pkgcache.rules.routing.urls import Url
+from pkgcache.units import redact
 
 
 class Failure(enum.StrEnum):
@@ -47,7 +48,7 @@ class UpstreamError(Exception):
         self.status = status
         self.challenge = challenge
         self.origin = origin
-        super().__init__(f"{self.url}: {detail}")
+        super().__init__(redact(f"{self.url}: {detail}"))
 
 
 class AllFailedError(Exception):

@@ -16,6 +16,9 @@ from http import HTTPStatus
 from pkgcache.rules.http.cache_control import CacheControl, Headers, control_of, listed, parse_delta_seconds
 from pkgcache.rules.http.dates import parse_http_date
 
+CLOCK_SKEW = 86_400.0
+"""By how many seconds a stored response may be ahead of the clock, which may have been set back since: a day, as for a wrong time zone."""
+
 _NEGATIVE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 
 
@@ -50,8 +53,18 @@ def current_age(stored: Stored, now: float) -> float:
     response_delay = max(0.0, stored.response_time - stored.request_time)
     corrected_age_value = _age_value(stored.headers) + response_delay
     corrected_initial_age = max(apparent_age, corrected_age_value)
-    resident_time = max(0.0, now - stored.response_time)
-    return corrected_initial_age + resident_time
+    return corrected_initial_age + resident_time(stored.response_time, now)
+
+
+def resident_time(response_time: float, now: float) -> float:
+    """For how many seconds a response has been stored (RFC 9111 §4.2.3).
+
+    Departure: one that comes from further ahead than CLOCK_SKEW was stored under a wrong clock, or by somebody who wants it to be fresh
+    for ever. Nothing is known of its age, so it counts as that old.
+    """
+    if response_time - now > CLOCK_SKEW:
+        return response_time - now
+    return max(0.0, now - response_time)
 
 
 def freshness_lifetime(stored: Stored, policy: Policy) -> float:
