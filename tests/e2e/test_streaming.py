@@ -33,6 +33,13 @@ class Site(Peer):
         while head := read_head(client):
             if head.startswith(b"GET /small"):
                 client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nsmall")
+            elif head.startswith(b"GET /trailers"):
+                framing = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n"
+                client.sendall(framing + b"5\r\nsmall\r\n0\r\nX-Sum: 1\r\n\r\n")
+            elif head.startswith(b"GET /endless-head"):
+                client.sendall(b"HTTP/1.1 200 OK\r\n")
+                for number in range(SIZE // 1000):
+                    client.sendall(b"X-%d: %b\r\n" % (number, b"x" * 980))
             elif head.startswith(b"GET"):
                 self._send(client, head.split()[1])
                 return
@@ -147,6 +154,23 @@ def test_an_upload_without_the_login(make_running: Callable[..., Proxy], site: S
     answer = upload(proxy, site, {}, chunked=chunked)
     assert answer.status == 407
     assert site.accepted == accepted
+    assert proxy.peak_rss() - before < FLAT
+
+
+def test_trailers_of_a_response(make_running: Callable[..., Proxy], site: Site) -> None:
+    """They are dropped, and the connection goes on: mitmproxy raised NotImplementedError, and the client waited for ever."""
+    proxy, url = make_running("plain"), f"http://{site.authority}/trailers"
+    with Wire(proxy.port, url, via="absolute", timeout=10) as wire:
+        assert [wire.request(url, headers=LOGIN).body for _ in range(3)] == [b"small"] * 3
+
+
+def test_a_response_whose_head_has_no_end(make_running: Callable[..., Proxy], site: Site) -> None:
+    """mitmproxy collects it without a limit."""
+    proxy = make_running("plain")
+    before = proxy.rss()
+    proxy.reset_peak()
+    answer = fetch(proxy.port, f"http://{site.authority}/endless-head", via="absolute", headers=LOGIN)
+    assert (answer.status, b"more than 64 kB" in answer.body) == (502, True)
     assert proxy.peak_rss() - before < FLAT
 
 

@@ -56,6 +56,10 @@ SIGNATURES: Final[list[tuple[Callable[..., Any], str, str]]] = [
     (http.HttpLayer.__init__, "self, context, mode", "FastPathLayer.__init__ passes both on"),
     (http.HttpLayer.make_stream, "self, stream_id", "FastPathLayer.make_stream takes its place"),
     (http.HttpLayer.event_to_child, "self, child, event", "FastPathLayer.make_stream starts its stream by it"),
+    (http.HttpLayer.register_connection, "self, command", "FastPathLayer.register_connection limits the upstream"),
+    (_http1.Http1Client.__init__, "self, context", "http1_client.limit_upstream makes one"),
+    (_http1.Http1Client.read_headers, "self, event", "LimitedHttp1Client.read_headers"),
+    (_http1.Http1Client.read_body, "self, event", "LimitedHttp1Client.read_body"),
     (http.HttpStream.__init__, "self, context, stream_id", "FastPathStream.__init__"),
     (http.HttpStream.state_wait_for_request_headers, "self, event", "where a request is taken"),
     (http.HttpStream.state_consume_request_body, "self, event", "FastPathStream drops the body of an answered request"),
@@ -275,6 +279,15 @@ def test_bodies_that_stream() -> None:
     assert "if self.flow.response:" in inspect.getsource(http.HttpStream.start_request_stream), (
         "why a 407 must not stream"
     )
+
+
+def test_where_an_upstreams_layer_is_made() -> None:
+    """`http1_client.limit_upstream` does the same as HttpClient, once more, before any request is sent."""
+    source = inspect.getsource(http.HttpClient._handle_event)
+    assert "self.child_layer = Http1Client(self.context)" in source
+    assert "self._handle_event = self.child_layer.handle_event" in source
+    assert source.rstrip().endswith("yield RegisterHttpConnection(self.context.server, err)")
+    assert "RegisterHttpConnection" in inspect.getsource(http.HttpLayer.event_to_child)
 
 
 def test_where_a_name_is_dialled() -> None:

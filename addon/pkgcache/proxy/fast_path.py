@@ -18,7 +18,14 @@ from mitmproxy import flow, http
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import ClientTLSLayer
-from mitmproxy.proxy.layers.http import DropStream, HttpLayer, HTTPMode, SendHttp, validate_request
+from mitmproxy.proxy.layers.http import (
+    DropStream,
+    HttpLayer,
+    HTTPMode,
+    RegisterHttpConnection,
+    SendHttp,
+    validate_request,
+)
 from mitmproxy.proxy.layers.http._events import (
     ErrorCode,
     RequestData,
@@ -44,6 +51,7 @@ from OpenSSL import SSL
 from pkgcache.engine.responses.messages import Body
 from pkgcache.proxy.connect import ConnectStream
 from pkgcache.proxy.exchange import Exchange, FastPathHook, rendered
+from pkgcache.proxy.http1_client import limit_upstream
 from pkgcache.proxy.http1_server import LimitedHttp1Server
 from pkgcache.proxy.intake import Intake
 from pkgcache.proxy.request_checks import FAILED
@@ -94,6 +102,11 @@ class FastPathLayer(HttpLayer):
         if isinstance(event, events.Start) and self.context.client.alpn not in {b"h2", b"h3"}:
             self.connections.setdefault(self.context.client, LimitedHttp1Server(self.context.fork()))
         return super()._handle_event(event)
+
+    def register_connection(self, command: RegisterHttpConnection) -> layer.CommandGenerator[None]:
+        """Read the responses of an upstream by a `LimitedHttp1Client`, where HttpClient has taken an Http1Client."""
+        limit_upstream(self.connections[command.connection])
+        return super().register_connection(command)
 
     def make_stream(self, stream_id: int) -> layer.CommandGenerator[None]:
         """Start a `FastPathStream`, where HttpLayer would start an HttpStream."""
