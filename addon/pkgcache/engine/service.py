@@ -47,6 +47,7 @@ from pkgcache.rules.policy.admission import (
     Refused,
     build_admission,
 )
+from pkgcache.rules.policy.redirects import judge_redirect
 from pkgcache.rules.routing.filenames import project_of
 from pkgcache.rules.routing.indexes import build_indexes
 from pkgcache.rules.routing.router import Router
@@ -100,7 +101,9 @@ class Service:
         file_hosts = [parse_authority(host, 443) for host in settings.file_hosts]
         self.router = Router(self.indexes, file_hosts, self.hosts)
         self.client = UpstreamClient(
-            may_be_private=self.router.hosts.is_configured_by_operator, via=f"1.1 {self.instance}"
+            may_be_private=self.router.hosts.is_configured_by_operator,
+            via=f"1.1 {self.instance}",
+            judge=partial(judge_redirect, self.router, self.admission),
         )
         self.tasks = Tasks()
         policy = Policy(

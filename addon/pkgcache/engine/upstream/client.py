@@ -22,16 +22,17 @@ from dataclasses import dataclass
 
 import aiohttp
 import yarl
-from multidict import CIMultiDictProxy
+from multidict import CIMultiDict, CIMultiDictProxy
 
-from pkgcache.engine.upstream.errors import Failure, UpstreamError
+from pkgcache.engine.upstream.errors import Failure, UpstreamError, redirected
 from pkgcache.engine.upstream.guard import GuardedResolver, MayBePrivate, RefusedAddressError, check_literal
 from pkgcache.engine.upstream.parent_proxy import ParentProxy
 from pkgcache.engine.upstream.places import ASKER, Places
 from pkgcache.engine.upstream.trust import upstream_ssl_context
 from pkgcache.rules.policy.circuit_breaker import Breaker
 from pkgcache.rules.policy.places import PlaceLimits
-from pkgcache.rules.routing.urls import Url, parse_url, resolve_reference
+from pkgcache.rules.policy.redirects import Barred, Followed, Verdict
+from pkgcache.rules.routing.urls import Url
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 8.0
@@ -50,6 +51,8 @@ MAX_REDIRECTS = 8
 
 READ_BUFFER = 512 * 1024
 """aiohttp pauses reading at twice this; with its default of 64 KiB the socket stops and starts within each chunk."""
+
+type JudgeRedirect = Callable[[Url, Url, Url], Verdict]
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -108,7 +111,8 @@ class UpstreamClient:
     """The session.
 
     `via` is this proxy's entry in the Via header, by which a loop is found. `trust` replaces the roots of `trust.py`. `read_seconds` is
-    how long to wait for an answer to begin, and for each piece of its body. `limits`: of the places at each upstream.
+    how long to wait for an answer to begin, and for each piece of its body. `limits`: of the places at each upstream. `judge` decides
+    about a redirect by three URLs: the one that was asked first, the one that answered, and the one that it leads to.
     """
 
     def __init__(
@@ -120,6 +124,7 @@ class UpstreamClient:
         trust: ssl.SSLContext | None = None,
         read_seconds: float = READ_SECONDS,
         limits: PlaceLimits | None = None,
+        judge: JudgeRedirect = lambda _asked, _previous, target: Followed(target),
     ) -> None:
         self.parent = parent
         self.places = Places(limits)
@@ -127,6 +132,7 @@ class UpstreamClient:
         self._via = via
         self._trust = trust
         self._read_seconds = read_seconds
+        self._judge = judge
         self._session: aiohttp.ClientSession | None = None
         self._breakers: dict[str, Breaker] = {}  # by origin; without an entry: closed
 
@@ -191,13 +197,22 @@ class UpstreamClient:
         asked, origin = url, url.origin
         if origin in self._breakers:
             self._record(origin, Breaker.half_open)
+        credentials = {origin: authorization}
         for _ in range(MAX_REDIRECTS + 1):
             sent = {"User-Agent": "pypi-cache", "Via": self._via, **headers}
-            if authorization and url.origin == origin:
-                sent["Authorization"] = authorization
+            if credentials.get(url.origin):
+                sent["Authorization"] = credentials[url.origin]
             async with self._hop(method, url, sent, asked, timeouts) as response:
                 if response.status in _REDIRECTS and (location := response.headers.get("Location")):
-                    url = _redirected(url, location)
+                    verdict = self._judge(asked, url, target := redirected(url, location))
+                    if isinstance(verdict, Barred):
+                        raise UpstreamError(Failure.REDIRECTS, asked, f"it redirects to {target}, {verdict.reason}")
+                    if not isinstance(verdict, Followed):
+                        yield self._absent(asked)
+                        return
+                    url = verdict.url
+                    if verdict.authorization:
+                        credentials.setdefault(url.origin, verdict.authorization)
                     continue
                 if response.status >= 500:
                     self._record_failure(origin)
@@ -214,6 +229,11 @@ class UpstreamClient:
                 )
                 return
         raise UpstreamError(Failure.REDIRECTS, asked, f"more than {MAX_REDIRECTS} redirects, the last to {url}")
+
+    def _absent(self, asked: Url) -> UpstreamResponse:
+        """A 404 of our own making, where the upstream may not lead to what has the name."""
+        none, empty = CIMultiDictProxy(CIMultiDict[str]()), aiohttp.streams.EMPTY_PAYLOAD
+        return UpstreamResponse(asked, 404, none, asked, empty, lambda: None, self._read_seconds)
 
     @asynccontextmanager
     async def _hop(
@@ -262,13 +282,6 @@ class UpstreamClient:
         breaker = change(self._breakers.get(origin, Breaker()), time.monotonic())
         if breaker != Breaker():
             self._breakers[origin] = breaker
-
-
-def _redirected(url: Url, location: str) -> Url:
-    try:
-        return parse_url(resolve_reference(url, location))
-    except ValueError as error:
-        raise UpstreamError(Failure.REDIRECTS, url, f"a redirect to {location!r}: {error}") from error
 
 
 def _as_upstream_error(url: Url, error: Exception) -> UpstreamError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 
-from pkgcache.rules.routing.urls import Url
+from pkgcache.rules.routing.urls import Url, parse_url, resolve_reference
 from pkgcache.units import redact
 
 
@@ -49,6 +49,14 @@ class UpstreamError(Exception):
         self.challenge = challenge
         self.origin = origin
         super().__init__(redact(f"{self.url}: {detail}"))
+
+
+def redirected(url: Url, location: str) -> Url:
+    """Return where an answer's `Location` leads. Raises UpstreamError where that is no URL to be fetched."""
+    try:
+        return parse_url(resolve_reference(url, location))
+    except ValueError as error:
+        raise UpstreamError(Failure.REDIRECTS, url, f"a redirect to {location!r}: {error}") from error
 
 
 class AllFailedError(Exception):

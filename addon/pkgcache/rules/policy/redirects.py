@@ -1,0 +1,121 @@
+"""Decides whether a redirect of an upstream is followed, and where to.
+
+A target on an index's host is judged like a client's request for it: by that index, the operator's rules and that index's mirrors.
+Otherwise corp could answer a private name with the public index's page, and the proxy would give that page as corp's. A target on a host
+that is no index's (signed URLs of a blob store) is followed: its address is checked when it is dialled, and a file by its digest.
+
+Leaves out: `pypi_cache_cooldown`, which is applied to the file or page that was asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from pkgcache.rules.policy.admission import Admission, RefusalReason, Refused
+from pkgcache.rules.routing.filenames import project_of
+from pkgcache.rules.routing.indexes import Index, Upstream
+from pkgcache.rules.routing.paths import api_base
+from pkgcache.rules.routing.router import Router
+from pkgcache.rules.routing.routes import ProjectListPage, ProjectPage, ReleaseFile, Route, Uncacheable, Unclear
+from pkgcache.rules.routing.spelling import strict_path
+from pkgcache.rules.routing.urls import DEFAULT_PORTS, Url
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """Ask this URL next, with this `Authorization` value of the operator's if there is one."""
+
+    url: Url
+    authorization: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The name belongs to another index: as if the upstream had answered 404."""
+
+
+@dataclass(frozen=True, slots=True)
+class Barred:
+    """Not followed, and why, as the end of a sentence about the target."""
+
+    reason: str
+
+
+type Verdict = Followed | Absent | Barred
+
+
+def judge_redirect(router: Router, admission: Admission, asked: Url, previous: Url, target: Url) -> Verdict:
+    """Decide about one redirect: `asked` was asked first, and `previous`, often the same, has answered with `target`."""
+    judged = _with_tls(router, target)
+    if (judged.host, judged.port) not in router.hosts.file_places:
+        return Followed(target)
+    route = router.route(judged)
+    origin = router.route(previous)
+    if isinstance(route, Uncacheable):
+        return Followed(target)
+    if isinstance(route, Unclear):
+        if _is_below(origin, judged):  # an index may lead from its page to another spelling of it
+            return Followed(target)
+        return Barred(f"which cannot be judged: {route.reason}")
+    for project in _projects(router.route(asked), route):
+        verdict = admission.admit_project(project, route.index.name)
+        if isinstance(verdict, Refused):
+            return Absent() if verdict.reason is RefusalReason.PRIVATE_NAME else Barred(f"but {verdict.text(project)}")
+    if route.index.name.partition("@")[0] in {_family(origin), _family(router.route(asked))}:
+        return Followed(target)
+    return _by_its_upstreams(route, judged)
+
+
+def _with_tls(router: Router, url: Url) -> Url:
+    """`http://` to an index that is at `https://` of that host means the index: such servers redirect, or answer alike."""
+    if (
+        url.scheme == "http"
+        and url.port == DEFAULT_PORTS["http"]
+        and (url.host, DEFAULT_PORTS["https"]) in router.hosts.file_places
+    ):
+        return replace(url, scheme="https", port=DEFAULT_PORTS["https"])
+    return url
+
+
+def _index_of(route: Route) -> Index | None:
+    return None if isinstance(route, Uncacheable | Unclear) else route.index
+
+
+def _family(route: Route) -> str:
+    """The name of a route's index; a mirror `corp@<url>` belongs to `corp`."""
+    index = _index_of(route)
+    return index.name.partition("@")[0] if index else ""
+
+
+def _is_below(route: Route, url: Url) -> bool:
+    index = _index_of(route)
+    if index is None or index.simple.origin != url.origin:
+        return False
+    return strict_path(url.path).startswith(strict_path(index.simple.path))
+
+
+def _projects(*routes: Route) -> list[str]:
+    """The projects that these routes are about."""
+    names = [route.project for route in routes if isinstance(route, ProjectPage)]
+    return list(
+        dict.fromkeys([*names, *(project_of(route.filename) for route in routes if isinstance(route, ReleaseFile))])
+    )
+
+
+def _by_its_upstreams(route: ProjectPage | ProjectListPage | ReleaseFile, target: Url) -> Followed:
+    """The URL at one of the index's upstreams: the target itself if it is at one of them, else the first one's."""
+    if isinstance(route, ReleaseFile):
+        here = [source for source in route.sources if source[0].origin == target.origin]
+        return Followed(*(here or route.sources)[0])
+    upstreams = route.index.upstreams
+    upstream = next((each for each in upstreams if each.simple.origin == target.origin), upstreams[0])
+    return Followed(_page_at(upstream, route), upstream.authorization)
+
+
+def _page_at(upstream: Upstream, route: ProjectPage | ProjectListPage) -> Url:
+    simple = upstream.simple
+    if isinstance(route, ProjectListPage):
+        return simple
+    if route.document:
+        return simple.with_path(api_base(simple) + route.document)
+    return simple.with_path(f"{simple.path}{route.project}/")

@@ -1,0 +1,118 @@
+"""What an upstream's redirect may lead to: on an index's host what a client's request may, by that index's rules and mirrors.
+
+Index `corp` has the names `acme-*` for its own, and answers with redirects to the public index, whose own host is never asked: the
+operator gave it a mirror.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import pytest
+
+from tests.support.authority import Authority
+from tests.support.behaviour import Behaviour
+from tests.support.proxy import Proxy
+from tests.support.upstream import Upstream
+from tests.support.wheels import ReleaseFile, make_wheel
+from tests.support.wire import Fetched, fetch
+
+ACME, SIX, EVIL = make_wheel("acme-tools"), make_wheel("six"), make_wheel("evil")
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """`corp` redirects; `public` is an index whose pages are to be had from `mirror`; `blobs` is nobody's host."""
+
+    proxy: Proxy
+    corp: Upstream
+    public: Upstream
+    mirror: Upstream
+
+    def page(self, project: str, accept: str = "text/html") -> Fetched:
+        return fetch(self.proxy.port, self.corp.page_url(project), ca=self.proxy.ca, headers={"Accept": accept})
+
+    def file(self, release: ReleaseFile) -> Fetched:
+        return fetch(self.proxy.port, self.corp.file_url(release), ca=self.proxy.ca)
+
+
+@pytest.fixture(scope="module")
+def shared(ca: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    with ExitStack() as stack:
+        corp, public, mirror = (
+            stack.enter_context(Upstream(ca, prefix=prefix)) for prefix in ("/corp", "/pub", "/mir")
+        )
+        for each in (public, mirror):
+            each.add(ACME, SIX, EVIL)
+        options = {
+            "pypi_cache_index": [f"corp={corp.index_url}", f"public={public.index_url} {mirror.index_url}"],
+            "pypi_cache_private": "acme-*=corp",
+            "pypi_cache_deny": "evil",
+            "pypi_cache_negative_ttl": "0",
+        }
+        proxy = stack.enter_context(Proxy(tmp_path_factory.mktemp("redirects"), options=options, upstream_ca=ca.bundle))
+        yield Scene(proxy, corp, public, mirror)
+        assert not proxy.complaints, proxy.output
+
+
+@pytest.fixture
+def scene(shared: Scene) -> Iterator[Scene]:
+    for each in (shared.corp, shared.public, shared.mirror):
+        each.clear()
+    yield shared
+    shared.corp.unscript()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_private_name_is_not_fetched_from_another_index(status: int, scene: Scene) -> None:
+    """404 for the page and for the file, and nobody but corp was asked."""
+    scene.corp.script(
+        Behaviour("/simple/acme-tools", redirect=scene.public.page_url("acme-tools"), status=status),
+        Behaviour("/packages/.*acme", redirect=scene.mirror.file_url(ACME), status=status),
+    )
+    assert scene.page("acme-tools").status == 404
+    assert scene.file(ACME).status == 404
+    assert (scene.public.count(), scene.mirror.count()) == (0, 0)
+
+
+@pytest.mark.parametrize("detour", ["/hop/1", "/corp/simple/six/"])
+def test_nor_by_a_detour(detour: str, scene: Scene) -> None:
+    scene.corp.script(
+        Behaviour("/simple/acme-tools", redirect=detour),
+        Behaviour(detour, redirect=scene.public.page_url("acme-tools")),
+    )
+    assert scene.page("acme-tools").status == 404
+    assert (scene.public.count(), scene.mirror.count()) == (0, 0)
+
+
+def test_a_denied_project_under_another_name(scene: Scene) -> None:
+    scene.corp.script(Behaviour("/simple/fine", redirect=scene.public.page_url("evil")))
+    answer = scene.page("fine")
+    assert answer.status == 502
+    assert b"pypi_cache_deny=evil" in answer.body
+    assert (scene.public.count(), scene.mirror.count()) == (0, 0)
+
+
+def test_a_path_that_cannot_be_judged(scene: Scene) -> None:
+    scene.corp.script(Behaviour("/simple/fine", redirect=f"{scene.public.page_url('acme-tools')}index.html"))
+    assert scene.page("fine").status == 502
+    assert (scene.public.count(), scene.mirror.count()) == (0, 0)
+
+
+def test_another_index_by_its_mirror(scene: Scene) -> None:
+    """As GitLab does for names that it has not: the operator's mirror of that index is asked, not its own host."""
+    scene.corp.script(Behaviour("/simple/six", redirect=scene.public.page_url("six")))
+    answer = scene.page("six")
+    assert (answer.status, SIX.filename.encode() in answer.body) == (200, True)
+    assert (scene.public.count(), scene.mirror.count()) == (0, 1)
+
+
+def test_a_file_on_nobodys_path(scene: Scene) -> None:
+    """A signed URL: the page's digest decides."""
+    scene.corp.add(ACME)
+    scene.corp.script(
+        Behaviour("/packages/.*acme", redirect="/blobs/1?signature=x%2fy"), Behaviour("/blobs/", content=ACME.data)
+    )
+    scene.corp.serve("/blobs/1", ACME.data, "application/octet-stream")
+    assert scene.page("acme-tools").status == 200
+    assert scene.file(ACME).sha256 == ACME.sha256

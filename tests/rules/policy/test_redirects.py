@@ -1,0 +1,117 @@
+"""rules/policy/redirects.py: where an upstream may lead the proxy. Index `corp` has the names `acme-*`; `evil*` is denied."""
+
+import pytest
+
+from pkgcache.rules.policy.admission import Admission
+from pkgcache.rules.policy.redirects import Absent, Barred, Followed, judge_redirect
+from pkgcache.rules.routing.indexes import Defaults, build_indexes
+from pkgcache.rules.routing.router import Router
+from pkgcache.rules.routing.urls import parse_url
+from pkgcache.settings import parse_index
+
+DIGEST = f"aa/bb/{'c' * 60}"
+CORP, PUBLIC, FILES = "https://corp.test/a/simple", "https://index.example/simple", "https://files.example/packages"
+MIRROR, SECOND = "https://mirror.test/pypi", "https://second.test/b/simple"
+ROUTER = Router(
+    build_indexes(
+        parse_index(
+            ["pypi=https://m:pw@mirror.test/pypi/simple", f"corp={CORP} {SECOND}", "other=https://corp.test/o/simple"]
+        ),
+        Defaults(simple=parse_url(f"{PUBLIC}/"), files=parse_url(f"{FILES}/")),
+    ),
+    [("extra.test", 443)],
+    {("cdn.test", 443): ("pypi",)},
+)
+ADMISSION = Admission(deny=("evil*",), private=(("acme-*", "corp"),))
+FOLLOWED = "followed"
+
+
+def verdict_of(asked: str, target: str, previous: str = "") -> str:
+    verdict = judge_redirect(ROUTER, ADMISSION, parse_url(asked), parse_url(previous or asked), parse_url(target))
+    match verdict:
+        case Followed(url=url):
+            return FOLLOWED if str(url) == target else str(url)
+        case Absent():
+            return "absent"
+        case Barred():
+            return "barred"
+
+
+@pytest.mark.parametrize(
+    ("asked", "target", "verdict"),
+    [
+        # a private name is its own index's alone
+        (f"{CORP}/acme-x/", f"{PUBLIC}/acme-x/", "absent"),
+        (f"{CORP}/acme-x/", f"{PUBLIC}/Acme_X", "absent"),
+        (f"{CORP}/acme-x/", f"{PUBLIC}/six/", "absent"),
+        (f"{CORP}/acme-x/", f"{PUBLIC}//./acme-x/", "absent"),
+        (f"{CORP}/acme-x/", f"{PUBLIC}/%61cme-x/", "absent"),
+        (f"{CORP}/acme-x/", "http://index.example/simple/acme-x/", "absent"),
+        (f"{CORP}/acme-x/", "https://index.example:443/simple/acme-x/", "absent"),
+        (f"{CORP}/acme-x/", "https://index.example/pypi/acme-x/json", "absent"),
+        (f"{CORP}/acme-x/", f"{MIRROR}/simple/acme-x/", "absent"),
+        (f"{CORP}/acme-x/", "https://corp.test/o/simple/acme-x/", "absent"),
+        (f"{CORP}/acme-x/", f"{FILES}/{DIGEST}/acme_x-1.0-py3-none-any.whl", "absent"),
+        (f"{CORP}/acme_x-1.0.tar.gz", f"{FILES}/{DIGEST}/acme_x-1.0.tar.gz", "absent"),
+        (f"{CORP}/acme_x-1.0.tar.gz", f"{FILES}/{DIGEST}/six-1.0.tar.gz", "absent"),
+        (f"{CORP}/six/", f"{PUBLIC}/acme-x/", "absent"),
+        (f"{SECOND}/acme-x/", f"{PUBLIC}/acme-x/", "absent"),
+        # what cannot be judged
+        (f"{CORP}/acme-x/", f"{PUBLIC}/acme-x/index.html", "barred"),
+        (f"{CORP}/acme-x/", "https://index.example/simple%2facme-x/", "barred"),
+        (f"{CORP}/acme-x/", "https://index.example/x/..%2fsimple/acme-x/", "barred"),
+        (f"{CORP}/acme-x/", "https://corp.test/o/simple/acme-x/index.html", "barred"),
+        (f"{CORP}/six/", f"{FILES}/{DIGEST}/%2573ix-1.0.zip", "barred"),
+        # a denied one
+        (f"{CORP}/six/", f"{CORP}/evil/", "barred"),
+        (f"{CORP}/six/", f"{PUBLIC}/evil-1/", "barred"),
+        (f"{CORP}/six-1.0.zip", f"{FILES}/{DIGEST}/evil-1.0.zip", "barred"),
+        # within an index
+        (f"{CORP}/Six/", f"{CORP}/six/", FOLLOWED),
+        (f"{CORP}/acme-x/", f"{CORP}/acme-x", FOLLOWED),
+        (f"{CORP}/acme-x/", f"{SECOND}/acme-x/", FOLLOWED),
+        (f"{SECOND}/acme-x/", f"{CORP}/acme-x/", FOLLOWED),
+        (f"{CORP}/acme-x/", f"{CORP}/acme-x/index.html", FOLLOWED),
+        (f"{CORP}/acme-x/", "https://corp.test/team/index/acme-x/", FOLLOWED),
+        (f"{MIRROR}/simple/six/", f"{PUBLIC}/six/", FOLLOWED),
+        (f"{MIRROR}/packages/{DIGEST}/six-1.0.zip", f"{FILES}/{DIGEST}/six-1.0.zip", FOLLOWED),
+        (f"{MIRROR}/packages/{DIGEST}/six-1.0.zip", "https://mirror.test/blobs/1", FOLLOWED),
+        # another index by its upstreams
+        (f"{CORP}/six/", f"{PUBLIC}/six/", f"{MIRROR}/simple/six/"),
+        (f"{CORP}/six/", "http://index.example/simple/Six", f"{MIRROR}/simple/six/"),
+        (f"{CORP}/six/", f"{MIRROR}/simple/six/", FOLLOWED),
+        (f"{CORP}/six/", "https://index.example/pypi/six/json", f"{MIRROR}/six/json"),
+        (f"{CORP}/", f"{PUBLIC}/", f"{MIRROR}/simple/"),
+        (f"{CORP}/six-1.0.zip", f"{FILES}/{DIGEST}/six-1.0.zip", f"{MIRROR}/packages/{DIGEST}/six-1.0.zip"),
+        # no index's host
+        (f"{CORP}/acme-x/", "https://blobs.test/acme-x/?sig=1", FOLLOWED),
+        (f"{CORP}/acme_x-1.0.tar.gz", "https://blobs.test/acme_x-1.0.tar.gz?sig=%2f", FOLLOWED),
+        (f"{CORP}/acme_x-1.0.tar.gz", "https://cdn.test/acme_x-1.0.tar.gz", FOLLOWED),
+        (f"{CORP}/acme_x-1.0.tar.gz", "https://extra.test/acme_x-1.0.tar.gz", FOLLOWED),
+        (f"{CORP}/acme_x-1.0.tar.gz", "https://index.example/blobs/1?sig=2", FOLLOWED),
+    ],
+)
+def test_one_redirect(asked: str, target: str, verdict: str) -> None:
+    assert verdict_of(asked, target) == verdict
+
+
+@pytest.mark.parametrize(
+    ("previous", "target", "verdict"),
+    [
+        ("https://blobs.test/hop", f"{PUBLIC}/acme-x/", "absent"),
+        ("https://blobs.test/hop", f"{CORP}/acme-x/", FOLLOWED),
+        ("https://index.example/hop", f"{PUBLIC}/acme-x/", "absent"),
+        (f"{PUBLIC}/six/", f"{PUBLIC}/acme-x/", "absent"),
+    ],
+)
+def test_a_private_name_by_a_detour(previous: str, target: str, verdict: str) -> None:
+    assert verdict_of(f"{CORP}/acme-x/", target, previous) == verdict
+
+
+def test_the_operators_credentials_for_that_index() -> None:
+    asked = parse_url(f"{CORP}/six/")
+    verdict = judge_redirect(ROUTER, ADMISSION, asked, asked, parse_url(f"{PUBLIC}/six/"))
+    assert isinstance(verdict, Followed)
+    assert verdict.authorization.startswith("Basic ")
+    within = judge_redirect(ROUTER, ADMISSION, asked, asked, parse_url(f"{CORP}/Six/"))
+    assert within == Followed(parse_url(f"{CORP}/Six/")), "the client of upstreams keeps the origin's own"
