@@ -38,6 +38,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.timeout(TIMEOUT))
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name a test by a parameter's name where its value is no text: compressed bytes may hold the time, and differ in each process."""
+    return argname if isinstance(val, bytes) and not (val.isascii() and val.decode("ascii").isprintable()) else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Run a test that is a coroutine function, in an event loop of its own."""
