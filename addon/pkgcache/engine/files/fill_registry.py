@@ -6,9 +6,11 @@ Not a `SingleFlight`: readers join a fill while it grows instead of waiting for 
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 from pkgcache.engine.caching import Collaborators
 from pkgcache.engine.files.identity import FileIdentity
@@ -16,11 +18,14 @@ from pkgcache.engine.fills.fill import Fill
 from pkgcache.engine.store.entries import Entry
 from pkgcache.engine.store.growing import file_stem
 from pkgcache.engine.store.keys import StoreKey
+from pkgcache.engine.store.lru import ByteLru
 from pkgcache.engine.store.notes import FileNotes
 from pkgcache.engine.store.rehash import Rehasher
 from pkgcache.engine.upstream.wheel_metadata import metadata_of_wheel
 from pkgcache.rules.http.storability import storable_headers
 from pkgcache.rules.routing.digests import Digest
+
+logger = logging.getLogger(__name__)
 
 LINGER_SECONDS = 1.0
 """A complete fill still serves requests this long.
@@ -29,6 +34,9 @@ One that looked for the file in the store just before the commit finds the fill,
 """
 
 WRITING_THREADS = 8
+
+TOO_LARGE_FILES, TOO_LARGE_SECONDS = 256, 60.0
+"""So many files that the store cannot take are remembered for so long: they would only grow to the limit again, and be thrown away."""
 
 
 class FillRegistry:
@@ -40,6 +48,7 @@ class FillRegistry:
         self._pool = ThreadPoolExecutor(WRITING_THREADS, thread_name_prefix="fill")
         self.fills: dict[StoreKey, Fill] = {}
         self._lingering: list[Fill] = []
+        self._too_large: ByteLru[StoreKey, float] = ByteLru(TOO_LARGE_FILES)  # each weighs 1
 
     def close(self) -> None:
         """Remove what stopped fills have left, and end the threads."""
@@ -68,7 +77,7 @@ class FillRegistry:
             shared.client,
             self._pool,
             report=shared.metrics.upstream_failed,
-            reserve=shared.store.reserve,
+            reserve=lambda path, size: self._reserve(file, path, size),
             disk_failed=shared.store.fails_to_grow,
             finish_abandoned=shared.settings.finish_abandoned,
         )
@@ -79,11 +88,25 @@ class FillRegistry:
             try:
                 await fill.run(lambda: self._find(file, started), lambda done: self._commit(file, done, started))
             finally:
-                shared.store.release(fill.file.path)
+                shared.store.room.release(fill.file.path)
                 self._forget(file.key, fill)
 
         fill.task = shared.tasks.start(work(), f"fill {route.filename}")
         return fill
+
+    async def _reserve(self, file: FileIdentity, path: Path, size: int) -> bool:
+        """Whether a file may grow to `size` bytes. One that is larger than the whole store may be is not tried again for a while."""
+        limit = self._shared.settings.max_size
+        if size > limit and not self.is_too_large(file):
+            what = "%s: %d bytes are more than pypi_cache_max_size (%d); served, not kept"
+            logger.warning(what, file.shown_name, size, limit)
+            self._too_large.put(file.key, time.monotonic(), 1)
+        return size <= limit and await self._shared.store.room.reserve(path, size)
+
+    def is_too_large(self, file: FileIdentity) -> bool:
+        """Whether a file was found to be larger than the whole store may be, just now."""
+        since = self._too_large.get(file.key)
+        return since is not None and time.monotonic() - since < TOO_LARGE_SECONDS
 
     def _forget(self, key: StoreKey, fill: Fill) -> None:
         """Forget a failed fill at once, so that the next request starts afresh, and a complete one after LINGER_SECONDS."""

@@ -21,6 +21,7 @@ from pkgcache.engine.upstream.client import UpstreamClient, UpstreamResponse
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
 from pkgcache.rules.http.cache_status import CacheStatus
 from pkgcache.rules.http.ranges import Span, parse_content_range, parse_range, satisfies
+from pkgcache.rules.policy.fills import starts_fill
 from pkgcache.rules.routing.urls import Url
 
 
@@ -109,7 +110,20 @@ class Passthrough:
         relay.gather(span.length, lambda data: self._ranges.keep(file, headers, span, total, data))
         return True
 
-    async def whole(self, request: Request, file: FileIdentity, fill_request: FillRequest) -> Response:
+    async def uncached(
+        self, request: Request, file: FileIdentity, fill_request: FillRequest, *, disk_failed: bool
+    ) -> Response:
+        """What was asked for, because the disk or the store cannot take the file."""
+        if request.method == "HEAD":
+            return await self.head(request, file)
+        response: Response | None = None
+        if not starts_fill(request.headers, file.size):
+            response = await self.range(request, file)
+        return response or await self.whole(request, file, fill_request, disk_failed=disk_failed)
+
+    async def whole(
+        self, request: Request, file: FileIdentity, fill_request: FillRequest, *, disk_failed: bool = True
+    ) -> Response:
         """The whole file, verified on its way."""
         body = UncachedDownload(self._client, fill_request, report=self._metrics.upstream_failed)
         try:
@@ -123,7 +137,9 @@ class Passthrough:
         else:
             headers["Content-Length"] = str(body.total)
         self._metrics.miss("file")
-        cache = CacheStatus(fwd="miss", fwd_status=200, detail="disk-failed")
+        cache = (
+            CacheStatus(fwd="miss", fwd_status=200, detail="disk-failed") if disk_failed else CacheStatus(fwd="miss")
+        )
         return Response(status=200, headers=headers, body=body, cache=cache, upstream=url.origin)
 
 

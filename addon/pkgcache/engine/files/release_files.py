@@ -35,7 +35,7 @@ from pkgcache.engine.store.entries import Entry
 from pkgcache.engine.store.integrity import mismatch
 from pkgcache.engine.store.notes import FileNotes
 from pkgcache.engine.store.rehash import Rehasher
-from pkgcache.engine.upstream.errors import AllFailedError, Failure
+from pkgcache.engine.upstream.errors import WITHOUT_DISK, AllFailedError, Failure
 from pkgcache.rules.http.cache_status import CacheStatus
 from pkgcache.rules.http.freshness import only_if_cached
 from pkgcache.rules.policy.fills import is_near, starts_fill
@@ -96,6 +96,8 @@ class ReleaseFiles:
             response = await passed(request, file)
             # A stale range is better than an error.
             return self._ranges.served(cached_range) if cached_range and response.status >= 500 else response
+        if fill is None and self.fills.is_too_large(file):
+            return await self._passthrough.uncached(request, file, file.fill_request, disk_failed=False)
         return await self._from_fill(request, file, fill or self.fills.start(file), joined=fill is not None)
 
     async def _from_public(self, request: Request, route: ReleaseFile) -> Response | None:
@@ -250,8 +252,9 @@ class ReleaseFiles:
     async def _fill_failed(
         self, request: Request, file: FileIdentity, fill: Fill, error: AllFailedError, *, joined: bool, any_range: bool
     ) -> Response:
-        if Failure.DISK in error.failures:
-            return await self._without_disk(request, file, fill)
+        if error.failures & WITHOUT_DISK:
+            failed_disk = Failure.DISK in error.failures
+            return await self._passthrough.uncached(request, file, fill.request, disk_failed=failed_disk)
         if joined and error.failures & _WRONG_BYTES:
             # It came while the attempt of another request was failing. It gets an attempt of its own.
             again = self.fills.of(file) or self.fills.start(file)
@@ -289,12 +292,3 @@ class ReleaseFiles:
         return await self._from_fill(
             request, file, fill or self.fills.start(file), joined=fill is not None, any_range=True
         )
-
-    async def _without_disk(self, request: Request, file: FileIdentity, fill: Fill) -> Response:
-        """What was asked for, for this client alone, because the disk cannot take the file."""
-        if request.method == "HEAD":
-            return await self._passthrough.head(request, file)
-        response: Response | None = None
-        if not starts_fill(request.headers, file.size):
-            response = await self._passthrough.range(request, file)
-        return response or await self._passthrough.whole(request, file, fill.request)

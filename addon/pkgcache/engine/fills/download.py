@@ -17,9 +17,10 @@ from pathlib import Path
 from multidict import CIMultiDict
 
 from pkgcache.engine.fills.fill_request import IDENTITY, FileHead, check_response
+from pkgcache.engine.fills.growth import Growth
 from pkgcache.engine.fills.progress import FillProgress
 from pkgcache.engine.upstream.client import UpstreamClient, UpstreamResponse
-from pkgcache.engine.upstream.errors import AllFailedError, Failure, NoRoomError, UpstreamError
+from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
 from pkgcache.rules.routing.digests import Digest, Hasher
 from pkgcache.rules.routing.urls import Url
 
@@ -40,8 +41,7 @@ _TRANSIENT = frozenset({Failure.UNREACHABLE, Failure.TIMEOUT, Failure.BROKEN, Fa
 class Download:
     """One download into a part file that this process owns.
 
-    `report` is told of each upstream's failure, `reserve` asks for room on the disk, and `grew` is called after each chunk of a file
-    whose length is not known.
+    `report` is told of each failure, `reserve` asks for room, and `grew` is called after each chunk of a file of unknown length.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Download:
         self._client = client
         self._pool = pool
         self._report = report
-        self._reserve = reserve
+        self._growth = Growth(progress.file.path, reserve)
         self._grew = grew
         self._hasher: Hasher = self._new_hasher()
         self._writing: tuple[asyncio.Future[None], int] | None = None
@@ -156,7 +156,7 @@ class Download:
         return False
 
     def _candidates(self, bad: Mapping[Url | None, Failure]) -> list[tuple[Url, str]]:
-        return [source for source in self._client.healthy_first(self._request.sources) if source[0] not in bad]
+        return [each for each in self._client.healthy_first(self._request.sources) if each[0] not in bad]
 
     async def _reconsider(self, errors: list[UpstreamError], bad: dict[Url | None, Failure]) -> bool:
         """When no source is left: start over with those refused for their length, since the first one's length may be the wrong one.
@@ -252,8 +252,8 @@ class Download:
             raise UpstreamError(Failure.WRONG_SPAN, response.url, "the file has changed, and it has no digest")
         if self._progress.head is None:
             known = total if total is not None else self._request.size
-            if known and not await self._reserve(self._part.path, known):
-                raise NoRoomError(f"its {known:,} bytes do not fit on the disk beside what is to be left free")
+            if known:  # what cannot fit is not even begun
+                await self._growth.cover(0, known)
             self._progress.head = FileHead(total=known, headers=CIMultiDict(response.headers), source=response.url)
             self._contributors.add(url)
             await self._progress.publish()
@@ -269,6 +269,7 @@ class Download:
         await self._finish_writing()
         if self._progress.total is not None and self._progress.written + len(chunk) > self._progress.total:
             raise UpstreamError(Failure.WRONG_LENGTH, url, f"more than the {self._progress.total} bytes announced")
+        await self._growth.cover(self._progress.written + len(chunk), self._progress.total)
         writing = asyncio.get_running_loop().run_in_executor(self._pool, self._write, chunk)
         self._writing = (writing, len(chunk))
         writing.add_done_callback(self._wrote)

@@ -26,7 +26,7 @@ from pkgcache.engine.runtime.tasks import shielded
 from pkgcache.engine.store.entries import Entry
 from pkgcache.engine.store.notes import FileNotes
 from pkgcache.engine.upstream.client import UpstreamClient
-from pkgcache.engine.upstream.errors import AllFailedError, Failure, NoRoomError, UpstreamError
+from pkgcache.engine.upstream.errors import WITHOUT_DISK, AllFailedError, Failure, NoRoomError, UpstreamError
 from pkgcache.engine.upstream.places import PLACE_SECONDS, Asker, Kind, as_asker
 from pkgcache.rules.routing.urls import parse_url
 
@@ -95,7 +95,7 @@ class Fill(FillProgress):
 
     @override
     def _cut_short(self, error: AllFailedError) -> CutShortError:
-        if Failure.DISK in error.failures:
+        if error.failures & WITHOUT_DISK:
             return DiskFailedError(str(error), self._without_disk)
         return super()._cut_short(error)
 
@@ -141,7 +141,9 @@ class Fill(FillProgress):
             await self._end_in_failure(error)
         except NoRoomError as error:
             logger.info("%s: %s; not kept", self.request.sources[0][0], error)
-            await self._end_in_failure(AllFailedError([UpstreamError(Failure.DISK, str(self.file.path), str(error))]))
+            await self._end_in_failure(
+                AllFailedError([UpstreamError(Failure.NO_ROOM, str(self.file.path), str(error))])
+            )
         except OSError as error:
             self._disk_failed(error)
             await self._end_in_failure(

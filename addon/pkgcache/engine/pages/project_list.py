@@ -31,7 +31,7 @@ from pkgcache.engine.store.growing import file_stem
 from pkgcache.engine.store.keys import StoreKey, project_list_key
 from pkgcache.engine.store.notes import ListNotes
 from pkgcache.engine.upstream.client import UpstreamResponse
-from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
+from pkgcache.engine.upstream.errors import AllFailedError, Failure, NoRoomError, UpstreamError
 from pkgcache.rules.http.cache_status import CacheStatus
 from pkgcache.rules.http.storability import NotStorable, storable, storable_headers
 from pkgcache.rules.http.validation import freshened, updates, validators
@@ -161,7 +161,7 @@ class ProjectLists:
 
     def _begin(self, list_request: _ListRequest, stored: ListNotes | None) -> ProjectListFill:
         path = self._store.growing / f"{file_stem(list_request.key)}-{secrets.token_hex(4)}.part"
-        fill = self._fills[list_request.key] = ProjectListFill(path, self._pool)
+        fill = self._fills[list_request.key] = ProjectListFill(path, self._pool, self._store.room.reserve)
         self._tasks.start(self._run(fill, list_request, stored), f"fetch of {list_request.shown}")
         return fill
 
@@ -188,6 +188,8 @@ class ProjectLists:
                 errors.append(failure)
                 if fill.announced:
                     return
+        except NoRoomError as error:
+            errors.append(UpstreamError(Failure.DISK, str(fill.file.path), str(error)))
         except OSError as error:
             self._store.fails_to_grow(error)
             errors.append(UpstreamError(Failure.DISK, str(fill.file.path), f"cannot be written: {error}"))
@@ -197,6 +199,7 @@ class ProjectLists:
                 fill.fail(AllFailedError(errors or [stopped]))
             # Before `end`: whoever asks from now on must not join a fill whose file is about to be closed.
             del self._fills[list_request.key]
+            self._store.room.release(fill.file.path)
             fill.end()
 
     async def _from_upstream(

@@ -7,7 +7,7 @@ no list that broke off is ever complete at a client, or stored.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +16,7 @@ from typing import override
 
 from multidict import CIMultiDict
 
+from pkgcache.engine.fills.growth import Growth
 from pkgcache.engine.fills.progress import Progress
 from pkgcache.engine.pages.decoding import ContentDecoder
 from pkgcache.engine.upstream.client import UpstreamResponse
@@ -39,10 +40,14 @@ class ListHead:
 
 
 class ProjectListFill(Progress[ListHead | None]):
-    """A list that grows. Clients are told its head, or None where the upstream said that the stored list is unchanged."""
+    """A list that grows. Clients are told its head, or None where the upstream said that the stored list is unchanged.
 
-    def __init__(self, path: Path, pool: ThreadPoolExecutor) -> None:
+    `reserve` asks for room for it: its length is known only at the end.
+    """
+
+    def __init__(self, path: Path, pool: ThreadPoolExecutor, reserve: Callable[[Path, int], Awaitable[bool]]) -> None:
         super().__init__(path, pool)
+        self._growth = Growth(path, reserve)
         self.unchanged = False
         self._hasher = hashlib.sha256()
 
@@ -76,6 +81,7 @@ class ProjectListFill(Progress[ListHead | None]):
         await self.in_thread(self._begin)
         while chunk := await response.chunk():
             await self.in_thread(partial(self._write, response, map(editor.feed, decoder.feed(chunk))))
+            await self._growth.cover(self.written, None)
             if self.written > HOLD_BACK:
                 self.announce(head)
             self.wake_readers()

@@ -146,6 +146,7 @@ class Reader(Body):
             end = await self._source.wait_available(self._at, self._generation)
         except DiskFailedError as error:
             self._rest = error.rest(self._at, self._stop)
+            self._source.release()  # so that the growing file, which has no name any more, leaves the disk
             return await self._rest.read()
         if self._source is None:
             raise CutShortError("closed while it waited")
@@ -164,7 +165,7 @@ class Reader(Body):
     @override
     def close(self) -> None:
         source, self._source = self._source, None
-        if source is not None:
+        if source is not None and self._rest is None:
             source.release()
         if self._rest is not None:
             self._rest.close()

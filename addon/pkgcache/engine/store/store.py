@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import shutil
 import tempfile
@@ -20,11 +19,13 @@ from pathlib import Path
 
 from pkgcache.engine.runtime.health import Health
 from pkgcache.engine.store.entries import Entries, Entry, Notes
+from pkgcache.engine.store.eviction import Limits
 from pkgcache.engine.store.growing import file_stem
 from pkgcache.engine.store.integrity import MOST_IN_MEMORY, expected_digest, mismatch
 from pkgcache.engine.store.keys import StoreKey
 from pkgcache.engine.store.lru import ByteLru
 from pkgcache.engine.store.maintenance import Maintenance
+from pkgcache.engine.store.room import Room
 from pkgcache.engine.store.session import StoreSession
 from pkgcache.engine.store.write_behind import WriteBehind
 
@@ -73,7 +74,7 @@ class Store:
         self._maintenance = Maintenance(self._session, inactive=inactive)
         self._pending = WriteBehind(self._session, self._maintenance)
         self._hot: ByteLru[StoreKey, _Hot] = ByteLru(memory)
-        self._reserved: dict[Path, int] = {}
+        self.room = Room(self._session, Limits(max_size=max_size, min_free=min_free))
         self._damaged = damaged
 
     # Opening and closing
@@ -260,33 +261,6 @@ class Store:
         self._pending.forget(key)
         self._hot.drop(key)
         await self._session.write(lambda entries: entries.drop(key))
-
-    # Room on the disk
-
-    async def reserve(self, path: Path, size: int) -> bool:
-        """Whether the disk has room for a download of `size` bytes beside those under way, evicting for it if need be."""
-        if self._session.entries is None or path.parent != self._session.entries.growing:
-            return True
-        self._reserved[path] = size
-        room = await self._session.read(lambda entries: entries.eviction.has_disk_room(self._outstanding()))
-        if room is False:
-            room = await self._session.write(lambda entries: entries.eviction.make_disk_room(self._outstanding()))
-        if room is False:
-            self.release(path)
-        return room is not False  # None: the store has trouble, which fails no download
-
-    def release(self, path: Path) -> None:
-        """End the reservation of a download that is over."""
-        self._reserved.pop(path, None)
-
-    def _outstanding(self) -> int:
-        """How many bytes the downloads under way have yet to write."""
-        total = 0
-        for path, size in list(self._reserved.items()):
-            with contextlib.suppress(OSError):
-                size -= path.stat().st_size  # noqa: PLW2901
-            total += max(0, size)
-        return total
 
     # Maintenance
 

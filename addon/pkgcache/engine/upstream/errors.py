@@ -27,6 +27,7 @@ class Failure(enum.StrEnum):
     WRONG_DIGEST = "wrong-digest"
     WRONG_PAGE = "wrong-page"
     DISK = "disk"
+    NO_ROOM = "no-room"
     OFFLINE = "offline"
     BUSY = "busy"
     """Not the upstream's failure: it was not asked, because all connections to it are in use (`places`)."""
@@ -79,4 +80,8 @@ class AllFailedError(Exception):
 
 
 class NoRoomError(OSError):
-    """A file does not fit on the disk beside the space to be left free. The disk works, so this is no trouble of the store."""
+    """A file does not fit into the store, or on the disk beside the space to be left free. Both work, so this is no trouble of theirs."""
+
+
+WITHOUT_DISK = frozenset({Failure.DISK, Failure.NO_ROOM})
+"""Failures of which no upstream is the cause: clients get the file all the same, uncached."""
