@@ -242,6 +242,28 @@ def test_a_forged_archive(command: Command, store: Path, tmp_path: Path) -> None
     assert keys(store) == set()
 
 
+@pytest.mark.parametrize("time", ["NaN", "Infinity", "1e308", "-1", '"now"', "true"])
+def test_a_row_that_makes_no_sense(
+    time: str, command: Command, store: Path, filled: dict[str, str], tmp_path: Path
+) -> None:
+    """It is left out, named, and costs the others nothing: neither the export nor, out of another's archive, the import."""
+    file, other = tmp_path / "a.tar", tmp_path / "other"
+    command("export", "--dir", store, file).ended(0)
+    whole = file.read_bytes()
+    with opened_store(store) as entries, entries.database.transaction(5):
+        change = "UPDATE Cache SET tag = replace(tag, '\"response_time\": 1700000000.0', ?) WHERE key = ?"
+        entries.database.sql(change, (f'"response_time": {time}', filled["page"]))
+    ran = command("export", "--dir", store, file, "--force", "--json").ended(1).json
+    assert (ran["entries"], len(ran["wrong_left_out"])) == (4, 1)
+    assert command("import", "--dir", other, file, "--json").ended(0).json["entries"] == 4
+    wrong = f"{time:>12}"  # as long as the right one, so that the tar's own sizes stay
+    at = whole.index(b'"response_time":1700000000.0', whole.index(filled["page"].encode()))
+    file.write_bytes(whole[:at] + f'"response_time":{wrong}'.encode() + whole[at + 28 :])
+    ran = command("import", "--dir", tmp_path / "third", file, "--json").ended(1).json
+    assert ran["entries"] == 4
+    assert "response_time is" in ran["refused"][0]
+
+
 BIG_ENOUGH = 70_000
 
 

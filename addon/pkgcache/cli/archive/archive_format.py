@@ -209,7 +209,7 @@ class ArchiveReader:
         if size > MAX_JSON:
             raise ArchiveError(f"at byte {self._position:,}: a header of {size:,} bytes")
         try:
-            found = json.loads(self._read(size), object_pairs_hook=_distinct, parse_constant=_no_constant)
+            found = json.loads(self._read(size), object_pairs_hook=_distinct)
         except (
             ValueError,
             RecursionError,
@@ -284,7 +284,7 @@ def _entry_header(found: dict[str, Any], name: str) -> EntryHeader:
         Digest.parse(found["digest"])
     except ValueError as error:
         raise ArchiveError(f"{name}: {error}") from None
-    if not all(0 <= number <= MAX_SIZE for number in numbers):  # which 1e999 is not, either
+    if not all(0 <= number <= MAX_SIZE for number in numbers):  # which NaN and 1e999 are not
         raise ArchiveError(f"{name}: numbers of {shown(numbers)}")
     return EntryHeader(**found)
 
@@ -295,10 +295,6 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("a name is there twice")
     return found
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON")
 
 
 def _dumped(value: dict[str, Any]) -> bytes:

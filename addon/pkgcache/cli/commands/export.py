@@ -22,6 +22,7 @@ import click
 
 from pkgcache import __version__
 from pkgcache.cli.archive.archive_format import ArchiveError, ArchiveWriter, EntryHeader, WrongValueError, whole_part
+from pkgcache.cli.archive.checks import why_refused
 from pkgcache.cli.exits import FOUND, InterruptedByUser, UnusableError
 from pkgcache.cli.opening import opened
 from pkgcache.cli.output import AS_JSON, counted, print_json, print_line, printable, say, shown_size
@@ -182,6 +183,8 @@ def _write(
                     stored_at=row.stored_at,
                     row=row.rowid,
                 )
+                if reason := why_refused(header, time.time()):  # somebody has written to its row
+                    raise WrongValueError(reason)
                 writer.add(header, name, _chunks(entry, progress))
             except (WrongValueError, ValueError) as error:
                 left_out.damaged.append(printable(f"{parsed}: {error}"))
