@@ -59,3 +59,20 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     spaces = opened(tmp_path / "none")
     assert spaces.of(ALICE) == spaces.of(ALICE)
     assert spaces.of(ALICE) != opened(tmp_path / "none").of(ALICE)
+
+
+def test_a_key_that_another_process_is_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes that start on a fresh folder have the same spaces: the second waits for the key that the first is writing."""
+    path = tmp_path / "secret"
+    path.touch(0o600)
+    waited = []
+
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 3:
+            path.write_bytes(b"k" * KEY_BYTES)
+
+    monkeypatch.setattr("pkgcache.engine.credentials.time.sleep", wait)
+    second = opened(tmp_path)
+    assert len(waited) == 3
+    assert second.of(ALICE) == opened(tmp_path).of(ALICE)

@@ -11,6 +11,7 @@ import hmac
 import logging
 import os
 import secrets
+import time
 from pathlib import Path
 
 from pkgcache.engine.store.safe_files import ForeignFileError, read_small
@@ -18,6 +19,10 @@ from pkgcache.engine.store.safe_files import ForeignFileError, read_small
 logger = logging.getLogger(__name__)
 
 KEY_BYTES = 32
+
+TRIES = 10
+TRY_SECONDS = 0.02
+"""A key that is too short is read again so often: another process, which has just made the file, may not have written it yet."""
 
 
 class CredentialSpaces:
@@ -39,10 +44,12 @@ class CredentialSpaces:
         else:
             with os.fdopen(fresh, "wb") as file:
                 file.write(secrets.token_bytes(KEY_BYTES))
-        try:
-            self._key = read_small(self._path, KEY_BYTES)
-        except (OSError, ForeignFileError):  # a FIFO or a link that somebody else has put there, for one
-            self._key = b""
+        self._key = self._read()
+        for _ in range(TRIES):
+            if len(self._key) == KEY_BYTES:
+                break
+            time.sleep(TRY_SECONDS)
+            self._key = self._read()
         if len(self._key) != KEY_BYTES:
             logger.warning(
                 "%s is not a key of %d bytes; private pages and files of earlier runs are not found again",
@@ -50,6 +57,12 @@ class CredentialSpaces:
                 KEY_BYTES,
             )
             self._key = secrets.token_bytes(KEY_BYTES)
+
+    def _read(self) -> bytes:
+        try:
+            return read_small(self._path, KEY_BYTES)
+        except (OSError, ForeignFileError):  # a FIFO or a link that somebody else has put there, for one
+            return b""
 
     def of(self, authorization: str) -> str:
         """Return the space of an `Authorization` value: 32 hex digits."""
