@@ -368,3 +368,40 @@ def test_while_stopping(*, first: bool, tmp_path: Path, make_upstream: MakeUpstr
         enough.touch()
         assert proxy.wait_for_exit() == 0
     assert (upstream.count(), other.count(), other.accepted) == before
+
+
+CHANGING: Final = """
+import asyncio, pathlib
+from mitmproxy import ctx
+async def running():
+    async def watch():
+        while not pathlib.Path({switch!r}).exists():
+            await asyncio.sleep(0.01)
+        ctx.options.update(pypi_cache_deny=["good"])
+        pathlib.Path({done!r}).touch()
+    global task
+    task = asyncio.create_task(watch())
+"""
+"""A script that changes an option at run time."""
+
+
+def test_while_options_change(tmp_path: Path, make_upstream: MakeUpstream, make_proxy: MakeProxy) -> None:
+    """A connection from before the change is told to come back; a new one has the new rules."""
+    switch, done, script = tmp_path / "switch", tmp_path / "done", tmp_path / "changing.py"
+    script.write_text(CHANGING.format(switch=str(switch), done=str(done)))
+    upstream = make_upstream(GOOD, prefix="/corp")
+    options = {"pypi_cache_index": [f"corp={upstream.index_url}"]}
+    proxy = make_proxy(options=options, args=["-s", str(script)])
+    with ExitStack() as stack:
+        paths = ("/corp/simple/good/", "/corp/legacy/", "/corp/simple/good/")
+        wires = [stack.enter_context(Wire(proxy.port, upstream.origin, ca=proxy.ca)) for _ in paths]
+        assert [wire.request("/corp/simple/good/").status for wire in wires] == [200] * len(paths)
+        before = upstream.count()
+        switch.touch()
+        while not done.exists():
+            time.sleep(0.01)
+        for wire, path, headers in zip(wires, paths, ({}, {}, {"Cookie": "a=b"}), strict=True):
+            answer = wire.request(path, headers=headers)
+            assert (answer.status, answer.headers["Connection"]) == (503, "close")
+        assert fetch(proxy.port, f"{upstream.origin}/corp/simple/good/", ca=proxy.ca).status == 403
+    assert upstream.count() == before

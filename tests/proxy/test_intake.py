@@ -13,6 +13,7 @@ from multidict import CIMultiDict
 
 from pkgcache.engine.responses.messages import Response
 from pkgcache.engine.service import Service
+from pkgcache.proxy import intake as intake_module
 from pkgcache.proxy.authentication import Authenticator
 from pkgcache.proxy.exchange import Exchange
 from pkgcache.proxy.intake import Intake
@@ -42,10 +43,11 @@ class Scene:
             {"pypi_cache_dir": str(folder), "pypi_cache_index": ["near=https://near.test/simple"], **given}
         )
         service = Service(settings)
+        self.exiting = False
         self.logged: list[Exchange] = []
         pages = ProxyPages(service, folder / "ca.pem", lambda: b"")
         self.intake = Intake(
-            service, pages, authenticator, shows_flows=False, log=self.logged.append, exiting=lambda: False
+            service, pages, authenticator, shows_flows=False, log=self.logged.append, exiting=lambda: self.exiting
         )
         self.client = make_client(tls=True)
 
@@ -179,6 +181,37 @@ def test_where_mitmproxy_intercepts(make_scene: MakeScene) -> None:
     intake = make_scene(other_hosts="intercept").intake
     assert intake.intercepts(OTHER)
     assert not intake.intercepts(NEAR)
+
+
+# While the proxy starts and stops
+
+
+@pytest.mark.parametrize("how", ["closed", "told to stop"])
+def test_whatever_is_new_is_refused(how: str, make_scene: MakeScene) -> None:
+    """Package hosts, other hosts and our own pages, answered or passed on: 503, and the client is to come back."""
+    scene = make_scene()
+    if how == "closed":
+        scene.intake.close()
+    scene.exiting = how == "told to stop"
+    for exchange in (
+        scene.inside(make_request(path="/simple/six/", host="near.test")),
+        scene.inside(make_request("POST", "/legacy/", host="near.test"), ends=False),
+        scene.inside(make_request(host="other.test"), OTHER),
+        scene.outside(make_request(url="http://other.test/")),
+        scene.outside(make_request(path="/healthz")),
+    ):
+        assert exchange is not None
+        assert exchange.response is not None
+        assert exchange.response.status == 503
+        assert exchange.response.headers["Connection"] == "close"
+
+
+async def test_no_client_is_let_in_before_the_service_is_ready(
+    make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then the learned hosts are not known, and a request for one would be any other host's."""
+    monkeypatch.setattr(intake_module, "READY_SECONDS", 0.01)
+    assert not await make_scene().intake.is_open()
 
 
 # Exchanges under way
