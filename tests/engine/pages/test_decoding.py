@@ -45,7 +45,7 @@ def test_what_is_taken(coding: str, body: bytes, plain: bytes, one: bool) -> Non
         ("", bytes(LIMIT + 1), "longer than 1,048,576"),
         ("gzip", gzip.compress(bytes(LIMIT + 1)), "longer than 1,048,576"),
         ("gzip", gzip.compress(bytes(LIMIT)) + gzip.compress(b"1"), "longer than 1,048,576"),
-        ("deflate", zlib.compress(bytes(1000 * LIMIT)), "longer than 1,048,576"),
+        ("deflate", zlib.compress(bytes(20 * LIMIT)), "longer than 1,048,576"),
         ("gzip", gzip.compress(b"") * (MAX_MEMBERS + 1), "gzip members"),
         ("gzip", ZIPPED[:-9], "cut short"),
         ("gzip", ZIPPED[:-1], "cut short"),
