@@ -1,12 +1,17 @@
 """Which upstream a page comes from, what is stored of it, and what is an answer for this request only."""
 
+import asyncio
 import gzip
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pkgcache.engine.pages.stored_page import StoredPage, find_page, read_page
+from pkgcache.engine.pages.decoding import PIECE
+from pkgcache.engine.pages.fetcher import MOST_LARGE
+from pkgcache.engine.pages.stored_page import PageRequest, StoredPage, find_page, read_page
+from pkgcache.engine.pages.worker import LARGE
 from pkgcache.engine.upstream.errors import AllFailedError, Failure
 from pkgcache.rules.routing.urls import parse_url
 from pkgcache.rules.simple.representations import Representation
@@ -177,3 +182,37 @@ async def test_what_is_noted(tmp_path: Path) -> None:
         assert notes.has_base_href
         assert "Set-Cookie" not in notes.headers
         assert parse_url(notes.url).origin == FIRST
+
+
+async def test_how_many_large_pages_are_there_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each may take 32 MB; small ones do not wait for them."""
+    large = Said(
+        body=gzip.compress(PAGE + b" " * LARGE), headers={"Content-Type": JSON_TYPE, "Content-Encoding": "gzip"}
+    )
+    mirrors = Mirrors(first=large)
+    async with parts(tmp_path, mirrors) as at:
+        keep, go_on, kept = at.fetcher.keep, asyncio.Event(), []
+
+        async def slow_keep(page_request: PageRequest, *rest: Any) -> StoredPage:
+            kept.append(page_request.project)
+            if page_request.project.startswith("large"):
+                await go_on.wait()
+            return await keep(page_request, *rest)
+
+        monkeypatch.setattr(at.fetcher, "keep", slow_keep)
+        waiting = [asyncio.create_task(at.fetcher.fetch(at.page_request(f"large-{n}"), None)) for n in range(8)]
+        while len(kept) < MOST_LARGE:
+            await asyncio.sleep(0)
+        mirrors.says[FIRST] = JSON_PAGE
+        assert (await at.fetcher.fetch(at.page_request("small"), None)).found
+        assert len(kept) == MOST_LARGE + 1
+        go_on.set()
+        assert all(page.found for page in await asyncio.gather(*waiting))
+
+
+@pytest.mark.parametrize("base", [b"<base href='/'>", b"<bAsE href='/'>", b"< base href='/'>", b""])
+@pytest.mark.parametrize("before", [0, PIECE - 3, PIECE, 3 * PIECE - 1])
+async def test_a_base_anywhere(before: int, base: bytes, tmp_path: Path) -> None:
+    body = HTML.replace(b"<head>", b"<head>" + b" " * (before - HTML.index(b"<head>") - 6) + base)
+    async with parts(tmp_path, Mirrors(first=Said(body=body, headers={"Content-Type": PLAIN_HTML_TYPE}))) as at:
+        assert (await fetched(at, "html")).notes.has_base_href == base.lower().startswith(b"<base")

@@ -7,18 +7,20 @@ answers with 200 must not be served for ten minutes.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import re
 import time
 from collections import deque
 from dataclasses import replace
 from http import HTTPStatus
+from typing import NamedTuple
 
 from multidict import CIMultiDict
 
-from pkgcache.engine.pages.decoding import decoded
+from pkgcache.engine.pages.decoding import PIECE, decoded
 from pkgcache.engine.pages.stored_page import PageRequest, StoredPage, body_digest, gzipped_page
 from pkgcache.engine.pages.variants import PageVariants
+from pkgcache.engine.pages.worker import LARGE
 from pkgcache.engine.responses.failures import offline_error
 from pkgcache.engine.runtime.metrics import Metrics
 from pkgcache.engine.store.notes import PageNotes
@@ -38,7 +40,10 @@ from pkgcache.rules.simple.representations import Representation, representation
 
 logger = logging.getLogger(__name__)
 
-_BASE = re.compile(rb"<base", re.IGNORECASE)
+MOST_LARGE = 2
+"""Large pages that are decompressed at a time, each of up to MAX_PAGE: one that the process for them works on, and the next one."""
+
+_BASE = b"<base"
 
 
 class PageFetcher:
@@ -52,6 +57,7 @@ class PageFetcher:
         self._variants = variants
         self._metrics = metrics
         self._offline = offline
+        self._large = asyncio.Semaphore(MOST_LARGE)
 
     def healthy_first(self, index: Index) -> list[Upstream]:
         """An index's upstreams in the operator's order, but those whose circuit breaker is open last."""
@@ -146,18 +152,21 @@ class PageFetcher:
             raise UpstreamError(
                 Failure.WRONG_TYPE, url, f"no index page, but {content_type or 'something without a type'!r}"
             )
-        coding = response.headers.get("Content-Encoding", "")
-        plain, is_gzip = await self._variants.in_thread(lambda: decoded(body, coding, url, MAX_PAGE))
         refusal = storable(request_headers=CIMultiDict(), status=200, response_headers=response.headers)
-        notes = replace(
-            notes,
-            source_digest=await self._variants.in_thread(lambda: body_digest(plain)),
-            representation=representation,
-            has_base_href=representation.kind == "html" and _BASE.search(plain) is not None,
-            transient=isinstance(refusal, NotStorable),
-        )
+        notes = replace(notes, representation=representation, transient=isinstance(refusal, NotStorable))
+        coding = response.headers.get("Content-Encoding", "")
+        in_thread = self._variants.in_thread
+        if read := await in_thread(lambda: _read_if_small(body, coding, url)):
+            return await self._keep_read(page_request, notes, body, read)
+        async with self._large:
+            read = await in_thread(lambda: _read(body, coding, url, MAX_PAGE))
+            return await self._keep_read(page_request, notes, body, read)
+
+    async def _keep_read(self, page_request: PageRequest, notes: PageNotes, body: bytes, read: _ReadBody) -> StoredPage:
+        is_html = notes.representation is not None and notes.representation.kind == "html"
+        notes = replace(notes, source_digest=read.digest, has_base_href=is_html and read.has_base)
         # Some servers send several members; the stored body must decompress as one.
-        return await self.keep(page_request, notes, plain, body if is_gzip else None)
+        return await self.keep(page_request, notes, read.plain, body if read.is_gzip else None)
 
     async def _freshened(self, stored: StoredPage, response: UpstreamResponse, before: float) -> StoredPage:
         """The stored page as a 304 renews it (RFC 9111 §4.3.4)."""
@@ -210,3 +219,31 @@ def _representation(page_request: PageRequest, content_type: str | None) -> Repr
     if page_request.document:
         return Representation.JSON if parse_content_type(content_type)[0] == "application/json" else None
     return representation_of(content_type)
+
+
+class _ReadBody(NamedTuple):
+    """A body without its content coding. `is_gzip`: as it came it is one member of gzip."""
+
+    plain: bytes
+    is_gzip: bool
+    digest: str
+    has_base: bool
+
+
+def _read(body: bytes, coding: str, url: Url, limit: int) -> _ReadBody:
+    """Read a body of at most `limit` bytes; for a thread. Raises UpstreamError."""
+    plain, is_gzip = decoded(body, coding, url, limit)
+    # In pieces, so that the event loop gets its turn: neither searching nor `lower` lets go of the interpreter's lock.
+    starts = range(0, len(plain), PIECE)
+    has_base = any(_BASE in plain[start : start + PIECE + len(_BASE)].lower() for start in starts)
+    return _ReadBody(plain, is_gzip, body_digest(plain), has_base)
+
+
+def _read_if_small(body: bytes, coding: str, url: Url) -> _ReadBody | None:
+    """Read a body that is a small page; None for a large one, of which no more than that was decompressed."""
+    try:
+        return _read(body, coding, url, LARGE)
+    except UpstreamError as error:
+        if error.failure is Failure.WRONG_LENGTH:
+            return None
+        raise
