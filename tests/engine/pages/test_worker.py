@@ -1,5 +1,6 @@
 """The process for large pages: it says what the code here says, and what is too much for it is not tried here."""
 
+import contextlib
 import json
 import logging
 import signal
@@ -15,7 +16,7 @@ import pytest
 from packaging.version import Version
 
 from pkgcache.engine.pages import worker
-from pkgcache.engine.pages.worker import LARGE, PageWorker
+from pkgcache.engine.pages.worker import DENSE, LARGE, PageWorker, is_large
 from pkgcache.engine.pages.worker_process import without_files
 from pkgcache.rules.routing.urls import parse_url
 from pkgcache.rules.simple.json_api_build import Release, find_release
@@ -103,6 +104,27 @@ def test_small_pages_need_no_process(process: PageWorker) -> None:
     page = project_json("small", RELEASES[:3], MIRROR)
     assert process.transform(page, spec("json", "json"), lambda _: None)[0].edited
     assert process._process is None
+
+
+@pytest.mark.parametrize(
+    ("page", "large"),
+    [
+        (bytes(LARGE - 1), False),
+        (bytes(LARGE), True),
+        (b"<a href=%>" * (DENSE - 1), False),
+        (b"<a href=%>" * DENSE, True),
+        (b'{"files":[' + b"{}," * DENSE + b"1]}", True),
+        (PAGES["html"], True),
+        (b"", False),
+    ],
+)
+def test_which_pages_are_large(page: bytes, large: bool, process: PageWorker) -> None:
+    """By their size, or by how much there is in them: 12,000 odd links in 128 kB took 0.9 s."""
+    assert is_large(page) == large
+    kind: Kind = "json" if page.startswith(b"{") else "html"
+    with contextlib.suppress(BrokenPage):
+        process.transform(page, spec(kind, kind), lambda _: None)
+    assert (process._process is not None) == large
 
 
 def test_a_process_that_dies_is_replaced(process: PageWorker, caplog: pytest.LogCaptureFixture) -> None:

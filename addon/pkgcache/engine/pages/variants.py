@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from pkgcache.engine.pages.learned_hosts import LearnedHosts
 from pkgcache.engine.pages.stored_page import (
@@ -27,7 +28,7 @@ from pkgcache.engine.pages.stored_page import (
     plain_page,
     read_page,
 )
-from pkgcache.engine.pages.worker import LARGE, PageWorker
+from pkgcache.engine.pages.worker import PageWorker, is_large
 from pkgcache.engine.runtime.tasks import Tasks
 from pkgcache.engine.store.entries import Notes
 from pkgcache.engine.store.keys import StoreKey
@@ -174,7 +175,7 @@ class PageVariants:
             return unchanged or gzipped_page(transformed.body), strong_tag(transformed.body)
 
         transformed, (gzipped, etag), text = await self._parse(
-            len(plain), lambda: self._worker.transform(plain, spec, finish)
+            lambda: self._worker.transform(plain, spec, finish), plain
         )
         variant = PageVariant(
             source_digest=page.notes.source_digest,
@@ -198,19 +199,19 @@ class PageVariants:
     ) -> Filtered:
         """A variant's page without the files of these names. Raises BrokenPage."""
         spec = spec_of(page_request, page, variant.kind)
-        return await self._parse(len(variant.plain), lambda: self._worker.remove(variant.plain, spec, names))
+        return await self._parse(lambda: self._worker.remove(variant.plain, spec, names), variant.plain)
 
     async def release(self, variant: PageVariant, version: str) -> Release | None:
         """The files of one release, as a variant in JSON has them; '' means the newest one. None: there is no such release.
 
         Raises BrokenPage.
         """
-        return await self._parse(len(variant.plain), lambda: self._worker.release(variant.plain, version))
+        return await self._parse(lambda: self._worker.release(variant.plain, version), variant.plain)
 
     async def document(self, project: str, release: Release, metadata: bytes | None, page: bytes | None) -> bytes:
         """A document of the JSON API (`build_document`). Raises BrokenPage."""
-        size = len(page or b"") + len(metadata or b"")
-        return await self._parse(size, lambda: self._worker.document(project, release, metadata, page))
+        work = partial(self._worker.document, project, release, metadata, page)
+        return await self._parse(work, page or b"", metadata or b"")
 
     def _learn(self, page_request: PageRequest, origins: Iterable[str]) -> None:
         """Remember the file hosts that an operator's index links to, but for those that the operator has named."""
@@ -221,12 +222,12 @@ class PageVariants:
         if unknown and self._hosts.learn(index, page_request.project, unknown):
             self._tasks.start(self._hosts.save(), "save learned hosts", finishes=True)
 
-    async def _parse[T](self, size: int, work: Callable[[], T]) -> T:
-        """Run parsing off the event loop; large pages wait for one another, small ones never for them.
+    async def _parse[T](self, work: Callable[[], T], *texts: bytes) -> T:
+        """Run parsing of these texts off the event loop; large pages wait for one another, small ones never for them.
 
         This is where nothing that a page does gets further: whatever is raised becomes BrokenPage.
         """
-        pool = self._large if size >= LARGE else self._pool
+        pool = self._large if any(map(is_large, texts)) else self._pool
         try:
             return await asyncio.get_running_loop().run_in_executor(pool, work)
         except BrokenPage:
