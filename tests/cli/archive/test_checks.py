@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pkgcache.cli.archive.archive_format import EntryHeader
-from pkgcache.cli.archive.checks import is_newer, read_notes, why_body_refused, why_refused
+from pkgcache.cli.archive.checks import is_newer, read_body, read_notes, why_refused
 from pkgcache.engine.pages.stored_page import MAX_STORED, body_digest
 from pkgcache.engine.store.notes import FileNotes, PageNotes
 from tests.cli.stores import FETCHED, PRIVATE, file_notes
@@ -21,6 +21,15 @@ from tests.support.wheels import make_wheel
 NOW = FETCHED + 3600
 WHEEL = make_wheel("alpha", "1.0")
 KEY = f"file|-|blake2b:{WHEEL.blake2b}|{WHEEL.filename}"
+
+
+def why_body_refused(header: EntryHeader, body: bytes) -> str:
+    """The refusal of a page's body, or an empty text."""
+    try:
+        read_body(header, body, "")
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def file_header(**notes: Any) -> EntryHeader:

@@ -2,11 +2,14 @@
 
 import contextlib
 import fcntl
+import gzip
+import json
 import os
 import resource
 import signal
 import tarfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,8 @@ from typing import Any
 import pytest
 
 from pkgcache.cli.archive.archive_format import ArchiveWriter, EntryHeader
+from pkgcache.engine.pages.stored_page import body_digest
+from pkgcache.engine.store.entries import Entries
 from pkgcache.engine.store.keys import parse_key
 from tests.cli.conftest import Command, opened_store
 from tests.cli.stores import FETCHED, PRIVATE, damage, file_notes, file_of, keys, make_store, put_file, put_page
@@ -274,25 +279,67 @@ def test_too_small_a_store(command: Command, store: Path, filled: dict[str, str]
     assert "expected a larger --set pypi_cache_max_size=" in ran.err
 
 
+def page_of(entries: Entries, index: str, project: str, *urls: str) -> None:
+    """Put a page with these links into a store."""
+    files = [{"filename": url.rpartition("/")[2], "url": url, "hashes": {}} for url in urls]
+    body = json.dumps({"meta": {"api-version": "1.0"}, "name": project, "files": files}).encode()
+    page = f"https://{index}.example/simple/{project}/"
+    notes = {
+        "status": 200,
+        "headers": [],
+        "request_time": FETCHED,
+        "response_time": FETCHED,
+        "url": page,
+        "upstream": page,
+        "of": body_digest(body),
+        "kind": "json",
+        "based": False,
+    }
+    assert entries.put(f"page|-|{index}|{project}|json", gzip.compress(body, mtime=0), notes)
+
+
 def test_learned_hosts(command: Command, store: Path, tmp_path: Path) -> None:
-    """Those of indexes that the other proxy has; no more than it would learn itself; those that it knows stay."""
+    """Those of the pages that it brings of indexes that are configured here, by the proxy's own rule. Its list is not believed."""
     file, other = tmp_path / "a.tar", tmp_path / "other"
-    rows = [[f"{number}.files.example", 443, "corp", 1.0] for number in range(20)] + [
-        ["evil.example", 443, "elsewhere", 1.0]
-    ]
+    now = time.time()
     with opened_store(store) as entries:
-        entries.put("hosts", b"-", {"hosts": rows})
+        rows = [[f"{number}.listed.example", 443, "corp", now] for number in range(20)]
+        entries.put("hosts", b"-", {"hosts": [*rows, ["evil.example", 443, "pypi", now]]})
+        page_of(
+            entries,
+            "corp",
+            "six",
+            "https://files.example/six-1.0.tar.gz",
+            "https://git.example/six",
+            "https://other.example/another-1.0.tar.gz",
+            "https://corp.example/six-2.0.tar.gz",
+            "http://files.example:8080/a/six-3.0-py3-none-any.whl",
+        )
+        page_of(entries, "corp", "many", *(f"https://{n}.many.example/many-1.0.tar.gz" for n in range(20)))
+        page_of(entries, "elsewhere", "six", "https://unconfigured.example/six-1.0.tar.gz")
     with opened_store(other) as entries:
-        entries.put("hosts", b"-", {"hosts": [["own.example", 443, "corp", 5.0]]})
+        entries.put("hosts", b"-", {"hosts": [["own.example", 443, "corp", now]]})
     command("export", "--dir", store, file).ended(0)
     corp = "pypi_cache_index=corp=https://corp.example/simple"
     ran = command("import", "--dir", other, file, "--set", corp, "--json").ended(0).json
-    assert ran["hosts"] == 15
+    learned = {("own.example", 443), ("files.example", 443), ("files.example", 8080)}
+    learned |= {(f"{number}.many.example", 443) for number in range(4)}
+    assert ran["hosts"] == len(learned) - 1
     with opened_store(other) as entries:
         notes = entries.notes("hosts")
         assert notes is not None
-        assert notes["hosts"][0] == ["own.example", 443, "corp", 5.0]
+        assert {(host, port) for host, port, _, _ in notes["hosts"]} == learned
         assert {row[2] for row in notes["hosts"]} == {"corp"}
+    assert command("import", "--dir", other, file, "--set", corp, "--json").ended(0).json["hosts"] == 0
+
+
+def test_an_archives_list_of_hosts_alone(command: Command, store: Path, tmp_path: Path) -> None:
+    with opened_store(store) as entries:
+        entries.put("hosts", b"-", {"hosts": [["evil.example", 443, "pypi", time.time()]]})
+    command("export", "--dir", store, tmp_path / "a.tar").ended(0)
+    ran = command("import", "--dir", tmp_path / "other", tmp_path / "a.tar", "--json").ended(0).json
+    assert (ran["hosts"], ran["refused"]) == (0, [])
+    assert keys(tmp_path / "other") == set()
 
 
 @pytest.mark.parametrize("way", [PIP_ENV, UV_ENV], ids=str)

@@ -147,30 +147,29 @@ def _why_url_refused(url: str) -> str:
     return ""
 
 
-def why_body_refused(header: EntryHeader, value: bytes) -> str:
-    """Say why a page's stored body (gzip) must not be taken.
+def read_body(header: EntryHeader, value: bytes, canonical_files: str) -> tuple[str, ...]:
+    """Read a page's stored body (gzip). Returns the origins of its release files; `canonical_files` is as in `PageContext`.
 
-    Empty if it has the digest that its notes name, is as small as the proxy's own, and reads as a project's page.
+    ValueError, in one line, unless it has the digest that its notes name, is as small as the proxy's own, and reads as a project's page.
     """
     decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
         plain = decoder.decompress(value, MAX_STORED)
     except zlib.error as error:
-        return f"its body cannot be unpacked ({error})"
+        raise ValueError(f"its body cannot be unpacked ({error})") from None
     if not decoder.eof or decoder.unused_data:
-        return "its body is cut short, or too long"
+        raise ValueError("its body is cut short, or too long")
     notes = PageNotes.from_json(header.notes)
     if body_digest(plain) != notes.source_digest:
-        return "its body differs from what its notes say"
+        raise ValueError("its body differs from what its notes say")
     try:
-        transform(plain, _spec(header, notes))
+        return transform(plain, _spec(header, notes, canonical_files))[0].origins
     except BrokenPage as error:
-        return f"its body is no page: {error}"
-    return ""
+        raise ValueError(f"its body is no page: {error}") from None
 
 
-def _spec(header: EntryHeader, notes: PageNotes) -> TransformSpec:
-    """What the proxy makes of a page as it arrives (`fetcher.keep`), for some client: only whether it can be made matters here."""
+def _spec(header: EntryHeader, notes: PageNotes, canonical_files: str) -> TransformSpec:
+    """What the proxy makes of a page as it arrives (`fetcher.keep`), for some client: whether it can be made, and its links, matter."""
     url = parse_url(notes.url)
     name = header.key.split("|")[3]
     kind = (notes.representation or Representation.JSON).kind
@@ -178,7 +177,7 @@ def _spec(header: EntryHeader, notes: PageNotes) -> TransformSpec:
         stored=kind,
         wanted=kind,
         project=name.partition("/")[0],
-        context=PageContext(upstream=url, client_url=url, canonical_files="", own_prefix=""),
+        context=PageContext(upstream=url, client_url=url, canonical_files=canonical_files, own_prefix=""),
         shares_pypi_files=False,
         document="/" in name,
         check=True,

@@ -17,7 +17,8 @@ from pathlib import Path
 import click
 
 from pkgcache.cli.archive.archive_format import ArchiveError, ArchiveReader, EntryHeader, Item, WrongValueError, checked
-from pkgcache.cli.archive.checks import Taken, is_newer, read_notes, why_body_refused
+from pkgcache.cli.archive.checks import Taken, is_newer, read_body, read_notes
+from pkgcache.cli.archive.page_hosts import PageHosts
 from pkgcache.cli.exits import FOUND, InterruptedByUser, UnusableError
 from pkgcache.cli.opening import opened
 from pkgcache.cli.output import AS_JSON, counted, print_json, print_line, printable, say, shown_size
@@ -28,9 +29,7 @@ from pkgcache.engine.store.database import SMALL_BYTES
 from pkgcache.engine.store.entries import Entries, Notes
 from pkgcache.engine.store.growing import file_stem
 from pkgcache.engine.store.keys import HOSTS_KEY, parse_key
-from pkgcache.engine.store.notes import HostNotes
 from pkgcache.engine.store.safe_files import create
-from pkgcache.rules.routing.host_table import MOST_PER_INDEX
 
 
 @dataclass(slots=True)
@@ -66,6 +65,7 @@ def import_archive(location: StoreLocation, file: Path, globs: tuple[str, ...], 
     imported = Imported()
     with opened(location, make=True) as entries, _reading(file) as (reader, size), bar("importing", size) as progress:
         _check_limits(entries, location, size)
+        hosts = PageHosts(location.settings, entries.notes(HOSTS_KEY))
         position = 0
         try:
             for item in reader.items():
@@ -74,12 +74,16 @@ def import_archive(location: StoreLocation, file: Path, globs: tuple[str, ...], 
                 progress.advance(item.end - position)
                 position = item.end
                 if chosen.match(parse_key(item.header.key)):
-                    _take(entries, location, item, imported)
+                    _take(entries, location, item, imported, hosts)
         except ArchiveError as error:
             imported.refused.append(printable(f"{file}: {error}; the entries before that are in the store"))
         except KeyboardInterrupt:
             done = f"{counted(imported.entries + imported.present, 'entry', 'entries')} are in the store"
             raise InterruptedByUser(f"{done}; run it again to continue") from None
+        finally:
+            imported.hosts = hosts.new
+            if hosts.new:
+                entries.put(HOSTS_KEY, b"-", hosts.notes())
     _report(file, imported, as_json=as_json)
 
 
@@ -112,14 +116,13 @@ def _check_limits(entries: Entries, location: StoreLocation, size: int) -> None:
         say(f"the store may hold {shown_size(limit)}: the least recently used entries will be evicted for this archive")
 
 
-def _take(entries: Entries, location: StoreLocation, item: Item, imported: Imported) -> None:
+def _take(entries: Entries, location: StoreLocation, item: Item, imported: Imported, hosts: PageHosts) -> None:
     header = item.header
     parsed = parse_key(header.key)
     try:
         notes = _readable(header)
         if header.key == HOSTS_KEY:
-            imported.hosts += _learn(entries, location, header)
-            return
+            return  # not believed: `PageHosts`
         stored = entries.notes(header.key)
         if stored is not None and not is_newer(header, stored):
             imported.present += 1
@@ -128,7 +131,7 @@ def _take(entries: Entries, location: StoreLocation, item: Item, imported: Impor
             raise RefusedError("it is larger than pypi_cache_max_size")
         if not entries.eviction.make_disk_room(header.size):
             raise RefusedError(f"the disk has no room for its {shown_size(header.size)}")
-        _store(entries, item, {**notes.to_json(), "size": header.size}, kind=parsed.kind)
+        _store(entries, item, {**notes.to_json(), "size": header.size}, hosts)
     except (RefusedError, WrongValueError) as error:
         imported.refused.append(printable(f"{parsed}: {error}")[:500])
         return
@@ -143,18 +146,27 @@ def _readable(header: EntryHeader) -> Taken:
         raise RefusedError(str(error)) from None
 
 
-def _store(entries: Entries, item: Item, notes: Notes, *, kind: str) -> None:
+def _store(entries: Entries, item: Item, notes: Notes, hosts: PageHosts) -> None:
     """Check a value and store it. Raises WrongValueError, RefusedError."""
-    header = item.header
-    if kind == "page" or header.size < SMALL_BYTES:
+    header, parsed = item.header, parse_key(item.header.key)
+    origins: tuple[str, ...] = ()
+    if parsed.kind == "page" or header.size < SMALL_BYTES:
         value = b"".join(checked(header, item.value))
-        if kind == "page" and (reason := why_body_refused(header, value)):
-            raise RefusedError(reason)
+        if parsed.kind == "page":
+            origins = _origins(header, value, hosts.canonical_files(parsed.index))
         is_stored = entries.put(header.key, value, notes)
     else:
         is_stored = _adopt(entries, header, checked(header, item.value), notes)
     if not is_stored:
         raise RefusedError("it is larger than pypi_cache_max_size")
+    hosts.learn(parsed.index, parsed.project, origins)
+
+
+def _origins(header: EntryHeader, value: bytes, canonical_files: str) -> tuple[str, ...]:
+    try:
+        return read_body(header, value, canonical_files)
+    except ValueError as error:
+        raise RefusedError(str(error)) from None
 
 
 def _adopt(entries: Entries, header: EntryHeader, value: Iterator[bytes], notes: Notes) -> bool:
@@ -172,27 +184,6 @@ def _adopt(entries: Entries, header: EntryHeader, value: Iterator[bytes], notes:
             return entries.adopt(header.key, path, header.size, notes)
         finally:
             path.unlink(missing_ok=True)
-
-
-def _learn(entries: Entries, location: StoreLocation, header: EntryHeader) -> int:
-    """Add the file hosts that the other proxy has learned: how many are new.
-
-    Only for indexes that are configured here, and no more an index than the proxy would learn itself.
-    """
-    indexes = {"pypi", *(index.name for index in location.settings.index)}
-    try:
-        known = HostNotes.from_json(entries.notes(HOSTS_KEY) or {}).hosts
-    except ValueError:
-        known = ()
-    merged = list(known)
-    for row in HostNotes.from_json(header.notes).hosts:
-        host, port, index, _ = row
-        is_known = any((host, port) == each[:2] for each in merged)
-        if index in indexes and not is_known and sum(each[2] == index for each in merged) < MOST_PER_INDEX:
-            merged.append(row)
-    if len(merged) > len(known):
-        entries.put(HOSTS_KEY, b"-", HostNotes(hosts=tuple(merged)).to_json())
-    return len(merged) - len(known)
 
 
 def _report(file: Path, imported: Imported, *, as_json: bool) -> None:
