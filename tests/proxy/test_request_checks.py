@@ -29,6 +29,23 @@ PUBLIC = ("proxy.example", 8080)
         ("Index.TEST", "index.test"),
         ("index.test.", "index.test"),
         ("::1", "::1"),
+        ("0:0:0::1", "::1"),
+        ("FD00::00A", "fd00::a"),
+        ("::ffff:10.0.0.5", "10.0.0.5"),
+        ("fe80::1%eth0", "fe80::1%eth0"),
+        ("10.0.0.5", "10.0.0.5"),
+        ("10.0.0.5.", "10.0.0.5"),
+        ("10.5", "10.0.0.5"),
+        ("012.0.0.05", "10.0.0.5"),
+        ("0xA.5", "10.0.0.5"),
+        ("0xa00000f", "10.0.0.15"),
+        ("167772165", "10.0.0.5"),
+        ("7zip.test", "7zip.test"),
+        ("bücher.test", "xn--bcher-kva.test"),
+        ("BÜCHER.test.", "xn--bcher-kva.test"),
+        ("xn--bcher-kva.test", "xn--bcher-kva.test"),
+        ("ü" * 64 + ".test", "ü" * 64 + ".test"),  # no label is that long
+        ("1:2", "1:2"),
     ],
 )
 def test_canonical_address(host: str, expected: str) -> None:

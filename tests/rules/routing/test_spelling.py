@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pkgcache.rules.routing.spelling import MAX_DECODINGS, loose_segments, names_a_file, strict_path
+from pkgcache.rules.routing.spelling import MAX_DECODINGS, loose_readings, loose_segments, names_a_file, strict_path
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,19 @@ from pkgcache.rules.routing.spelling import MAX_DECODINGS, loose_segments, names
 def test_two_readings(path: str, strict: str, loose: tuple[str, ...]) -> None:
     assert strict_path(path) == strict
     assert loose_segments(path) == loose
+
+
+@pytest.mark.parametrize(
+    "path", ["//host:80/a/b/", "/%2fhost/a/b", "/\\host/a/b", "//%5chost//a/./b", "//host/x/../a%2fb"]
+)
+def test_a_path_that_may_begin_with_a_host(path: str) -> None:
+    assert [reading[-2:] for reading in loose_readings(path)] == [("a", "b")] * 2
+    assert loose_readings(path)[1] == ("a", "b")
+
+
+def test_a_path_that_does_not() -> None:
+    assert loose_readings("/host//a/b") == (("host", "a", "b"),)
+    assert loose_readings("/%" + "25" * MAX_DECODINGS + "61") == ()
 
 
 def test_how_often_a_path_is_decoded() -> None:

@@ -8,7 +8,7 @@ from pkgcache.rules.routing.filenames import is_project_name
 from pkgcache.rules.routing.indexes import Index
 from pkgcache.rules.routing.package_hosts import file_places
 from pkgcache.rules.routing.paths import api_base
-from pkgcache.rules.routing.spelling import Segments, loose_segments, names_a_file
+from pkgcache.rules.routing.spelling import Segments, loose_readings, loose_segments, names_a_file
 from pkgcache.rules.routing.urls import Url
 
 
@@ -29,10 +29,12 @@ class Places:
 
     def why_unclear(self, url: Url) -> str:
         """Why a URL that was found to be no page and no file must not be passed on; empty if it may be."""
-        segments = loose_segments(url.path)
-        if segments is None:
+        readings = loose_readings(url.path)
+        if not readings:
             return "it is percent-encoded too often"
-        address = (url.host, url.port)
+        return next(filter(None, (self._why_unclear((url.host, url.port), segments) for segments in readings)), "")
+
+    def _why_unclear(self, address: tuple[str, int], segments: Segments) -> str:
         if _starts_with_any(segments, self._below.get(address)):
             return "it is at or below an index's path, and neither a project page nor a release file"
         if names_a_file(segments):

@@ -47,14 +47,41 @@ def loose_segments(path: str) -> Segments | None:
     >>> loose_segments("/a/..;/Corp%252fsimple\\evil;x=1/")
     ('corp', 'simple', 'evil')
     """
+    decoded = _decoded(path)
+    return None if decoded is None else _segments(decoded)
+
+
+def loose_readings(path: str) -> tuple[Segments, ...]:
+    r"""All that a lenient server might see: `loose_segments`, and where `//` is in front the same without the first one.
+
+    A server that takes the request's target for a reference has it name a host (RFC 3986 §4.2). Nothing where the path is encoded too
+    often.
+
+    >>> loose_readings("//any.example/corp/simple/evil/")
+    (('any.example', 'corp', 'simple', 'evil'), ('corp', 'simple', 'evil'))
+    """
+    decoded = _decoded(path)
+    if decoded is None:
+        return ()
+    segments = _segments(decoded)
+    return (segments, segments[1:]) if decoded.startswith(("//", "/\\")) else (segments,)
+
+
+def names_a_file(segments: Segments) -> bool:
+    """Whether any of these segments is called like a release file or what belongs to one."""
+    return any(is_distribution(split_filename(segment)[0]) for segment in segments)
+
+
+def _decoded(path: str) -> str | None:
     for _ in range(MAX_DECODINGS):
         decoded = unquote(path)
         if decoded == path:
-            break
+            return path
         path = decoded
-    else:
-        if unquote(path) != path:
-            return None
+    return path if unquote(path) == path else None
+
+
+def _segments(path: str) -> Segments:
     kept: list[str] = []
     for segment in path.replace("\\", "/").lower().split("/"):
         name = segment.partition(";")[0].partition("?")[0].partition("#")[0].partition("\0")[0].strip()
@@ -63,8 +90,3 @@ def loose_segments(path: str) -> Segments | None:
         elif name not in {"", "."}:
             kept.append(name)
     return tuple(kept)
-
-
-def names_a_file(segments: Segments) -> bool:
-    """Whether any of these segments is called like a release file or what belongs to one."""
-    return any(is_distribution(split_filename(segment)[0]) for segment in segments)
