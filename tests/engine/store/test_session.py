@@ -213,3 +213,5 @@ async def test_after_the_close_nothing_is_begun(tmp_path: Path) -> None:
     session.submit(lambda: pytest.fail("ran after the close"))
     session.reopen(entries)
     assert session.entries is entries
+    assert await session.read(lambda _: "read") is None
+    assert await session.write(lambda _: "written") is None

@@ -87,7 +87,7 @@ def test_version_of(filename: str, version: str | None) -> None:
         pytest.param(f"six-{'9' * 5000}.tar.gz", "six", None, id="an sdist's"),
         pytest.param(f"six-1.0-{'9' * 5000}-py3-none-any.whl", "six", "1.0", id="a build of 5,000 digits"),
         pytest.param("six-1.0-x-py3-none-any.whl", "six", None, id="no build"),
-        pytest.param("-1.0-py3-none-any.whl", "", None, id="no name"),
+        pytest.param("-1.0-py3-none-any.whl", "-1.0-py3-none-any.whl", None, id="no name"),
         pytest.param("s__x-1.0-py3-none-any.whl", "s-x", None, id="no name for a wheel"),
         pytest.param("Zope.I_x-1.0-py3-none-any.whl", "zope-i-x", "1.0", id="an odd name"),
     ],

@@ -105,7 +105,7 @@ class StoreSession:
         return await self._run(self.writer, work, "store-write")
 
     async def _run[T](self, pool: ThreadPoolExecutor, work: Callable[[Entries], T], component: str) -> T | None:
-        if self.entries is None:
+        if self.entries is None or self._closed:  # a request may outlive the store by a moment, while the proxy stops
             return None
         return await asyncio.get_running_loop().run_in_executor(pool, self.guarded, work, component)
 
