@@ -292,6 +292,9 @@ CRUMB: Final = b"\x16\x03\x01\x00\x01h"
 HANDSHAKES: Final = {
     "a ClientHello of 16 MB": HELLO + RECORD * (4 * MAX_HELD // len(RECORD)),
     "in records of one byte": HELLO[:9] + CRUMB * (4 * MAX_HELD // len(CRUMB)),
+    "records of nothing": b"\x16\x03\x01\x00\x00" * (4 * MAX_HELD // 5),
+    "no handshake in a record": b"\x16\x03\x01\x00\x04\x02\x00\x00\x00" * (4 * MAX_HELD // 9),
+    "a ClientHello that says nothing, and more": b"\x16\x03\x01\x00\x04\x01\x00\x00\x00" + RECORD * 16,
 }
 
 
@@ -312,12 +315,37 @@ def test_a_client_hello_without_an_end(name: str, inside: bool, proxy: Proxy) ->
         assert is_closed(sock)
 
 
+TO_INDEX: Final = f"CONNECT {names.INDEX_HOST}:443 HTTP/1.1\r\nHost: any.test\r\n"
+
+
+@pytest.mark.parametrize("field", ["Content-Length: 100000", "Content-Length: 05", "Transfer-Encoding: chunked"])
+def test_a_connect_with_a_body(field: str, proxy: Proxy) -> None:
+    """It is refused before the body is read: what follows the head of a CONNECT belongs to the tunnel."""
+    with open_plain(proxy) as sock:
+        sock.sendall(f"{TO_INDEX}{field}\r\n\r\n".encode())
+        assert status_of(sock) == 400
+        with contextlib.suppress(OSError):
+            for _ in range(20):
+                sock.sendall(b"5\r\nhello\r\n" * 1000)
+    with open_plain(proxy) as sock:
+        sock.sendall(f"{TO_INDEX}Content-Length: 0\r\n\r\n".encode())
+        assert status_of(sock) == 200
+
+
+def test_empty_lines_without_an_end(proxy: Proxy) -> None:
+    with open_plain(proxy) as sock:
+        with contextlib.suppress(OSError):
+            for _ in range(100):
+                sock.sendall(b"\r\n" * MAX_HEAD)
+        assert is_closed(sock)
+
+
 def test_a_handshake_in_single_bytes(proxy: Proxy) -> None:
     """It takes longer, and succeeds."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = client_context(str(proxy.ca)).wrap_bio(incoming, outgoing, server_hostname=names.INDEX_HOST)
     with open_plain(proxy) as sock:
-        sock.sendall(f"CONNECT {names.INDEX_HOST}:443 HTTP/1.1\r\nHost: any.test\r\n\r\n".encode())
+        sock.sendall(f"{TO_INDEX}\r\n".encode())
         assert status_of(sock) == 200
         while True:
             try:

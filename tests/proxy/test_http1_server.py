@@ -11,7 +11,7 @@ from mitmproxy.proxy.layers.http import _events
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
 
 from pkgcache.proxy import http1_server
-from pkgcache.proxy.connection_limits import BODY_SECONDS, HEAD_SECONDS, LINGER_SECONDS, MAX_LINE
+from pkgcache.proxy.connection_limits import BODY_SECONDS, HEAD_SECONDS, LINGER_SECONDS, MAX_HEAD, MAX_LINE
 from pkgcache.proxy.http1_server import LimitedHttp1Server, PypiCacheDrainHook
 from tests.proxy.connections import make_context
 
@@ -93,6 +93,20 @@ def test_a_whole_request_sets_no_timer() -> None:
     assert served.sent.startswith(b"HTTP/1.1 200 ")
     assert not served.timers
     assert not served.server.is_busy
+
+
+def test_empty_lines_are_counted_until_a_request() -> None:
+    """RFC 9112 §2.2 has them skipped; a client that sends nothing else is refused."""
+    served = Served()
+    for _ in range(3):
+        served.feed(b"\r\n" * (MAX_HEAD // 2) + GET)
+        served.turn()
+    assert served.sent.count(b"HTTP/1.1 200 ") == 3
+    served.feed(b"\n" * MAX_HEAD)
+    assert not served.closed
+    served.feed(b"\r")
+    assert served.sent.count(b"HTTP/1.1 431 ") == 1
+    assert served.closed
 
 
 @pytest.mark.parametrize(

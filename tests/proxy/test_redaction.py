@@ -10,7 +10,7 @@ from mitmproxy.addons import dumper
 from mitmproxy.log import MitmFormatter
 from mitmproxy.test import taddons, tflow
 
-from pkgcache.proxy.redaction import RedactingFactory, redact_flows, redact_logs
+from pkgcache.proxy.redaction import MAX_LINE, RedactingFactory, redact_flows, redact_logs
 
 SECRET = "s3cr3t"
 
@@ -43,6 +43,16 @@ def written() -> Iterator[io.StringIO]:
 def test_a_record(message: str, values: tuple[Any, ...], shown: str, written: io.StringIO) -> None:
     logging.getLogger("mitmproxy.proxy").warning(message, *values, extra={"client": ("127.0.0.1", 5)})
     assert written.getvalue().rstrip("\n").endswith(f"[127.0.0.1:5] {shown}")
+
+
+def test_a_long_line(written: io.StringIO) -> None:
+    """mitmproxy logs a ClientHello that it cannot read in hex, all of it. Other lines of the record stay whole."""
+    logging.getLogger("x").warning("first\n%s\nlast", "ab" * MAX_LINE)
+    lines = written.getvalue().splitlines()
+    assert [len(line) < MAX_LINE + 40 for line in lines] == [True] * 3
+    assert lines[1].endswith(f"ab… ({MAX_LINE} characters more)")
+    assert lines[0].endswith("first")
+    assert lines[2].endswith("last")
 
 
 def test_a_traceback(written: io.StringIO) -> None:

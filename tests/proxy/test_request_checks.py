@@ -13,6 +13,7 @@ from pkgcache.proxy.request_checks import (
     drop_upgrade,
     is_proxy_address,
     public_address,
+    why_connect_refused,
     why_misdirected,
     why_refused,
 )
@@ -188,6 +189,28 @@ def test_no_other_protocol(value: str) -> None:
     request = make_request(headers={"Upgrade": value})
     drop_upgrade(request)
     assert "Upgrade" not in request.headers
+
+
+@pytest.mark.parametrize(
+    ("headers", "refused"),
+    [
+        ({}, False),
+        ({"Content-Length": "0"}, False),
+        ({"Content-Length": "000"}, False),
+        ({"Content-Length": ""}, False),
+        ({"Content-Length": "1"}, True),
+        ({"Content-Length": "010"}, True),
+        ({"Content-Length": "0, 5"}, True),
+        ({"Transfer-Encoding": "chunked"}, True),
+        ({"transfer-encoding": "identity"}, True),
+        ({"Transfer-Encoding": "chunked", "Content-Length": "0"}, True),
+    ],
+)
+def test_a_connect_with_a_body(headers: dict[str, str], *, refused: bool) -> None:
+    request = make_request("CONNECT")
+    request.headers.clear()  # mitmproxy has put in a length
+    request.headers.update(headers)
+    assert bool(why_connect_refused(request)) is refused
 
 
 def test_websocket() -> None:

@@ -77,5 +77,5 @@ class _Lines:
         self._lines = lines
 
     def getall(self, _: str, __: object) -> list[str]:
-        """As multidict's."""
+        """Return the lines of a field, whatever its name."""
         return self._lines

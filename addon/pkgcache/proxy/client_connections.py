@@ -153,8 +153,15 @@ class ClientConnections:
         transport.reader = ClientReader(handler, client, transport.reader, self._touched)  # type: ignore[assignment]
 
     def left(self, client: Client) -> None:
-        """Forget a client that has disconnected."""
-        self._handlers.pop(client.id, None)
+        """Forget a client that has disconnected, and close its connection where mitmproxy has not.
+
+        Its task, told to end while it waits for its lock (`ConnectionHandler.server_event`), ends without that, and the socket stays open
+        for good. A client gets there by sending on after what closes its connection.
+        """
+        handler = self._handlers.pop(client.id, None)
+        left_open = handler and handler.transports.get(client)
+        if left_open and left_open.writer:
+            left_open.writer.close()
 
     def close(self) -> None:
         """Stop telling health."""

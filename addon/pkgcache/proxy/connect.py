@@ -25,7 +25,7 @@ from mitmproxy.proxy.layers.http._hooks import HttpConnectHook
 
 from pkgcache.proxy.exchange import FastPathHook, TunnelPlan
 from pkgcache.proxy.intake import Intake
-from pkgcache.proxy.request_checks import CLOSING, canonical_address
+from pkgcache.proxy.request_checks import CLOSING, canonical_address, why_connect_refused
 from pkgcache.rules.routing.package_hosts import Address
 
 
@@ -52,6 +52,11 @@ class ConnectStream(HttpStream):
         if self.intake.closing:
             self.client_state = self.state_done
             self._refuse_tunnel(503, CLOSING)
+            yield from self.handle_connect_finish()
+            return
+        if why := why_connect_refused(self.flow.request):
+            self.client_state = self.state_done
+            self._refuse_tunnel(400, why)
             yield from self.handle_connect_finish()
             return
         address = canonical_address((self.flow.request.host, self.flow.request.port))
@@ -103,8 +108,10 @@ class ConnectStream(HttpStream):
 
     def _refuse_tunnel(self, status: int, text: str) -> None:
         headers = {"Content-Type": "text/plain; charset=utf-8"}
+        if status in {400, 503}:
+            headers["Connection"] = "close"
         if status == 503:
-            headers |= {"Retry-After": "1", "Connection": "close"}
+            headers["Retry-After"] = "1"
         self.flow.response = http.Response.make(status, f"{text}\n", headers)
 
     def _carry(self, event: events.Event) -> layer.CommandGenerator[None]:

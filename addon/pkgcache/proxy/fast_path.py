@@ -64,7 +64,12 @@ CIPHERTEXT = 512 * 1024
 
 
 class FastPathTlsLayer(ClientTLSLayer):
-    """mitmproxy's TLS towards clients, with larger pieces of ciphertext."""
+    """mitmproxy's TLS towards clients, with larger pieces of ciphertext, and an end where the handshake has failed."""
+
+    def receive_data(self, data: bytes) -> layer.CommandGenerator[None]:
+        """Drop what comes after a ClientHello that cannot be read: there is no TLS to decrypt it, and mitmproxy would crash."""
+        if self.tls is not None:
+            yield from super().receive_data(data)
 
     def tls_interact(self) -> layer.CommandGenerator[None]:
         """Send what OpenSSL has encrypted, in pieces of CIPHERTEXT bytes and not of 64 KiB."""

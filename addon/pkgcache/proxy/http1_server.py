@@ -28,8 +28,10 @@ from pkgcache.proxy.connection_limits import (
     BODY_SECONDS,
     BODY_TOO_SLOW,
     HEAD_SECONDS,
+    HEAD_TOO_LONG,
     HEAD_TOO_SLOW,
     LINGER_SECONDS,
+    MAX_HEAD,
     SHORT_HEAD,
     Excess,
     HeadMeter,
@@ -55,6 +57,7 @@ class LimitedHttp1Server(Http1Server):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._meter: HeadMeter | None = None
+        self._blank = 0  # bytes of empty lines since the last request
         self._deadline: float | None = None  # by the monotonic clock: when more of the head or body must have come
         self._timer: commands.RequestWakeup | None = None
         self._next_turn: commands.RequestWakeup | None = None
@@ -102,7 +105,13 @@ class LimitedHttp1Server(Http1Server):
     def _read_head(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
         received = self.buf._data  # noqa: SLF001  `bytes(buf)` would copy all of it at each byte that comes
         if received.startswith((b"\r", b"\n")):  # empty lines before the request (RFC 9112 §2.2)
-            self.buf.maybe_extract_at_most(len(received) - len(received.lstrip(b"\r\n")))
+            blank = len(received) - len(received.lstrip(b"\r\n"))
+            self.buf.maybe_extract_at_most(blank)
+            self._blank += blank
+            if self._blank > MAX_HEAD:
+                yield from self._refuse(HEAD_TOO_LONG)
+                return
+        has_begun = bool(received)
         if not _LINE_SO_FAR.match(received):
             yield from self._refuse(BAD_LINE)
             return
@@ -117,6 +126,8 @@ class LimitedHttp1Server(Http1Server):
                 yield from self._expect_more_until(time.monotonic() + HEAD_SECONDS)
             return
         self._meter = None  # the head is complete, or none has begun
+        if has_begun:
+            self._blank = 0
         if self.state != self.read_body:
             self._deadline = None
 

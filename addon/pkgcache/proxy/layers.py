@@ -30,6 +30,11 @@ def choose_layer(nextlayer: layer.NextLayer, intake: Intake | None) -> None:
     ctx.master.addons.get("nextlayer").next_layer(nextlayer)
     if nextlayer.layer is not None:
         nextlayer.layer = with_fast_path(nextlayer.layer, intake)
+        each: Any = nextlayer.layer
+        while each is not None:
+            if type(each) is ClientTLSLayer:  # of a host that is intercepted, or of the proxy's own port
+                each.__class__ = FastPathTlsLayer
+            each = getattr(each, "child_layer", None)
 
 
 def with_fast_path(chosen: layer.Layer, intake: Intake) -> layer.Layer:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import IO, Any
+from typing import IO, Any, Final
 
 from mitmproxy import ctx, http
 from mitmproxy.addons.dumper import Dumper
 
 from pkgcache.units import redact
+
+MAX_LINE: Final = 2048
+"""Characters of a line in the log. The URL of a signed link has about 1,000."""
 
 
 class RedactingFactory:
@@ -35,8 +38,19 @@ class RedactingFactory:
         if record.exc_info:
             text = f"{text}\n{logging.Formatter().formatException(record.exc_info)}"
             record.exc_info = None
-        record.msg, record.args = redact(text), None
+        record.msg, record.args = _clipped(redact(text)), None
         return record
+
+
+def _clipped(text: str) -> str:
+    """Shorten the lines that mitmproxy makes of all that a peer has sent: a ClientHello in hex, or an unexpected answer."""
+    if len(text) <= MAX_LINE:
+        return text
+    lines = text.split("\n")
+    return "\n".join(
+        line if len(line) <= MAX_LINE else f"{line[:MAX_LINE]}… ({len(line) - MAX_LINE} characters more)"
+        for line in lines
+    )
 
 
 def redact_logs() -> None:

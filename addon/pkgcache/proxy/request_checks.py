@@ -118,6 +118,17 @@ def why_refused(mode: HTTPMode, request: http.Request, target: Destination, *, e
     return _misdirected(request, target) if mode is HTTPMode.transparent else None
 
 
+def why_connect_refused(request: http.Request) -> str:
+    """Return what is wrong with a CONNECT; empty if nothing is. What follows its head is the tunnel's, so it has no body (RFC 9110 §9.3.6).
+
+    mitmproxy would wait for the body, and then hand it to layers that expect none.
+    """
+    length = request.headers.get("Content-Length", "0").strip()
+    if "Transfer-Encoding" in request.headers or length.strip("0"):
+        return "a CONNECT request must not have a body"
+    return ""
+
+
 def why_too_long(asked: Request) -> Response | None:
     """Return the refusal of a request of which so much would have to be taken apart that others had to wait; else None."""
     excess = too_long(asked.url.path, list(asked.headers.items()))

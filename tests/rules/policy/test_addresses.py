@@ -21,6 +21,14 @@ ADDRESSES = [
     ("192.168.1.1", False, False),
     ("169.254.0.1", True, False),
     ("169.254.169.254", True, False),  # a cloud machine's metadata
+    ("fd00:ec2::254", True, False),  # other clouds' metadata, and AWS's by IPv6
+    ("fd20:ce::254", True, False),
+    ("100.100.100.200", True, False),
+    ("192.0.0.192", True, False),
+    ("168.63.129.16", True, False),
+    ("::ffff:168.63.129.16", True, False),
+    ("64:ff9b::a83f:8110", True, False),
+    ("168.63.129.17", False, True),
     ("100.64.0.1", False, False),  # RFC 6598: carrier-grade NAT
     ("100.128.0.1", False, True),
     ("0.0.0.0", True, False),  # dials this machine

@@ -51,7 +51,7 @@ class Asker:
 
     @property
     def claim(self) -> Claim:
-        """As the rules see it."""
+        """The client, and whether it can give its place away now: what `rules.policy.places` decides by."""
         return Claim(self.client, self.is_spare())
 
 

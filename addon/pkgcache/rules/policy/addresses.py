@@ -1,7 +1,7 @@
 """Which addresses may be dialled: by a client's tunnel or ordinary request, and by the proxy's own fetches.
 
 - A **tunnel** is dialled at a client's wish, so it must not lead into the proxy's own machine, where a server may trust whoever comes
-  from there, nor to link-local addresses (169.254.169.254 gives out a cloud machine's credentials). The private network is fine: the
+  from there, nor to link-local addresses and the like, where a cloud gives out a machine's credentials. The private network is fine: the
   client could reach it by itself. `pypi_cache_local_hosts` makes exceptions.
 - An **own fetch** may be led anywhere by a page's link or by a redirect, so it is confined to public addresses (by the IANA's
   special-purpose registries, as `ipaddress` has them). Hosts that the operator configured are exempt: many mirrors are in a private
@@ -37,6 +37,19 @@ _ISATAP: Final = frozenset({0x00005EFE, 0x02005EFE})  # RFC 5214 §6.1
 _THIS_NETWORK: Final = ipaddress.IPv4Network("0.0.0.0/8")  # RFC 1122 §3.2.1.3; Linux dials loopback for 0.0.0.0
 _LOOPBACK: Final = IPv6Address("::1")
 _UNSPECIFIED: Final = IPv6Address("::")
+_METADATA: Final = frozenset(
+    map(
+        ipaddress.ip_address,
+        (
+            "fd00:ec2::254",  # AWS, beside its link-local 169.254.169.254
+            "fd20:ce::254",  # Google
+            "100.100.100.200",  # Alibaba
+            "192.0.0.192",  # Oracle
+            "168.63.129.16",  # Azure
+        ),
+    )
+)
+"""Where a cloud gives a machine its credentials, at addresses that are not link-local."""
 
 
 def nobody(_: IPv4Address | IPv6Address) -> bool:
@@ -142,7 +155,8 @@ def _local_nat64(ip: IPv6Address) -> tuple[IPv4Address, ...]:
 
 def _is_local(ip: IPv4Address | IPv6Address) -> bool:
     return (
-        ip.is_loopback
+        ip in _METADATA
+        or ip.is_loopback
         or ip.is_link_local
         or ip.is_unspecified
         or ip.is_multicast
@@ -152,4 +166,4 @@ def _is_local(ip: IPv4Address | IPv6Address) -> bool:
 
 def _is_public(ip: IPv4Address | IPv6Address) -> bool:
     is_site_local = isinstance(ip, IPv6Address) and ip.is_site_local  # fec0::/10, RFC 3879; `ipaddress` calls it global
-    return ip.is_global and not ip.is_multicast and not is_site_local
+    return ip.is_global and not ip.is_multicast and not is_site_local and ip not in _METADATA

@@ -69,7 +69,9 @@ def projects_of(filename: str) -> list[str]:
 
 
 def project_of(filename: str) -> str:
-    """The project that a release file most likely belongs to, normalised; of an odd name all up to what looks like a version.
+    """The project that a release file most likely belongs to, normalised.
+
+    Of an odd name all up to what looks like a version; the whole name if nothing stands before that.
 
     >>> project_of("Zope.Interface-5.0.win32-py2.7.exe"), project_of("six_-1.0-py3-none-any.whl")
     ('zope-interface', 'six')
