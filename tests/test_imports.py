@@ -65,6 +65,7 @@ FLOORS: Final[dict[str, tuple[frozenset[str], ...]]] = {
         frozenset({"fast_path", "client_connections"}),
         frozenset({"connect", "held_bytes"}),
         frozenset({"intake", "http1_server", "http1_client"}),
+        frozenset({"ordinary_flows"}),
         frozenset({"request_checks", "authentication", "tunnels", "access_log", "chunked_body", "redaction"}),
         frozenset({"exchange", "mitmproxy_options", "certificates", "connection_limits", "dial", "streaming"}),
     ),

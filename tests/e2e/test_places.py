@@ -161,7 +161,9 @@ def test_pages_that_drip(town: Town) -> None:
 def test_what_nobody_waits_for_gives_way(town: Town) -> None:
     """Downloads whose clients have left hold all places: one that a client waits for gets the first of them at once."""
     wheels, (wanted,) = town.published("left", HOST + QUEUE), town.published("wanted", 1)
-    lines = len(town.proxy.access_log())  # before any of them: the last finds the queue full, and may be answered at once
+    lines = len(
+        town.proxy.access_log()
+    )  # before any of them: the last finds the queue full, and may be answered at once
     with town.dripping("/packages/.*left", [town.file(wheel) for wheel in wheels]) as (wires, _):
         for wire in wires:
             wire.close()

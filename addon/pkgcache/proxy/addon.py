@@ -11,29 +11,25 @@ import logging
 import sys
 from collections.abc import Awaitable
 from collections.abc import Set as AbstractSet
-from urllib.parse import quote
 
 from mitmproxy import ctx, exceptions, http, tls
 from mitmproxy.addonmanager import Loader
-from mitmproxy.connection import Client, Server
-from mitmproxy.proxy import commands, layer, server_hooks
-from mitmproxy.proxy.mode_specs import ProxyMode, UpstreamMode
+from mitmproxy.connection import Client
+from mitmproxy.proxy import commands, layer
 
 from pkgcache.engine.responses.messages import CutShortError, Response
 from pkgcache.engine.service import Service, check
 from pkgcache.engine.store.format import StoreFormatError
-from pkgcache.engine.upstream.parent_proxy import ParentProxy, parent_of_environment
 from pkgcache.proxy import certificates, mitmproxy_options
 from pkgcache.proxy.access_log import AccessLog
 from pkgcache.proxy.authentication import Authenticator
 from pkgcache.proxy.client_connections import ClientConnections, accept_few_at_once, taken
-from pkgcache.proxy.dial import PinnedDials
 from pkgcache.proxy.exchange import Exchange, FastPathHook, TunnelPlan
 from pkgcache.proxy.intake import Intake
 from pkgcache.proxy.layers import RefusingLayer, choose_layer
+from pkgcache.proxy.ordinary_flows import OrdinaryFlows, parent_proxy
 from pkgcache.proxy.redaction import redact_flows, redact_logs
 from pkgcache.proxy.request_checks import CLOSING, FAILED, is_proxy_address, unavailable
-from pkgcache.proxy.streaming import Streaming
 from pkgcache.proxy.tunnels import ITSELF, Tunnels
 from pkgcache.settings import PREFIX, SettingError, make_settings
 from pkgcache.web.endpoints import ProxyPages
@@ -51,12 +47,12 @@ class PypiCache:
     def __init__(self) -> None:
         self.service: Service | None = None
         self.intake: Intake | None = None
-        self.tunnels: Tunnels | None = None
         self._connections = ClientConnections()
         self._log: AccessLog | None = None
-        self._dials: PinnedDials | None = None
         self._trust = certificates.FlowTrust()
         self._refused = False
+        self.flows = OrdinaryFlows(self._report)
+        self.addons = [self.flows]  # mitmproxy calls the hooks of these, too
 
     # Life
 
@@ -96,7 +92,7 @@ class PypiCache:
             settings = mitmproxy_options.current_settings(ctx.options)
             log = _access_log(settings.access_log)
             service = Service(settings)
-            service.client.parent = self._parent()
+            service.client.parent = parent_proxy(ctx.options)
             service.open()
         except (SettingError, StoreFormatError, OSError) as error:
             self._refused = True
@@ -106,10 +102,9 @@ class PypiCache:
             service, certificates.ca_file(ctx.options.confdir), lambda: certificates.bundle(ctx.options.confdir)
         )
         self.service, self._log = service, log
-        self._dials = PinnedDials(asyncio.get_running_loop())
-        self.tunnels = Tunnels(
-            settings, service.router, service.client.parent, lambda: {port for _, port in self._listens()}
-        )
+        parent = service.client.parent
+        own_ports = lambda: {port for _, port in self._listens()}  # noqa: E731
+        self.flows.open(Tunnels(settings, service.router, parent, own_ports), parent)
         self._connections.open(service.health)
         self.intake = Intake(
             service,
@@ -135,10 +130,9 @@ class PypiCache:
     def done(self) -> Awaitable[None]:
         """Close everything. mitmproxy awaits what this returns when it exits, and ignores it when it reloads the script."""
         service, log = self.service, self._log
-        if self._dials is not None:
-            self._dials.close()
+        self.flows.close()
         self._connections.close()
-        self.service = self.tunnels = self._log = None
+        self.service = self._log = None
         if self.intake is not None:
             self.intake.close()  # it stays: without it mitmproxy would serve whoever comes, as if we were not there
 
@@ -165,58 +159,6 @@ class PypiCache:
         ctx.master.addons.get("tlsconfig").tls_start_server(data)
         if data.ssl_conn is not None:
             self._trust.extend(data.ssl_conn.get_context())
-
-    async def server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
-        """Keep ordinary flows, too, from this machine and its link, unless the operator configured the host."""
-        if data.server.error:
-            return
-        try:
-            data.server.error = await self._why_not_connect(data.server)
-        except Exception as error:  # noqa: BLE001  mitmproxy would log it, and connect
-            self._report(f"checking a connection to {data.server.address}", error)
-            data.server.error = FAILED
-
-    async def _why_not_connect(self, server: Server) -> str | None:
-        if self.tunnels is None:
-            return CLOSING
-        if (checked := await self.tunnels.checked(server)) is None:
-            return None
-        PinnedDials.pin(checked.addresses)
-        return checked.refusal or checked.error or None
-
-    def server_connected(self, _: server_hooks.ServerConnectionHookData) -> None:
-        """The dial is over."""
-        PinnedDials.unpin()
-
-    def server_connect_error(self, _: server_hooks.ServerConnectionHookData) -> None:
-        """The dial has failed, or was refused."""
-        PinnedDials.unpin()
-
-    def requestheaders(self, flow: http.HTTPFlow) -> None:
-        """Send ordinary flows through the environment's parent proxy, too, and let their bodies stream."""
-        try:
-            Streaming(ctx.options, ctx.master.addons.lookup).request(flow)
-            if self.tunnels is not None and not flow.server_conn.connected and flow.server_conn.via is None:
-                flow.server_conn.via = self.tunnels.parent_of(flow.request.host, flow.client_conn)
-                if flow.server_conn.via and flow.request.scheme == "http":
-                    self._sign(flow)
-        except Exception as error:  # noqa: BLE001  mitmproxy would log it, and go to the origin past the parent
-            self._report(f"choosing the parent proxy for {flow.request.host}", error)
-            flow.kill()
-
-    def responseheaders(self, flow: http.HTTPFlow) -> None:
-        """Let an ordinary flow's body stream."""
-        Streaming(ctx.options, ctx.master.addons.lookup).response(flow)
-
-    def http_connect_upstream(self, flow: http.HTTPFlow) -> None:
-        """Log in to the parent proxy with the CONNECT that mitmproxy sends it."""
-        self._sign(flow)
-
-    def _sign(self, flow: http.HTTPFlow) -> None:
-        """Add the parent proxy's credentials; mitmproxy's `upstream_auth` signs for `--mode upstream:` only."""
-        parent = self.service.client.parent if self.service is not None else None
-        if parent is not None and parent.authorization:
-            flow.request.headers["Proxy-Authorization"] = parent.authorization
 
     # The fast path's own hooks
 
@@ -261,12 +203,13 @@ class PypiCache:
     async def pypi_cache_tunnel(self, plan: TunnelPlan) -> None:
         """Find out where a tunnel may go."""
         try:
-            if self.intake is None or self.tunnels is None:
+            tunnels = self.flows.tunnels
+            if self.intake is None or tunnels is None:
                 plan.error = CLOSING
             elif is_proxy_address(plan.address, plan.client, self.intake.public_address):
                 plan.refusal = ITSELF
             else:
-                await self.tunnels.plan(plan)
+                await tunnels.plan(plan)
         except Exception as error:  # noqa: BLE001  the hook boundary
             self._report(f"planning a tunnel to {plan.address}", error)
             plan.refusal = FAILED
@@ -316,20 +259,6 @@ class PypiCache:
     def _listens(self) -> list[tuple[str, int]]:
         """Return the hosts and ports that the proxy listens on."""
         return [(address[0], address[1]) for address in ctx.master.addons.get("proxyserver").listen_addrs()]
-
-    def _parent(self) -> ParentProxy | None:
-        """Return the parent proxy of `--mode upstream:`, else that of the environment."""
-        for mode in map(ProxyMode.parse, ctx.options.mode):
-            if isinstance(mode, UpstreamMode):
-                host, port = mode.address
-                user = quote(ctx.options.upstream_auth, safe=":") + "@" if ctx.options.upstream_auth else ""
-                return ParentProxy.parse(f"{mode.scheme}://{user}{f'[{host}]' if ':' in host else host}:{port}")
-        port = ctx.options.listen_port or 8080  # this runs before mitmproxy listens
-        own = {(host, port) for host in ("127.0.0.1", "::1", "localhost", ctx.options.listen_host or "127.0.0.1")}
-        parent, ignored = parent_of_environment(own)
-        if ignored:
-            logger.warning("%s", ignored)
-        return parent
 
     def _is_ours(self, flow: http.HTTPFlow) -> bool:
         """Whether a flow is of a package host, or of none that could be told: its request was refused as it was read."""

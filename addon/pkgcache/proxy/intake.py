@@ -102,24 +102,17 @@ class Intake:
             return None
         headers = CIMultiDict([(k.decode("latin-1"), v.decode("latin-1")) for k, v in request.headers.fields])
         asked = _asked(context.client, request, target, CIMultiDictProxy(headers))
-        refusal = (
-            (unavailable() if self.closing else None)
-            # Login first: before it nobody learns which hosts are package hosts.
-            or self._authenticator.refusal(context.client, asked.url.path, headers, at_proxy=target.at_proxy)
-            or (
-                None
-                if ours
-                else Response.text(403, f"{asked.url.authority} is no package host, and pypi_cache_other_hosts=deny")
-            )
-            or why_refused(mode, request, target, ends=ends)
-            or why_too_long(asked)
-        )
-        route, way = self._route(asked) if refusal is None else (None, Way.ANSWER)
-        refusal = refusal or self._why_stopped(asked, route, way) or why_misdirected(way, request, target)
-        if refusal is None and way in {Way.JUDGE, Way.PASS}:
+        route: Route | None = None
+        way = Way.ANSWER
+        refusal = self._why_barred(context.client, asked, headers, ours=ours)
+        refusal = refusal or why_refused(mode, request, target, ends=ends) or why_too_long(asked)
+        if refusal is None:
+            route, way = self._route(asked)
+            refusal = self._why_stopped(asked, route, way) or why_misdirected(way, request, target)
+        if refusal is None and way is not Way.ANSWER:
             drop_upgrade(request)
-        if refusal is None and way is Way.PASS:
-            return None
+            if way is Way.PASS:
+                return None
         exchange = Exchange(
             request=asked,
             route=route,
@@ -131,6 +124,19 @@ class Intake:
         )
         self._exchanges.setdefault(context.client.id, set()).add(exchange)
         return exchange
+
+    def _why_barred(self, client: Client, asked: Request, headers: CIMultiDict[str], *, ours: bool) -> Response | None:
+        """Return the refusal of a request that may ask for nothing here, or None.
+
+        The login comes first, so that nobody learns before it which hosts are package hosts. It takes its credentials out of `headers`.
+        """
+        if self.closing:
+            return unavailable()
+        at_proxy = asked.at_proxy_address
+        refusal = self._authenticator.refusal(client, asked.url.path, headers, at_proxy=at_proxy)
+        if refusal is None and not ours:
+            return Response.text(403, f"{asked.url.authority} is no package host, and pypi_cache_other_hosts=deny")
+        return refusal
 
     def _route(self, asked: Request) -> tuple[Route | None, Way]:
         """What the request means, and the way that it goes. No route: one of the proxy's own pages."""

@@ -210,10 +210,7 @@ class ArchiveReader:
             raise ArchiveError(f"at byte {self._position:,}: a header of {size:,} bytes")
         try:
             found = json.loads(self._read(size), object_pairs_hook=_distinct)
-        except (
-            ValueError,
-            RecursionError,
-        ) as error:  # RecursionError: nested more deeply than anything that is written here
+        except (ValueError, RecursionError) as error:  # or nested more deeply than anything that is written here
             raise ArchiveError(f"at byte {self._position - size:,}: not JSON ({str(error)[:200]})") from None
         self._read(-size % _BLOCK)
         if not isinstance(found, dict):
@@ -268,14 +265,8 @@ def whole_part(file: IO[bytes], progress: Callable[[int], object]) -> tuple[dict
 
 
 def _entry_header(found: dict[str, Any], name: str) -> EntryHeader:
-    types: dict[str, Any] = {
-        "key": str,
-        "notes": dict,
-        "size": int,
-        "digest": str,
-        "stored_at": (int, float),
-        "row": int,
-    }
+    types: dict[str, Any] = {"key": str, "notes": dict, "size": int, "digest": str, "stored_at": (int, float)}
+    types["row"] = int
     fits = found.keys() == types.keys() and all(isinstance(found[field], kind) for field, kind in types.items())
     numbers = [found[field] for field in ("size", "stored_at", "row")] if fits else []
     if not fits or any(isinstance(number, bool) for number in numbers):
