@@ -10,17 +10,7 @@ from hypothesis import strategies as st
 from pkgcache.rules.routing.paths import resolve_own_path
 from pkgcache.rules.routing.urls import parse_url, resolve_reference
 from pkgcache.rules.simple.links import PageContext, Resolver, Target, needs_edit, resolve_link
-from tests.rules.simple.pages import FILES, RELEASE, SHA, WHEEL
-
-
-def context(
-    *,
-    upstream: str = "https://mirror.test/pypi/simple/six/",
-    seen: str = "https://index.example/simple/six/",
-    files: str = FILES,
-    own: str = "",
-) -> PageContext:
-    return PageContext(upstream=parse_url(upstream), client_url=parse_url(seen), canonical_files=files, own_prefix=own)
+from tests.rules.simple.pages import FILES, RELEASE, SHA, WHEEL, context
 
 
 def resolve(page: PageContext, href: str) -> Target | None:
