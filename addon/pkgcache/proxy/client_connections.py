@@ -7,6 +7,7 @@ left, at which CPython's accept loop writes a traceback at every turn and nobody
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -19,11 +20,19 @@ from mitmproxy.proxy.server import ConnectionHandler
 
 from pkgcache.engine.runtime.health import Health
 from pkgcache.engine.runtime.open_files import count_open_files, open_files_limit
-from pkgcache.proxy.connection_limits import HEAD_SECONDS, MAX_HELD, Excess, refusal
+from pkgcache.proxy.connection_limits import HEAD_SECONDS, MAX_HANDSHAKE, MAX_HELD, Excess, refusal
 from pkgcache.proxy.held_bytes import EVENT_COST, held_bytes, is_busy
 
-CHECKED_EACH: Final = 32 * 1024
-"""Bytes read between two looks at what the layers hold: a look costs some microseconds, and a request has a few hundred bytes."""
+LARGEST_READ: Final = 16 * 1024
+"""Bytes given to the layers at a time, and between two looks at what they hold. asyncio has 256 kB at hand, and mitmproxy would work
+on all of it before anybody else's turn: with chunks of one byte for a third of a second."""
+
+COSTLY_SECONDS: Final = 0.004
+LONGEST_PAUSE: Final = 0.05
+"""Where one read's bytes took longer to work on (an ordinary request takes 1 to 2 ms), the client's next ones wait for as long."""
+
+SMALL_READ: Final = 4 * 1024
+"""The same for a connection's first QUICK_READS reads, and within a handshake: heads and ClientHellos are shorter."""
 
 LOOK_AGAIN_SECONDS: Final = 0.25
 """At most between two looks at a client that is not read from, because it waits for its answer and has sent far ahead. The first look
@@ -74,21 +83,31 @@ class ClientReader:
         self._reader = reader
         self._touched = touched
         self._unchecked = 0
+        self._given_at = (
+            math.inf
+        )  # by the thread's processor time, as the layers work on what was read before they ask for more
+        self._reads = 0
         self._handshake_reads = 0
+        self._handshake_bytes = 0
         self._handshake_ends = 0.0
 
     async def read(self, size: int) -> bytes:
         """Read the client's next bytes. Raises OSError, which ends the connection, where a handshake is too long or too slow."""
-        if self._unchecked > CHECKED_EACH:
+        if (cost := time.thread_time() - self._given_at) > COSTLY_SECONDS:
+            await asyncio.sleep(min(cost, LONGEST_PAUSE))
+        if self._unchecked >= LARGEST_READ:
             self._unchecked = 0
             await self._make_room()
+            await asyncio.sleep(0)  # others' turn: a reader that has bytes at hand does not wait
         if self._client.tls and not self._client.tls_established:
-            data = await self._read_in_handshake(size)
+            data = await self._read_in_handshake()
         else:
-            self._handshake_reads = 0
-            data = await self._reader.read(size)
+            self._handshake_reads = self._handshake_bytes = 0
+            self._reads += 1
+            data = await self._reader.read(min(size, SMALL_READ if self._reads <= QUICK_READS else LARGEST_READ))
         self._touched(self._client.id)
         self._unchecked += max(len(data), EVENT_COST)
+        self._given_at = time.thread_time()
         return data
 
     async def _make_room(self) -> None:
@@ -100,7 +119,9 @@ class ClientReader:
             await asyncio.sleep(pause)
             pause = min(2 * pause, LOOK_AGAIN_SECONDS)
 
-    async def _read_in_handshake(self, size: int) -> bytes:
+    async def _read_in_handshake(self) -> bytes:
+        if self._handshake_bytes > MAX_HANDSHAKE:
+            raise OSError(f"a TLS handshake of more than {MAX_HANDSHAKE // 1024} kB")
         now = asyncio.get_running_loop().time()
         if not self._handshake_reads:
             self._handshake_ends = now + HEAD_SECONDS
@@ -108,7 +129,9 @@ class ClientReader:
         if self._handshake_reads > QUICK_READS:
             await asyncio.sleep(HANDSHAKE_PAUSE)
         async with asyncio.timeout_at(self._handshake_ends):
-            return await self._reader.read(size)
+            data = await self._reader.read(SMALL_READ)
+        self._handshake_bytes += len(data)
+        return data
 
 
 class ClientConnections:

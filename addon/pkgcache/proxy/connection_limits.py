@@ -36,9 +36,11 @@ sends its head in one packet; so long a time is for one that is lost five times.
 BODY_SECONDS: Final = 60.0
 """Between two pieces of a request's body: nginx's `client_body_timeout`."""
 
+MAX_HANDSHAKE: Final = 16 * 1024
+"""Bytes of a TLS handshake. A ClientHello has less than 2 kB, with a client's certificates it is 8 kB."""
+
 MAX_HELD: Final = 64 * 1024
-"""Bytes of one client that no layer has taken yet. With so many a client that waits for its answer is read from no further, and one
-that is in the middle of a TLS handshake is cut (a ClientHello has less than 2 kB)."""
+"""Bytes of one client that no layer has taken yet. With so many a client that waits for its answer is read from no further."""
 
 LINGER_SECONDS: Final = 2.0
 """How long a refused client's further bytes are read and dropped, so that it finds the refusal: a close with unread bytes is a reset."""
