@@ -39,6 +39,8 @@ class Target:
     """Project names that the operator denies begin so."""
     pages: str
     """Beginning of URLs of an upstream's pages that mean harm or, with another word behind, do not."""
+    public: str
+    """A file of an index whose host can be dialled, open to all."""
 
 
 type Attack = Callable[[Target, bool, float], Counter[str]]
@@ -314,7 +316,8 @@ def idle_connections(target: Target, ill: bool, ends: float) -> Counter[str]:
 @kind
 @each
 def connections_opened_and_closed(target: Target, ill: bool, _: random.Random) -> str:
-    """Dial and reset; or dial, ask and close."""
+    """Dial and reset; or dial, ask and close; at most 200 a second."""
+    time.sleep(0.02)
     with dialled(target) as sock:
         if ill:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
@@ -411,17 +414,16 @@ def the_machine_itself(target: Target, ill: bool, source: random.Random) -> str:
 @kind
 @each
 def credentials_for_a_public_file(target: Target, ill: bool, source: random.Random) -> str:
-    """A stored page and file with ever other credentials; or without."""
+    """A file that is open to all, with ever other credentials; or without."""
     headers = {"Authorization": f"Basic {source.random()}"} if ill else {}
-    url = target.page if source.random() < 0.5 else target.wheel
-    return str(fetch(target.port, url, ca=target.ca, headers=headers, read_limit=100_000, keep=False).status)
+    return str(fetch(target.port, target.public, ca=target.ca, headers=headers, keep=False).status)
 
 
 @kind
 @each
 def unknown_names(target: Target, ill: bool, source: random.Random) -> str:
-    """Ever new names, long ones too, at an upstream that has none of them; or a few new names."""
-    name = f"{source.getrandbits(64)}" + "x" * source.choice([0, 7000]) if ill else str(source.randrange(5))
+    """Ever new names, most of them very long, at an upstream that has none of them; or ever new short ones."""
+    name = f"{source.getrandbits(64)}" + "x" * (source.choice([0, 200, 1500, 7000]) if ill else 0)
     return str(fetch(target.port, f"{target.cold}{name}/", ca=target.ca).status)
 
 

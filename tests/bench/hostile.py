@@ -15,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from tests.support.behaviour import Behaviour
 from tests.support.index import PLAIN_HTML_TYPE
 from tests.support.names import FILES_ORIGIN, INDEX_URL, file_url, page_url
 from tests.support.proxy import Proxy
+from tests.support.upstream import Upstream
 from tests.support.wheels import make_wheel
 from tests.support.wire import Wire, fetch
 
@@ -42,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
     """All kinds, or those named, one after the other against one proxy."""
     names = [name for name in KINDS if not arguments.only or any(word in name for word in arguments.only)]
     rows = []
-    with tools.stage() as here:
+    with tools.stage() as here, ExitStack() as stack:
         here.upstream.add(*(make_wheel("paged", f"1.{number}") for number in range(PAGE_LINKS)))
         here.upstream.add(make_wheel(EVIL))
         wheel = here.wheel(WHEEL)
@@ -50,7 +51,11 @@ def run(arguments: argparse.Namespace) -> None:
         for name, body, headers in harmful_pages():
             for number in range(3):
                 here.upstream.serve(f"{here.upstream.prefix}/simple/{name}-{number}/", body, PLAIN_HTML_TYPE, **headers)
-        with here.proxy(options={"pypi_cache_deny": EVIL}) as proxy:
+        corp = stack.enter_context(Upstream(here.authority))
+        public = make_wheel("public", payload_size=MB)
+        corp.add(public)
+        indexes = [f"pypi={here.upstream.index_url}", f"corp={corp.index_url}"]
+        with here.proxy(options={"pypi_cache_deny": EVIL, "pypi_cache_index": indexes}) as proxy:
             target = Target(
                 port=proxy.port,
                 ca=str(proxy.ca),
@@ -60,8 +65,9 @@ def run(arguments: argparse.Namespace) -> None:
                 slow="slow-",
                 evil=EVIL,
                 pages=INDEX_URL,
+                public=corp.file_url(public),
             )
-            for url in (target.page, target.wheel):
+            for url in (target.page, target.wheel, corp.page_url(public.project), target.public):
                 fetch(proxy.port, url, ca=proxy.ca, keep=False)
             here.settle(proxy)
             idle = resident(proxy.pid)
@@ -210,7 +216,7 @@ def watch(words: list[str]) -> None:
 
 def options(parser: argparse.ArgumentParser) -> Any:
     """Further options."""
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each round (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=6.0, help="of each round (default: %(default)s)")
     parser.add_argument("--only", nargs="*", help="only the kinds in whose name one of these is")
 
 

@@ -61,8 +61,9 @@ SILENT_SECONDS: Final = 30.0
 TAKE_SECONDS: Final = 60.0
 """How long a client may take nothing of what was written to it: nginx's `send_timeout`. One that reads slowly may take its time."""
 
-ACCEPTS_EACH: Final = 8
-"""Connections accepted in one turn of the event loop; asyncio takes 100 and would pass any mark at once."""
+ACCEPTS_EACH: Final = 2
+"""Connections accepted in one turn of the event loop. asyncio takes 100: they would pass any mark at once, and as each costs about a
+millisecond, those who are connected already would wait for all of them."""
 
 CLOSES_EACH: Final = 8
 LOOKS_EACH: Final = 64
