@@ -86,7 +86,7 @@ class ClientReader:
         self._unchecked = 0
         self._given_at = (
             math.inf
-        )  # by the thread's processor time, as the layers work on what was read before they ask for more
+        )  # by the thread's processor time: the layers work on what was read before they ask for more
         self._reads = 0
         self._handshake_reads = 0
         self._handshake_bytes = 0
