@@ -216,7 +216,7 @@ def watch(words: list[str]) -> None:
 
 def options(parser: argparse.ArgumentParser) -> Any:
     """Further options."""
-    parser.add_argument("--seconds", type=float, default=6.0, help="of each round (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each round (default: %(default)s)")
     parser.add_argument("--only", nargs="*", help="only the kinds in whose name one of these is")
 
 
