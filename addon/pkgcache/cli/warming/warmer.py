@@ -16,8 +16,9 @@ from pkgcache.cli.progress_bar import Bar
 from pkgcache.cli.proxy_client import ProxyClient, ProxyError, first_line, without_credentials
 from pkgcache.cli.warming.environments import Environment
 from pkgcache.cli.warming.lock_model import LockedFile, Package
-from pkgcache.engine.upstream.client import UpstreamClient, UpstreamResponse
+from pkgcache.engine.upstream.client import UpstreamClient
 from pkgcache.engine.upstream.errors import UpstreamError
+from pkgcache.engine.upstream.response import UpstreamResponse
 from pkgcache.rules.routing.digests import Digest
 from pkgcache.rules.routing.filenames import is_distribution
 from pkgcache.rules.routing.urls import parse_url

@@ -17,8 +17,9 @@ from pkgcache.engine.responses.file_response import unsatisfiable
 from pkgcache.engine.responses.messages import Request, Response
 from pkgcache.engine.responses.relay import RelayBody, Send
 from pkgcache.engine.runtime.metrics import Metrics
-from pkgcache.engine.upstream.client import UpstreamClient, UpstreamResponse
+from pkgcache.engine.upstream.client import UpstreamClient
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
+from pkgcache.engine.upstream.response import UpstreamResponse
 from pkgcache.rules.http.cache_status import CacheStatus
 from pkgcache.rules.http.ranges import Span, parse_content_range, parse_range, satisfies
 from pkgcache.rules.policy.fills import starts_fill

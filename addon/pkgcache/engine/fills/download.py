@@ -19,8 +19,9 @@ from multidict import CIMultiDict
 from pkgcache.engine.fills.fill_request import IDENTITY, FileHead, check_response
 from pkgcache.engine.fills.growth import Growth
 from pkgcache.engine.fills.progress import FillProgress
-from pkgcache.engine.upstream.client import UpstreamClient, UpstreamResponse
+from pkgcache.engine.upstream.client import UpstreamClient
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
+from pkgcache.engine.upstream.response import UpstreamResponse
 from pkgcache.rules.routing.digests import Digest, Hasher
 from pkgcache.rules.routing.urls import Url
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from multidict import CIMultiDict
 
-from pkgcache.engine.upstream.client import UpstreamResponse
 from pkgcache.engine.upstream.errors import Failure, UpstreamError
+from pkgcache.engine.upstream.response import UpstreamResponse
 from pkgcache.rules.http.ranges import parse_content_range
 from pkgcache.rules.routing.digests import Digest
 from pkgcache.rules.routing.urls import Url

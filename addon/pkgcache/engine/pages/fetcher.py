@@ -25,9 +25,10 @@ from pkgcache.engine.responses.failures import offline_error
 from pkgcache.engine.runtime.metrics import Metrics
 from pkgcache.engine.store.notes import PageNotes
 from pkgcache.engine.store.store import Store
-from pkgcache.engine.upstream.client import UpstreamClient, UpstreamResponse
+from pkgcache.engine.upstream.client import UpstreamClient
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
 from pkgcache.engine.upstream.places import Kind, asking
+from pkgcache.engine.upstream.response import UpstreamResponse
 from pkgcache.rules.http.accept import parse_content_type
 from pkgcache.rules.http.storability import NotStorable, storable, storable_headers
 from pkgcache.rules.http.validation import freshened, updates, validators

@@ -30,8 +30,8 @@ from pkgcache.engine.runtime.tasks import shielded
 from pkgcache.engine.store.growing import file_stem
 from pkgcache.engine.store.keys import StoreKey, project_list_key
 from pkgcache.engine.store.notes import ListNotes
-from pkgcache.engine.upstream.client import UpstreamResponse
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, NoRoomError, UpstreamError
+from pkgcache.engine.upstream.response import UpstreamResponse
 from pkgcache.rules.http.cache_status import CacheStatus
 from pkgcache.rules.http.storability import NotStorable, storable, storable_headers
 from pkgcache.rules.http.validation import freshened, updates, validators

@@ -19,8 +19,8 @@ from multidict import CIMultiDict
 from pkgcache.engine.fills.growth import Growth
 from pkgcache.engine.fills.progress import Progress
 from pkgcache.engine.pages.decoding import ContentDecoder
-from pkgcache.engine.upstream.client import UpstreamResponse
 from pkgcache.engine.upstream.errors import Failure, UpstreamError
+from pkgcache.engine.upstream.response import UpstreamResponse
 from pkgcache.rules.policy.hold_back import HOLD_BACK
 from pkgcache.rules.simple.project_list import ProjectListChecker, ProjectListEditor
 from pkgcache.rules.simple.representations import Representation, representation_of

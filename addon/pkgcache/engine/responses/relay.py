@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from typing import override
 
 from pkgcache.engine.responses.messages import CHUNK, Body, Chunk, CutShortError
-from pkgcache.engine.upstream.client import UpstreamResponse
 from pkgcache.engine.upstream.errors import Failure, UpstreamError
 from pkgcache.engine.upstream.places import ASKER, PLACE_SECONDS, Asker, as_asker
+from pkgcache.engine.upstream.response import UpstreamResponse
 from pkgcache.rules.http.ranges import ContentRange, goes_on, parse_content_range, rest_of
 
 AHEAD = 512 * 1024

@@ -18,16 +18,16 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 import aiohttp
 import yarl
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from pkgcache.engine.upstream.errors import Failure, UpstreamError, redirected
-from pkgcache.engine.upstream.guard import GuardedResolver, MayBePrivate, RefusedAddressError, check_literal
+from pkgcache.engine.upstream.guard import GuardedResolver, MayBePrivate, check_literal
 from pkgcache.engine.upstream.parent_proxy import ParentProxy
 from pkgcache.engine.upstream.places import ASKER, Places
+from pkgcache.engine.upstream.response import UpstreamResponse, as_upstream_error
 from pkgcache.engine.upstream.trust import upstream_ssl_context
 from pkgcache.rules.policy.circuit_breaker import Breaker
 from pkgcache.rules.policy.places import PlaceLimits
@@ -44,9 +44,6 @@ SOLE_SOURCE_SECONDS = (READ_SECONDS, 16.0, 32.0)
 The first request may have been lost; an index that renders its page anew, or a proxy that fetches the whole file first, needs the last.
 """
 
-BODY_SECONDS = 120.0
-"""A page, or part of one, that takes longer than this is given up: an upstream that drips would hold a place for days."""
-
 MAX_REDIRECTS = 8
 
 READ_BUFFER = 512 * 1024
@@ -55,56 +52,6 @@ READ_BUFFER = 512 * 1024
 type JudgeRedirect = Callable[[Url, Url, Url], Verdict]
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamResponse:
-    """An upstream's answer whose body has yet to be read. `asked` is the URL of the request, `url` the one after redirects."""
-
-    url: Url
-    status: int
-    headers: CIMultiDictProxy[str]
-    asked: Url
-    _content: aiohttp.StreamReader
-    _record_failure: Callable[[], None]
-    _read_seconds: float
-
-    async def chunk(self) -> bytes:
-        """Return the next bytes of the body as they came; empty at its end. Raises UpstreamError."""
-        try:
-            async with asyncio.timeout(self._read_seconds):
-                return await self._content.readany()
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            self._record_failure()
-            raise _as_upstream_error(self.url, error) from error
-
-    def refused(self) -> UpstreamError:
-        """Return the error for an answer whose status is not the wanted one; it carries a 401's challenge (RFC 9110 §11.6.1)."""
-        challenge = self.headers.get("WWW-Authenticate", "")
-        if self.status in {404, 410}:
-            failure, detail = Failure.NOT_FOUND, f"it does not have it ({self.status})"
-        else:
-            failure, detail = Failure.STATUS, f"it answered {self.status}"
-        return UpstreamError(
-            failure, self.url, detail, status=self.status, challenge=challenge, origin=self.asked.origin
-        )
-
-    async def body(self, limit: int) -> bytes:
-        """Return the whole body, of at most `limit` bytes. Raises UpstreamError."""
-        parts: list[bytes] = []
-        size = 0
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                while part := await self.chunk():
-                    parts.append(part)
-                    size += len(part)
-                    if size > limit:
-                        raise UpstreamError(Failure.WRONG_LENGTH, self.url, f"the answer is longer than {limit} bytes")
-        except TimeoutError as error:
-            self._record_failure()
-            detail = f"only {size} bytes came in {BODY_SECONDS:g} s"
-            raise UpstreamError(Failure.TIMEOUT, self.url, detail, origin=self.asked.origin) from error
-        return b"".join(parts)
 
 
 class UpstreamClient:
@@ -224,6 +171,7 @@ class UpstreamClient:
                     headers=response.headers,
                     asked=asked,
                     _content=response.content,
+                    _transport=response.connection.transport if response.connection else None,
                     _record_failure=lambda: self._record_failure(origin),
                     _read_seconds=self._read_seconds,
                 )
@@ -233,7 +181,7 @@ class UpstreamClient:
     def _absent(self, asked: Url) -> UpstreamResponse:
         """A 404 of our own making, where the upstream may not lead to what has the name."""
         none, empty = CIMultiDictProxy(CIMultiDict[str]()), aiohttp.streams.EMPTY_PAYLOAD
-        return UpstreamResponse(asked, 404, none, asked, empty, lambda: None, self._read_seconds)
+        return UpstreamResponse(asked, 404, none, asked, empty, None, lambda: None, self._read_seconds)
 
     @asynccontextmanager
     async def _hop(
@@ -245,7 +193,7 @@ class UpstreamClient:
             response = await self._response_head(method, url, headers, timeouts)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             self._record_failure(asked.origin)
-            failure = _as_upstream_error(asked, error)
+            failure = as_upstream_error(asked, error)
             if url != asked:
                 failure = UpstreamError(failure.failure, asked, f"it redirects to {url}: {failure.detail}")
             raise failure from error
@@ -282,20 +230,3 @@ class UpstreamClient:
         breaker = change(self._breakers.get(origin, Breaker()), time.monotonic())
         if breaker != Breaker():
             self._breakers[origin] = breaker
-
-
-def _as_upstream_error(url: Url, error: Exception) -> UpstreamError:
-    """Classify what aiohttp or the socket raised."""
-    cause: BaseException | None = error  # aiohttp wraps what its resolver raises
-    while cause is not None:
-        if isinstance(cause, RefusedAddressError):
-            return UpstreamError(Failure.REFUSED_ADDRESS, url, str(cause))
-        cause = cause.__cause__ or cause.__context__
-    text = str(error) or type(error).__name__
-    if isinstance(error, TimeoutError | asyncio.TimeoutError):
-        return UpstreamError(Failure.TIMEOUT, url, f"no answer in time ({text})")
-    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError | ssl.SSLError):
-        return UpstreamError(Failure.TLS, url, f"its certificate or TLS is not accepted: {text}")
-    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientProxyConnectionError | ConnectionError):
-        return UpstreamError(Failure.UNREACHABLE, url, f"cannot be reached: {text}")
-    return UpstreamError(Failure.BROKEN, url, f"broke off, or sent no valid HTTP: {text}")
