@@ -14,6 +14,7 @@ from multidict import CIMultiDict
 from pkgcache.engine.fills.fill_request import FileHead, FillRequest
 from pkgcache.engine.pages.known_files import KnownFiles
 from pkgcache.engine.store.keys import StoreKey, file_key
+from pkgcache.rules.http.freshness import received_times
 from pkgcache.rules.routing.digests import Digest, strongest
 from pkgcache.rules.routing.routes import ReleaseFile, by_index
 from pkgcache.rules.routing.urls import Url
@@ -63,6 +64,7 @@ class FileIdentity:
         if not self.digest:
             passed += ["Cache-Control", "Expires"]
         headers = CIMultiDict({name: head.headers[name] for name in passed if name in head.headers})
+        headers.update(received_times(head.headers))
         headers.setdefault("Content-Type", "application/octet-stream")
         if headers["Content-Type"].startswith(
             "multipart/"

@@ -99,7 +99,7 @@ class RangeCache:
         ttl = int(lifetime) - age
         if ttl + self._policy.stale_if_error <= 0 and not self._policy.offline:
             return None
-        response.headers.update({"Age": str(age), "Date": format_http_date(now)})
+        response.headers.update({"Age": str(age), "Date": format_http_date(came)})
         response.headers.update({"ETag": file.transient_tag, "Accept-Ranges": "bytes"})
         if ttl <= 0:
             response.headers["Cache-Control"] = "no-store"

@@ -37,7 +37,7 @@ from pkgcache.engine.store.notes import FileNotes
 from pkgcache.engine.store.rehash import Rehasher
 from pkgcache.engine.upstream.errors import WITHOUT_DISK, AllFailedError, Failure
 from pkgcache.rules.http.cache_status import CacheStatus
-from pkgcache.rules.http.freshness import only_if_cached
+from pkgcache.rules.http.freshness import only_if_cached, times_of
 from pkgcache.rules.policy.fills import is_near, starts_fill
 from pkgcache.rules.routing.digests import Digest
 from pkgcache.rules.routing.routes import ReleaseFile
@@ -187,12 +187,12 @@ class ReleaseFiles:
         cache: CacheStatus | None,
     ) -> Response:
         """The answer from `source`. `cache` says how a file without a digest may be served; one with a digest is always a hit."""
-        age = max(0, int(time.time() - notes.response_time))
+        times = times_of(notes.stored, time.time())
         if cache is None:
-            cache = CacheStatus(hit=True, ttl=IMMUTABLE_SECONDS - age)
+            cache = CacheStatus(hit=True, ttl=IMMUTABLE_SECONDS - int(times["Age"]))
             self._metrics.hit("file")
         headers = notes.headers.copy()
-        headers["Age"] = str(age)
+        headers.update(times)
         representation = FileRepresentation(
             total=size,
             etag=f'"{notes.digest}"',

@@ -15,7 +15,7 @@ from pkgcache.engine.responses.messages import Request, Response
 from pkgcache.engine.store.entries import Entry
 from pkgcache.engine.store.notes import ListNotes
 from pkgcache.rules.http.cache_status import CacheStatus
-from pkgcache.rules.http.freshness import Stored
+from pkgcache.rules.http.freshness import Stored, received_times, times_of
 from pkgcache.rules.simple.representations import Representation, accepts
 
 _PASSED_ON = ("Last-Modified", "Cache-Control", "Expires", "X-PyPI-Last-Serial")
@@ -43,7 +43,7 @@ def stored_list_response(request: Request, stored: StoredList, cache: CacheStatu
     """The stored list, or whatever of it was asked for: 200, 206, 304 or 416."""
     entry, notes = stored.entry, stored.notes
     headers = _headers(notes.upstream_headers, notes.representation)
-    headers["Age"] = str(max(0, int(time.time() - notes.response_time)))
+    headers.update(times_of(notes.stored, time.time()))
     forbid_storing_stale(headers, cache)
     representation = FileRepresentation(
         total=entry.size,
@@ -67,11 +67,13 @@ def growing_list_response(request: Request, shown: str, fill: ProjectListFill, c
     if not accepts(request.headers.get("Accept"), head.representation):
         fill.release()
         return Response.text(406, f"{shown} is there as {head.representation.content_type} alone")
+    headers = _headers(head.headers, head.representation)
+    headers.update(received_times(head.headers))
     representation = FileRepresentation(
         total=None,
         etag=f'"{fill.file.path.stem}"',
         other_tags=(),
-        headers=_headers(head.headers, head.representation),
+        headers=headers,
         cache=cache,
         upstream=head.upstream,
     )

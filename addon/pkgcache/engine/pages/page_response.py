@@ -21,8 +21,7 @@ from pkgcache.engine.pages.variants import PageVariant
 from pkgcache.engine.responses.messages import Request, Response
 from pkgcache.rules.http.accept import accepts_encoding
 from pkgcache.rules.http.cache_status import CacheStatus
-from pkgcache.rules.http.dates import format_http_date
-from pkgcache.rules.http.freshness import StaleReason
+from pkgcache.rules.http.freshness import StaleReason, times_of
 from pkgcache.rules.http.validation import not_modified
 from pkgcache.rules.simple.representations import Representation, accepts, representation_of
 
@@ -41,7 +40,7 @@ def page_response(
     request: Request, representation: Representation, page: StoredPage, cache: CacheStatus, variant: PageVariant
 ) -> Response:
     """200 with the variant, or 304 where the client has it."""
-    upstream_headers, now = page.notes.headers, time.time()
+    upstream_headers = page.notes.headers
     use_gzip = accepts_encoding(request.headers.get("Accept-Encoding"), "gzip")
     headers = CIMultiDict({name: upstream_headers[name] for name in _PASSED_ON if name in upstream_headers})
     if variant.filtered:
@@ -53,8 +52,7 @@ def page_response(
     # Weak when gzipped: one tag stands for the page under both codings, whose bytes differ (RFC 9110 §8.8.3.3).
     headers["ETag"] = f"W/{etag.removeprefix('W/')}" if use_gzip else etag
     headers["Vary"] = "Accept, Accept-Encoding"
-    headers["Date"] = format_http_date(now)
-    headers["Age"] = str(max(0, int(now - page.notes.response_time)))
+    headers.update(times_of(page.stored, time.time()))
     forbid_storing_stale(headers, cache)
     if not_modified(request.headers, (headers["ETag"],), headers.get("Last-Modified")):
         return Response(status=304, headers=headers, cache=cache, upstream=page.notes.upstream)

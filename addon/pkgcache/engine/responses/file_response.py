@@ -73,7 +73,7 @@ def file_response(
     """
     file.headers["ETag"] = file.etag
     file.headers["Accept-Ranges"] = "bytes"
-    file.headers["Date"] = format_http_date(time.time())
+    file.headers.setdefault("Date", format_http_date(time.time()))
     response = _response(request, file, source, selection)
     if request.method == "HEAD" or isinstance(response.body, bytes):
         source.release()

@@ -2,8 +2,8 @@
 
 By RFC 9111 for a shared cache, and RFC 5861 (stale-while-revalidate, stale-if-error). It is for index pages and other responses that
 are revalidated; a file whose digest was verified is always fresh. Departures, each marked in the code: `max-age=0` in a request does
-not defeat a fresh page; `max-age=0, must-revalidate` (uv --refresh) means no-cache; the operator's lifetime goes before the upstream's;
-a remembered 404 or 410 is never served stale.
+not defeat a fresh page; `max-age=0, must-revalidate` (uv --refresh) means no-cache; the operator's lifetime goes before the upstream's,
+and counts from when the response was stored; a remembered 404 or 410 is never served stale.
 
 Leaves out: what may be stored (`storability`), conditional requests (`validation`), heuristics from Last-Modified (§4.2.2).
 """
@@ -13,8 +13,8 @@ import math
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from pkgcache.rules.http.cache_control import CacheControl, Headers, control_of, listed, parse_delta_seconds
-from pkgcache.rules.http.dates import parse_http_date
+from pkgcache.rules.http.cache_control import FOREVER, CacheControl, Headers, control_of, listed, parse_delta_seconds
+from pkgcache.rules.http.dates import format_http_date, parse_http_date
 
 CLOCK_SKEW = 86_400.0
 """By how many seconds a stored response may be ahead of the clock, which may have been set back since: a day, as for a wrong time zone."""
@@ -67,6 +67,26 @@ def resident_time(response_time: float, now: float) -> float:
     return max(0.0, now - response_time)
 
 
+def times_of(stored: Stored, now: float) -> dict[str, str]:
+    """The `Date` and `Age` of an answer out of the store (RFC 9111 §5.1).
+
+    The `Date` is the origin's. RFC 9110 §6.6.1: "A recipient with a clock that receives a response message without a Date
+    header field MUST record the time it was received". A new one would make the response younger than it is.
+
+    >>> from multidict import CIMultiDict
+    >>> times_of(Stored(status=200, headers=CIMultiDict(Age="590"), request_time=784111777, response_time=784111777), 784111787)
+    {'Date': 'Sun, 06 Nov 1994 08:49:37 GMT', 'Age': '600'}
+    """
+    # RFC 9111 §1.2.2: an age that is too large is sent as 2147483648.
+    return {"Date": format_http_date(_date(stored)), "Age": str(min(int(current_age(stored, now)), FOREVER))}
+
+
+def received_times(headers: Headers) -> dict[str, str]:
+    """The `Date` and `Age` of an answer that is passed on as it comes; without those that nobody can read."""
+    date, age = parse_http_date(headers.get("Date", "")), _age_value(headers)
+    return ({} if date is None else {"Date": format_http_date(date)}) | ({"Age": str(age)} if age else {})
+
+
 def freshness_lifetime(stored: Stored, policy: Policy) -> float:
     """Up to which age in seconds the response is fresh (RFC 9111 §4.2.1)."""
     control = control_of(stored.headers)
@@ -115,6 +135,7 @@ class StaleReason(enum.StrEnum):
     MAX_STALE = "max-stale"
     STALE_WHILE_REVALIDATE = "stale-while-revalidate"
     OFFLINE = "offline"
+    VARY_ANYTHING = "vary-any"
     RESPONSE_NO_CACHE = "response-no-cache"
     REQUEST_NO_CACHE = "request-no-cache"
     REQUEST_MAX_AGE = "request-max-age"
@@ -159,12 +180,25 @@ type Decision = Fresh | StaleUsable | MustRevalidate
 def decide(stored: Stored, request_headers: Headers, policy: Policy, now: float) -> Decision:
     """What to do with a stored response for this request (RFC 9111 §4)."""
     age = current_age(stored, now)
-    ttl = freshness_lifetime(stored, policy) - age
+    # Departure: the operator's own lifetime counts from when the response was stored. A mirror whose cache or clock makes each
+    # page look an hour old would otherwise be asked at every request.
+    spent = age if policy.override is None else resident_time(stored.response_time, now)
+    ttl = freshness_lifetime(stored, policy) - spent
     response, request = control_of(stored.headers), control_of(request_headers)
     # §4.2.4 forbids serving stale responses "unless it is disconnected". Offline it is, and everything stored is usable.
     if policy.offline:
         stale = StaleUsable(ttl=ttl, age=age, reason=StaleReason.OFFLINE, revalidate=False)
         return Fresh(ttl=ttl, age=age) if ttl > 0 else stale
+    # §4.1: "A stored response with a Vary header field value containing a member '*' always fails to match." One is here
+    # only where a 304 said so later.
+    if "*" in listed(stored.headers, "Vary"):
+        return MustRevalidate(
+            ttl=ttl,
+            age=age,
+            reason=StaleReason.VARY_ANYTHING,
+            stale_if_error_ok=False,
+            only_if_cached=request.only_if_cached,
+        )
     forbidden = _forbids_stale(stored.status, response, ttl)
     refusal = _unusable(response, request, request_headers, age, ttl)
     # §4.2: response_is_fresh = (freshness_lifetime > current_age)
