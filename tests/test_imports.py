@@ -67,7 +67,9 @@ FLOORS: Final[dict[str, tuple[frozenset[str], ...]]] = {
         frozenset({"intake", "http1_server", "http1_client"}),
         frozenset({"ordinary_flows"}),
         frozenset({"request_checks", "authentication", "tunnels", "access_log", "chunked_body", "redaction"}),
-        frozenset({"exchange", "mitmproxy_options", "certificates", "connection_limits", "dial", "streaming"}),
+        frozenset(
+            {"exchange", "mitmproxy_options", "certificates", "connection_limits", "dial", "read_pace", "streaming"}
+        ),
     ),
 }
 """Inside a room: its floors from the top. A file imports from its own folder and from the floors below, not from its neighbours."""

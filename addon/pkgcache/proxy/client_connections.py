@@ -7,7 +7,6 @@ left, at which CPython's accept loop writes a traceback at every turn and nobody
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -22,23 +21,12 @@ from pkgcache.engine.runtime.health import Health
 from pkgcache.engine.runtime.open_files import count_open_files, open_files_limit
 from pkgcache.proxy.connection_limits import HEAD_SECONDS, MAX_HANDSHAKE, MAX_HELD, Excess, refusal
 from pkgcache.proxy.held_bytes import EVENT_COST, held_bytes, is_busy
-
-LARGEST_READ: Final = 16 * 1024
-"""Bytes given to the layers at a time, and between two looks at what they hold. asyncio has 256 kB at hand, and mitmproxy would work
-on all of it before anybody else's turn: with chunks of one byte for a third of a second."""
-
-COSTLY_SECONDS: Final = 0.004
-LONGEST_PAUSE: Final = 0.05
-"""Where one read's bytes took longer to work on (an ordinary request takes 1 to 2 ms), the client's next ones wait for as long."""
-
-SMALL_READ: Final = 4 * 1024
-"""The same for a connection's first QUICK_READS reads, and within a handshake: heads and ClientHellos are shorter."""
+from pkgcache.proxy.read_pace import LARGEST_READ, QUICK_READS, SMALL_READ, ReadPace
 
 LOOK_AGAIN_SECONDS: Final = 0.25
 """At most between two looks at a client that is not read from, because it waits for its answer and has sent far ahead. The first look
 comes after a thousandth of a second, and each later one after twice as long: an upload waits for its upstream many times."""
 
-QUICK_READS: Final = 8
 HANDSHAKE_PAUSE: Final = 0.02
 """A ClientHello is parsed anew at each read until it is complete. It comes in one or two; after eight, bytes gather this long."""
 
@@ -84,18 +72,19 @@ class ClientReader:
         self._reader = reader
         self._touched = touched
         self._unchecked = 0
+        self._pace = ReadPace()
+        self._got = 0
         self._given_at = (
-            math.inf
-        )  # by the thread's processor time: the layers work on what was read before they ask for more
-        self._reads = 0
+            0.0  # by the thread's processor time: the layers work on what was read before they ask for more
+        )
         self._handshake_reads = 0
         self._handshake_bytes = 0
         self._handshake_ends = 0.0
 
     async def read(self, size: int) -> bytes:
         """Read the client's next bytes. Raises OSError, which ends the connection, where a handshake is too long or too slow."""
-        if (cost := time.thread_time() - self._given_at) > COSTLY_SECONDS:
-            await asyncio.sleep(min(cost, LONGEST_PAUSE))
+        if self._got and (pause := self._pace.pause_after(self._got, time.thread_time() - self._given_at)):
+            await asyncio.sleep(pause)
         if self._unchecked >= LARGEST_READ:
             self._unchecked = 0
             await self._make_room()
@@ -104,9 +93,9 @@ class ClientReader:
             data = await self._read_in_handshake()
         else:
             self._handshake_reads = self._handshake_bytes = 0
-            self._reads += 1
-            data = await self._reader.read(min(size, SMALL_READ if self._reads <= QUICK_READS else LARGEST_READ))
+            data = await self._reader.read(min(size, self._pace.size))
         self._touched(self._client.id)
+        self._got = len(data)
         self._unchecked += max(len(data), EVENT_COST)
         self._given_at = time.thread_time()
         return data

@@ -1,0 +1,50 @@
+"""Decides how much of what a client sends the layers get at a time, and how long its next bytes wait.
+
+asyncio has 256 kB at hand, and mitmproxy would work on all of it before anybody else's turn: with chunks of one byte for a third of a
+second. Cheap bytes, such as an upload's, come in large reads; those that cost much, of a client that has more at hand, in ever smaller
+ones, so that a turn stays short however many such clients there are.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+LARGEST_READ: Final = 16 * 1024
+SMALL_READ: Final = 4 * 1024
+"""Bytes for a connection's first QUICK_READS reads, and within a handshake: heads and ClientHellos are shorter."""
+
+QUICK_READS: Final = 8
+
+LEAST_READ: Final = 1024
+
+COSTLY_SECONDS: Final = 0.004
+"""Of processor time, for a read of any size: an ordinary request takes 1 to 2 ms. The client's next bytes wait for as long."""
+
+COSTLY_A_BYTE: Final = COSTLY_SECONDS / LARGEST_READ
+"""The same, for a read that was full: a flood. In chunks of one byte it is twice this, in an upload a twentieth."""
+
+LONG_TURN: Final = COSTLY_SECONDS / 2
+"""Full reads that take longer are halved."""
+
+LONGEST_PAUSE: Final = 0.05
+
+
+class ReadPace:
+    """The reads of one connection. `size`: bytes of the next one."""
+
+    __slots__ = ("_reads", "size")
+
+    def __init__(self) -> None:
+        self._reads = 0
+        self.size = SMALL_READ
+
+    def pause_after(self, got: int, cost: float) -> float:
+        """Take note of a read of `got` bytes that took `cost` seconds to work on; returns how many seconds the next one is to wait."""
+        is_flood = got >= self.size
+        is_costly = cost > (min(COSTLY_SECONDS, got * COSTLY_A_BYTE) if is_flood else COSTLY_SECONDS)
+        self._reads += 1
+        if is_flood and cost > LONG_TURN:
+            self.size = max(LEAST_READ, self.size // 2)
+        elif not is_costly and self._reads >= QUICK_READS:
+            self.size = min(LARGEST_READ, 2 * self.size) if is_flood else LARGEST_READ
+        return min(cost, LONGEST_PAUSE) if is_costly else 0.0

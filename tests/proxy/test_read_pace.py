@@ -1,0 +1,62 @@
+"""How much of what a client sends the layers get at a time."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import pytest
+
+from pkgcache.proxy.read_pace import (
+    COSTLY_SECONDS,
+    LARGEST_READ,
+    LEAST_READ,
+    LONGEST_PAUSE,
+    QUICK_READS,
+    SMALL_READ,
+    ReadPace,
+)
+
+ORDINARY: Final = [(500, 0.0015)] * QUICK_READS
+ONES: Final = 6e-7
+"""Seconds of work for a byte of chunks of one byte."""
+
+
+@pytest.mark.parametrize(
+    ("reads", "size", "pause"),
+    [
+        pytest.param([], SMALL_READ, 0.0, id="nothing yet"),
+        pytest.param(ORDINARY[1:], SMALL_READ, 0.0, id="the first requests"),
+        pytest.param(ORDINARY, LARGEST_READ, 0.0, id="and those after"),
+        pytest.param([*ORDINARY, (500, 0.005)], LARGEST_READ, 0.005, id="one that costs much: its next bytes wait"),
+        pytest.param([(SMALL_READ, 0.0002)] * (QUICK_READS - 1), SMALL_READ, 0.0, id="an upload begins"),
+        pytest.param([(SMALL_READ, 0.0002)] * QUICK_READS, 2 * SMALL_READ, 0.0, id="and gets larger reads"),
+        pytest.param([*ORDINARY, (LARGEST_READ, 0.0005)], LARGEST_READ, 0.0, id="an upload goes on"),
+        pytest.param([*ORDINARY, (LARGEST_READ, 0.01)], LARGEST_READ // 2, 0.01, id="a flood: half as much"),
+        pytest.param(
+            [*ORDINARY, (LARGEST_READ, 0.0025)], LARGEST_READ // 2, 0.0, id="a long turn, though cheap by the byte"
+        ),
+        pytest.param([*ORDINARY, (LARGEST_READ, 9.0)], LARGEST_READ // 2, LONGEST_PAUSE, id="never a longer pause"),
+        pytest.param([*ORDINARY, (LARGEST_READ, 0.01), (100, 0.001)], LARGEST_READ, 0.0, id="no flood any more"),
+        pytest.param([(SMALL_READ, 0.003)], SMALL_READ // 2, 0.003, id="a flood from the first byte"),
+    ],
+)
+def test_reads(reads: Sequence[tuple[int, float]], size: int, pause: float) -> None:
+    pace = ReadPace()
+    pauses = [pace.pause_after(got, cost) for got, cost in reads]
+    assert (pace.size, pauses[-1] if pauses else 0.0) == (size, pause)
+
+
+@pytest.mark.parametrize(
+    ("a_byte", "low", "high"),
+    [
+        pytest.param(ONES, SMALL_READ // 4, SMALL_READ, id="chunks of one byte: turns of two milliseconds and less"),
+        pytest.param(3e-8, LARGEST_READ, LARGEST_READ, id="an upload"),
+        pytest.param(1e-4, LEAST_READ, LEAST_READ, id="whatever it is, never less than this"),
+    ],
+)
+def test_a_flood_settles(a_byte: float, low: int, high: int) -> None:
+    """Each read is full: what the client sends is always there."""
+    pace = ReadPace()
+    for _ in range(100):
+        pause = pace.pause_after(pace.size, pace.size * a_byte)
+    assert low <= pace.size <= high
+    assert (pause > 0) == (pace.size * a_byte > COSTLY_SECONDS * pace.size / LARGEST_READ)
