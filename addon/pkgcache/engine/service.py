@@ -40,6 +40,7 @@ from pkgcache.engine.upstream.client import UpstreamClient
 from pkgcache.engine.upstream.places import Kind, asking
 from pkgcache.engine.upstream.wheel_metadata import metadata_of_wheel
 from pkgcache.rules.http.freshness import Policy
+from pkgcache.rules.http.user_agent import product_of
 from pkgcache.rules.policy.admission import (
     Admission,
     Admitted,
@@ -49,7 +50,7 @@ from pkgcache.rules.policy.admission import (
 )
 from pkgcache.rules.policy.redirects import judge_redirect
 from pkgcache.rules.routing.filenames import project_of
-from pkgcache.rules.routing.indexes import build_indexes
+from pkgcache.rules.routing.indexes import Index, Upstream, build_indexes
 from pkgcache.rules.routing.router import Router
 from pkgcache.rules.routing.routes import (
     ProjectListPage,
@@ -104,6 +105,7 @@ class Service:
             may_be_private=self.router.hosts.is_configured_by_operator,
             via=f"1.1 {self.instance}",
             judge=partial(judge_redirect, self.router, self.admission),
+            mirrors={(upstream.simple.origin, upstream.authorization) for _, upstream in self._mirrors()},
         )
         self.tasks = Tasks()
         policy = Policy(
@@ -177,7 +179,17 @@ class Service:
                 lines[f"index {index.name}"] = (
                     f"no upstream of index {index.name} answers ({names}); what is stored is served"
                 )
+        for index, mirror in self._mirrors():
+            if self.client.is_shut_out(mirror.simple, mirror.authorization):
+                given = "another one" if mirror.authorization else "one"
+                cure = f"give {given} in pypi_cache_index: https://USER:PASSWORD@…"
+                lines[f"mirror {mirror.name}"] = f"{mirror.name} of index {index.name} wants a login (401); {cure}"
         return lines
+
+    def _mirrors(self) -> list[tuple[Index, Upstream]]:
+        """The upstreams that clients do not know of: they name the index, and have no login for its mirrors."""
+        pairs = [(index, upstream) for index in self.indexes if "@" not in index.name for upstream in index.upstreams]
+        return [(index, upstream) for index, upstream in pairs if upstream.simple.origin != index.simple.origin]
 
     def route(self, request: Request) -> Route:
         """Return what a request's URL means. `rules.policy.gate` says what becomes of it."""
@@ -212,7 +224,8 @@ class Service:
         await self._ready.wait()  # until the hosts that earlier runs learned are loaded
         if self.instance in ",".join(request.headers.getall("Via", ())):
             return Response.text(508, "this request has been through this proxy before: an upstream leads back to it")
-        with asking(Kind.FILES if isinstance(route, ReleaseFile) else Kind.PAGES, request.client):
+        kind = Kind.FILES if isinstance(route, ReleaseFile) else Kind.PAGES
+        with asking(kind, request.client, product_of(request.headers.get("User-Agent"))):
             if not self._open_to_all and (refusal := await self.refusal(route)):
                 return refusal
             return await self._answer_route(request, route)

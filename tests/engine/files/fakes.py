@@ -12,7 +12,7 @@ from pkgcache.engine.files.identity import FileIdentity, identified
 from pkgcache.engine.responses.messages import Body, Request
 from pkgcache.engine.runtime.metrics import Metrics
 from pkgcache.engine.runtime.tasks import Tasks
-from pkgcache.engine.upstream.errors import Failure, UpstreamError
+from pkgcache.engine.upstream.errors import Failure, UpstreamError, refused
 from pkgcache.rules.http.freshness import Policy
 from pkgcache.rules.routing.digests import Digest, parse_release_path
 from pkgcache.rules.routing.indexes import Index
@@ -49,15 +49,7 @@ class UpstreamResponse:
         return chunk
 
     def refused(self) -> UpstreamError:
-        failure = Failure.NOT_FOUND if self.status in {404, 410} else Failure.STATUS
-        return UpstreamError(
-            failure,
-            self.url,
-            f"it answered {self.status}",
-            status=self.status,
-            challenge=self.headers.get("WWW-Authenticate", ""),
-            origin=self.url.origin,
-        )
+        return refused(self.url, self.status, self.headers, self.url.origin)
 
 
 class Upstreams:

@@ -17,7 +17,7 @@ from pkgcache.engine.pip_defaults import pip_defaults
 from pkgcache.engine.runtime.metrics import Metrics
 from pkgcache.engine.runtime.tasks import Tasks
 from pkgcache.engine.store.store import Store
-from pkgcache.engine.upstream.errors import Failure, UpstreamError
+from pkgcache.engine.upstream.errors import Failure, UpstreamError, refused
 from pkgcache.rules.routing.indexes import Index, build_indexes
 from pkgcache.rules.routing.package_hosts import Address
 from pkgcache.rules.routing.routes import PUBLIC
@@ -66,10 +66,7 @@ class Response:
         return self.said.body
 
     def refused(self) -> UpstreamError:
-        failure = Failure.NOT_FOUND if self.status in {404, 410} else Failure.STATUS
-        return UpstreamError(
-            failure, self.url, f"it answered {self.status}", status=self.status, origin=self.url.origin
-        )
+        return refused(self.url, self.status, self.headers, self.url.origin)
 
 
 class Mirrors:

@@ -7,7 +7,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from pkgcache.engine.responses import failures
 from pkgcache.engine.responses.messages import Request
-from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
+from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError, refused
 from pkgcache.rules.routing.urls import parse_url
 
 INDEX, FILES = "https://index.example", "https://files.example"
@@ -16,10 +16,7 @@ CHALLENGE: Final = 'Basic realm="x"'
 
 
 def said(status: int, origin: str) -> UpstreamError:
-    failure = Failure.NOT_FOUND if status in {404, 410} else Failure.STATUS
-    return UpstreamError(
-        failure, f"{origin}/x", f"it answered {status}", status=status, challenge=CHALLENGE, origin=origin
-    )
+    return refused(parse_url(f"{origin}/x"), status, CIMultiDict({"WWW-Authenticate": CHALLENGE}), origin)
 
 
 def without_answer(failure: Failure, origin: str = MIRROR) -> UpstreamError:
@@ -72,6 +69,12 @@ def test_who_may_refuse_a_client(
         ([said(451, MIRROR), said(404, OTHER)], 502),
         ([said(401, MIRROR), said(403, OTHER)], 502),
         ([said(404, MIRROR), said(401, OTHER)], 502),
+        ([said(429, MIRROR)], 429),
+        ([said(429, MIRROR), said(404, OTHER)], 429),
+        ([said(404, MIRROR), said(429, OTHER)], 429),
+        ([said(500, MIRROR), said(429, OTHER)], 429),
+        ([without_answer(Failure.TIMEOUT), said(429, OTHER)], 429),
+        ([said(503, MIRROR)], 502),
         ([said(500, MIRROR)], 502),
         ([said(404, MIRROR), said(500, OTHER)], 502),
         ([without_answer(Failure.TIMEOUT)], 504),
@@ -115,3 +118,26 @@ def test_a_client_that_retries_is_told_when() -> None:
     busy = failures.failed("six", AllFailedError([without_answer(Failure.BUSY)]), request(NAMED["file"]))
     assert busy.headers["Retry-After"] == "2"
     assert (busy.cache.detail, busy.cache.fwd) == ("busy", "")
+
+
+@pytest.mark.parametrize(
+    ("answers", "status", "seconds"),
+    [
+        ([(503, "7")], 503, "7"),
+        ([(429, "7")], 429, "7"),
+        ([(429, "")], 429, None),
+        ([(503, "7"), (404, "")], 503, "7"),
+        ([(502, ""), (503, "7")], 503, "7"),
+        ([(429, "30"), (503, "7")], 429, "7"),  # the sooner of the two may have it
+        ([(503, "7"), (429, "")], 503, "7"),
+        ([(503, "soon")], 502, None),
+        ([(500, "7")], 502, None),
+        ([(404, "7")], 404, None),
+    ],
+)
+def test_an_upstream_that_is_asked_too_much(answers: list[tuple[int, str]], status: int, seconds: str | None) -> None:
+    """pip and uv wait for as long as Retry-After says, and ask again; a bare 502 they give up after a few seconds."""
+    url = parse_url(f"{MIRROR}/x")
+    errors = [refused(url, said_status, CIMultiDict({"Retry-After": after}), MIRROR) for said_status, after in answers]
+    answer = failures.failed("six", AllFailedError(errors), request(NAMED["page"]))
+    assert (answer.status, answer.headers.get("Retry-After")) == (status, seconds)

@@ -1,6 +1,8 @@
 """When an upstream that fails is left alone."""
 
-from pkgcache.rules.policy.circuit_breaker import FAILURES, OPEN_SECONDS, Breaker
+import pytest
+
+from pkgcache.rules.policy.circuit_breaker import FAILURES, OPEN_SECONDS, Breaker, is_failure
 
 
 def failing(times: int, now: float = 100.0) -> Breaker:
@@ -39,3 +41,27 @@ def test_a_probe_that_fails_opens_it_again() -> None:
 
 def test_a_request_changes_nothing_while_it_is_closed() -> None:
     assert failing(FAILURES - 1).half_open(100.0) == failing(FAILURES - 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "retry_after", "failed"),
+    [
+        (500, None, True),
+        (502, None, True),
+        (503, None, True),
+        (504, None, True),
+        (599, None, True),
+        (500, 5, True),
+        (503, 5, False),  # it is well, and busy
+        (503, 0, False),
+        (429, None, False),
+        (501, None, False),  # it knows no HEAD
+        (505, None, False),
+        (200, None, False),
+        (304, None, False),
+        (404, None, False),
+        (401, None, False),
+    ],
+)
+def test_which_answers_are_failures_of_the_upstream(status: int, retry_after: int | None, failed: bool) -> None:
+    assert is_failure(status, retry_after) is failed

@@ -22,6 +22,7 @@ from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamErr
 from pkgcache.engine.upstream.response import UpstreamResponse
 from pkgcache.rules.http.cache_status import CacheStatus
 from pkgcache.rules.http.ranges import Span, parse_content_range, parse_range, satisfies
+from pkgcache.rules.http.refusals import is_of_head_alone
 from pkgcache.rules.policy.fills import starts_fill
 from pkgcache.rules.routing.urls import Url
 
@@ -35,26 +36,37 @@ class Passthrough:
         self._ranges = ranges
 
     async def head(self, request: Request, file: FileIdentity) -> Response:
-        """The answer to a HEAD for a file that is not stored. A fill is not worth it: most clients look and go."""
+        """The answer to a HEAD for a file that is not stored. A fill is not worth it: most clients look and go.
+
+        Where no upstream answers it, those that may know no HEAD are asked by GET, and the body is not read.
+        """
         errors: list[UpstreamError] = []
-        for url, authorization in self._client.healthy_first(file.route.sources):
-            try:
-                async with self._client.request("HEAD", url, IDENTITY, authorization) as response:
-                    _, total = check_response(response, 0, None)
-                    head = FileHead(total=total, headers=CIMultiDict(response.headers), source=response.url)
-            except UpstreamError as error:
-                self._metrics.upstream_failed(error)
-                errors.append(error)
-                continue
-            headers = file.headers(head)
-            if total is not None:
-                headers["Content-Length"] = str(total)
-            headers["ETag"] = file.transient_tag
-            headers["Accept-Ranges"] = "bytes"
-            self._metrics.miss("file")
-            cache = CacheStatus(fwd="miss", fwd_status=200)
-            return Response(status=200, headers=headers, cache=cache, upstream=url.origin)
+        sources = self._client.healthy_first(file.route.sources)
+        for method in ("HEAD", "GET"):
+            refusing: list[tuple[Url, str]] = []
+            for url, authorization in sources:
+                try:
+                    async with self._client.request(method, url, IDENTITY, authorization) as response:
+                        return self._headed(file, url, response)
+                except UpstreamError as error:
+                    if method == "HEAD" and is_of_head_alone(error.status):
+                        refusing.append((url, authorization))
+                    else:
+                        self._metrics.upstream_failed(error)
+                        errors.append(error)
+            sources = refusing
         return failed(file.shown_name, AllFailedError(errors), request)
+
+    def _headed(self, file: FileIdentity, url: Url, response: UpstreamResponse) -> Response:
+        """The answer to a HEAD, by an upstream's to a HEAD or GET. Raises UpstreamError."""
+        _, total = check_response(response, 0, None)
+        headers = file.headers(FileHead(total=total, headers=CIMultiDict(response.headers), source=response.url))
+        if total is not None:
+            headers["Content-Length"] = str(total)
+        headers["ETag"] = file.transient_tag
+        headers["Accept-Ranges"] = "bytes"
+        self._metrics.miss("file")
+        return Response(status=200, headers=headers, cache=CacheStatus(fwd="miss", fwd_status=200), upstream=url.origin)
 
     async def range(self, request: Request, file: FileIdentity) -> Response | None:
         """The answer to a range; None from an upstream that ignores ranges: then the whole file comes, and is worth storing."""

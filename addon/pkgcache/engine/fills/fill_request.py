@@ -42,7 +42,7 @@ class FileHead:
 
 def check_content(response: UpstreamResponse) -> None:
     """Check that a response's body is a file's own bytes, or some of them. Raises UpstreamError."""
-    if response.status not in {200, 206}:
+    if response.status not in {200, 203, 206}:
         raise response.refused()
     coding = response.headers.get("Content-Encoding", "identity").lower()
     if coding != "identity":

@@ -134,17 +134,19 @@ class PageFetcher:
         ) as response:
             if response.status == 304 and same is not None and updates(same.notes.headers, response.headers):
                 return await self._freshened(same, response, before)
-            if response.status not in {200, 404, 410}:
+            # A 203 is a 200 that something on the way has changed (RFC 9110 §15.3.4), which pip and uv take.
+            status = 200 if response.status == HTTPStatus.NON_AUTHORITATIVE_INFORMATION else response.status
+            if status not in {200, 404, 410}:
                 raise response.refused()
             notes = PageNotes(
-                status=response.status,
+                status=status,
                 headers=storable_headers(response.headers),
                 request_time=before,
                 response_time=time.time(),
                 upstream=upstream.name,
                 url=str(response.url),
             )
-            if response.status != 200:
+            if status != 200:
                 return StoredPage(key=page_request.key, notes=notes, body=b"")
             body = await response.body(MAX_PAGE)
         content_type = response.headers.get("Content-Type")

@@ -14,6 +14,7 @@ from pkgcache.engine.store.notes import HostNotes
 from pkgcache.engine.store.store import Store
 from pkgcache.rules.routing.host_table import MOST_PER_INDEX, MOST_PER_PAGE, HostTable
 from pkgcache.rules.routing.package_hosts import Address
+from pkgcache.rules.routing.urls import join_authority
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,13 @@ class LearnedHosts(Mapping[Address, tuple[str, ...]]):
         """Remember where a page's release files are. Returns whether any of the addresses was new to the index."""
         new, refused = self._table.learn(index, project, addresses, time.time())
         for address in new:
-            logger.info("index %s has files on %s:%d; this host is opened from now on", index, *address)
+            logger.info(
+                "index %s has files on %s; this host is opened from now on (if its address is private: only with %s=%s)",
+                index,
+                join_authority(*address),
+                "pypi_cache_file_hosts",
+                join_authority(*address),
+            )
         if refused and (page := f"{index} {project}") not in self._told:
             if len(self._told) < 1000:  # one line a page, and no more memory than that
                 self._told.add(page)

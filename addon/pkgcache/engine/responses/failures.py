@@ -6,6 +6,8 @@ have published a package of that name.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pkgcache.engine.responses.messages import Request, Response
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
 from pkgcache.rules.http.cache_status import CacheStatus
@@ -21,6 +23,7 @@ def failed(what: str, error: AllFailedError, request: Request) -> Response:
     |---|---|
     | 404 or 410 | 404 |
     | nothing, since all connections to one of them are in use | 503 with Retry-After |
+    | 429, or 503 with Retry-After, one of them, and none has it | the same, with the least Retry-After |
     | 451 | 451 |
     | 401 or 403, and the origin that the client named is one of them | the same, with that origin's challenge |
     | nothing in time (or 404) | 504 |
@@ -37,7 +40,9 @@ def failed(what: str, error: AllFailedError, request: Request) -> Response:
     named = _of_named_origin(error, request)
     if error.status == 451 or (error.status in {401, 403} and named):
         cache = CacheStatus(fwd="miss", fwd_status=error.status)
-        return Response.text(error.status, text, cache=cache, challenge=named.challenge if named else "")
+        return Response.text(error.status, text, cache=cache, more=named.headers if named else None)
+    if overloaded := [each for each in error.errors if each.overloaded]:
+        return _overloaded(text, overloaded)
     too_late = Failure.TIMEOUT in failures and failures <= {Failure.TIMEOUT, Failure.NOT_FOUND}
     return Response.text(504 if too_late else 502, text, cache=CacheStatus(fwd="miss", detail="upstreams-failed"))
 
@@ -51,6 +56,15 @@ def _of_named_origin(error: AllFailedError, request: Request) -> UpstreamError |
     if request.at_proxy_address:
         return None
     return next((each for each in error.errors if each.origin == request.url.origin), None)
+
+
+def _overloaded(text: str, errors: Sequence[UpstreamError]) -> Response:
+    """The answer where an upstream wants to be asked again later: pip and uv do as `Retry-After` says, and give a bare 502 up sooner."""
+    status = errors[0].status
+    response = Response.text(status, text, cache=CacheStatus(fwd="miss", fwd_status=status))
+    if seconds := [each.retry_after for each in errors if each.retry_after is not None]:
+        response.headers["Retry-After"] = str(min(seconds))
+    return response
 
 
 def still_fetching(what: str) -> Response:

@@ -82,9 +82,15 @@ class Response:
 
     @classmethod
     def text(
-        cls, status: int, text: str, *, detail: str = "", cache: CacheStatus | None = None, challenge: str = ""
+        cls,
+        status: int,
+        text: str,
+        *,
+        detail: str = "",
+        cache: CacheStatus | None = None,
+        more: CIMultiDict[str] | None = None,
     ) -> Response:
-        """Plain text for people, which no cache may store. `challenge`: a 401's `WWW-Authenticate`."""
+        """Plain text for people, which no cache may store. `more`: further headers, such as a 401's challenges."""
         # It may repeat what a client or an upstream has written.
         shown = redact(text) if status >= 400 else text
         body = (shown.rstrip("\n") + "\n").encode(errors="backslashreplace")
@@ -95,6 +101,5 @@ class Response:
                 "Cache-Control": "no-store",
             }
         )
-        if challenge:
-            headers["WWW-Authenticate"] = challenge
+        headers.extend(more or {})
         return cls(status=status, headers=headers, body=body, cache=cache or CacheStatus(detail=detail))

@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -25,11 +25,14 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from pkgcache.engine.upstream.errors import Failure, UpstreamError, redirected
 from pkgcache.engine.upstream.guard import GuardedResolver, MayBePrivate, check_literal
+from pkgcache.engine.upstream.lenient_heads import MAX_FIELDS, MAX_HEAD, LenientConnector
 from pkgcache.engine.upstream.parent_proxy import ParentProxy
 from pkgcache.engine.upstream.places import ASKER, Places
 from pkgcache.engine.upstream.response import UpstreamResponse, as_upstream_error
 from pkgcache.engine.upstream.trust import upstream_ssl_context
-from pkgcache.rules.policy.circuit_breaker import Breaker
+from pkgcache.rules.http.refusals import retry_after
+from pkgcache.rules.http.user_agent import sent_agent
+from pkgcache.rules.policy.circuit_breaker import Breaker, is_failure
 from pkgcache.rules.policy.places import PlaceLimits
 from pkgcache.rules.policy.redirects import Barred, Followed, Verdict
 from pkgcache.rules.routing.urls import Url
@@ -54,12 +57,34 @@ type JudgeRedirect = Callable[[Url, Url, Url], Verdict]
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
+class _Cookies:
+    """The cookies that an upstream sets while one request is followed, for the rest of its way alone (RFC 6265).
+
+    Some load balancers and log-ins of a single sign-on redirect to the same URL until the cookie that they have set comes with it.
+    """
+
+    def __init__(self) -> None:
+        self._jar: aiohttp.CookieJar | None = None
+
+    def keep(self, response: aiohttp.ClientResponse) -> None:
+        """Take what a response sets."""
+        if response.cookies:
+            self._jar = self._jar or aiohttp.CookieJar(unsafe=True)  # hosts that are addresses have cookies too
+            self._jar.update_cookies(response.cookies, response.url)
+
+    def for_url(self, url: Url) -> dict[str, str]:
+        """The Cookie field for a URL, if there are any for it."""
+        found = self._jar.filter_cookies(yarl.URL(str(url), encoded=True)) if self._jar else {}
+        return {"Cookie": "; ".join(f"{name}={each.coded_value}" for name, each in found.items())} if found else {}
+
+
 class UpstreamClient:
     """The session.
 
     `via` is this proxy's entry in the Via header, by which a loop is found. `trust` replaces the roots of `trust.py`. `read_seconds` is
     how long to wait for an answer to begin, and for each piece of its body. `limits`: of the places at each upstream. `judge` decides
-    about a redirect by three URLs: the one that was asked first, the one that answered, and the one that it leads to.
+    about a redirect by three URLs: the one that was asked first, the one that answered, and the one that it leads to. `mirrors`: origins,
+    each with the `Authorization` that the operator has given for it, for `is_shut_out`.
     """
 
     def __init__(
@@ -72,6 +97,7 @@ class UpstreamClient:
         read_seconds: float = READ_SECONDS,
         limits: PlaceLimits | None = None,
         judge: JudgeRedirect = lambda _asked, _previous, target: Followed(target),
+        mirrors: Collection[tuple[str, str]] = frozenset(),
     ) -> None:
         self.parent = parent
         self.places = Places(limits)
@@ -82,10 +108,12 @@ class UpstreamClient:
         self._judge = judge
         self._session: aiohttp.ClientSession | None = None
         self._breakers: dict[str, Breaker] = {}  # by origin; without an entry: closed
+        self._mirrors = mirrors
+        self._unauthorized: set[tuple[str, str]] = set()  # of the mirrors
 
     def open(self) -> None:
         """Make the session; needs a running event loop. Raises OSError where the trusted roots cannot be read."""
-        connector = aiohttp.TCPConnector(
+        connector = LenientConnector(
             limit=0,
             ssl=self._trust or upstream_ssl_context(),
             resolver=GuardedResolver(self._may_dial_private),
@@ -100,6 +128,9 @@ class UpstreamClient:
             read_bufsize=READ_BUFFER,
             trust_env=False,
             skip_auto_headers=("Accept", "Accept-Encoding"),
+            max_line_size=MAX_HEAD,
+            max_field_size=MAX_HEAD,
+            max_headers=MAX_FIELDS,
         )
 
     def _may_dial_private(self, address: tuple[str, int]) -> bool:
@@ -115,6 +146,10 @@ class UpstreamClient:
         """Whether the circuit breaker of this upstream is open: it failed repeatedly, and is left alone for a while."""
         breaker = self._breakers.get(url.origin) if self._breakers else None
         return breaker is not None and not breaker.allows(time.monotonic())
+
+    def is_shut_out(self, url: Url, authorization: str) -> bool:
+        """Whether a mirror has last answered 401, with what the operator has given for it. No client can cure that."""
+        return (url.origin, authorization) in self._unauthorized
 
     def healthy_first[T: tuple[Url, str]](self, sources: Sequence[T]) -> list[T]:
         """Return the sources in the order to ask them: as given, but those with an open breaker last, not left out."""
@@ -145,11 +180,13 @@ class UpstreamClient:
         if origin in self._breakers:
             self._record(origin, Breaker.half_open)
         credentials = {origin: authorization}
+        cookies = _Cookies()
         for _ in range(MAX_REDIRECTS + 1):
-            sent = {"User-Agent": "pypi-cache", "Via": self._via, **headers}
+            sent = {"User-Agent": sent_agent(ASKER.get().product), "Via": self._via, **headers, **cookies.for_url(url)}
             if credentials.get(url.origin):
                 sent["Authorization"] = credentials[url.origin]
             async with self._hop(method, url, sent, asked, timeouts) as response:
+                cookies.keep(response)
                 if response.status in _REDIRECTS and (location := response.headers.get("Location")):
                     verdict = self._judge(asked, url, target := redirected(url, location))
                     if isinstance(verdict, Barred):
@@ -161,10 +198,12 @@ class UpstreamClient:
                     if verdict.authorization:
                         credentials.setdefault(url.origin, verdict.authorization)
                     continue
-                if response.status >= 500:
+                if is_failure(response.status, retry_after(response.headers, time.time())):
                     self._record_failure(origin)
                 else:
                     self._breakers.pop(origin, None)
+                if (mirror := (origin, authorization)) in self._mirrors:
+                    (self._unauthorized.add if response.status == 401 else self._unauthorized.discard)(mirror)
                 yield UpstreamResponse(
                     url=url,
                     status=response.status,

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import enum
+import time
 from collections.abc import Sequence
 
+from multidict import CIMultiDict
+
+from pkgcache.rules.http.cache_control import Headers
+from pkgcache.rules.http.refusals import is_overloaded, passed_headers, retry_after
 from pkgcache.rules.routing.urls import Url, parse_url, resolve_reference
 from pkgcache.units import redact
 
@@ -37,19 +42,49 @@ class UpstreamError(Exception):
     """One upstream's failure: a reason, and one line for people that names the upstream.
 
     `url` is where it failed, after redirects; `origin` is the origin that was asked first. `status` is the status of its answer, or 0
-    if there was none; `challenge` is the `WWW-Authenticate` of a 401.
+    if there was none; `headers` are what a refused client needs of that answer, and `retry_after` the seconds after which to ask again.
     """
 
     def __init__(
-        self, failure: Failure, url: Url | str, detail: str, *, status: int = 0, challenge: str = "", origin: str = ""
+        self,
+        failure: Failure,
+        url: Url | str,
+        detail: str,
+        *,
+        status: int = 0,
+        headers: CIMultiDict[str] | None = None,
+        retry_after: int | None = None,
+        origin: str = "",
     ) -> None:
         self.failure = failure
         self.url = str(url)
         self.detail = detail
         self.status = status
-        self.challenge = challenge
+        self.headers = headers or CIMultiDict()
+        self.retry_after = retry_after
         self.origin = origin
         super().__init__(redact(f"{self.url}: {detail}"))
+
+    @property
+    def overloaded(self) -> bool:
+        """Whether the upstream is well, and wants to be asked again later."""
+        return is_overloaded(self.status, self.retry_after)
+
+
+def refused(url: Url, status: int, headers: Headers, origin: str) -> UpstreamError:
+    """Return the error for an answer whose status is not the wanted one."""
+    seconds = retry_after(headers, time.time())
+    absent = status in {404, 410}
+    detail = f"it does not have it ({status})" if absent else f"it answered {status}"
+    return UpstreamError(
+        Failure.NOT_FOUND if absent else Failure.STATUS,
+        url,
+        detail,
+        status=status,
+        headers=passed_headers(status, headers),
+        retry_after=seconds,
+        origin=origin,
+    )
 
 
 def redirected(url: Url, location: str) -> Url:

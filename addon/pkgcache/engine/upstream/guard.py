@@ -17,15 +17,13 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from pkgcache.rules.policy.addresses import is_private_literal, is_public
-from pkgcache.rules.routing.urls import Url
+from pkgcache.rules.routing.urls import Url, join_authority
 
 type MayBePrivate = Callable[[tuple[str, int]], bool]
 """Whether a (host, port) may be in a private network, because the operator configured it."""
 
 _FOREIGN: Final = {4: ip_address("203.0.113.77"), 6: ip_address("2001:db8:ffff::77")}
 """Addresses for documentation (RFC 5737, RFC 3849), which no machine has."""
-
-_EXEMPT = "only hosts named in pypi_cache_index or pypi_cache_file_hosts may have one"
 
 
 def is_own_address(ip: IPv4Address | IPv6Address) -> bool:
@@ -65,10 +63,16 @@ class RefusedAddressError(OSError):
     """The host is in a private network, and the operator did not configure it. An OSError, since aiohttp passes these on."""
 
 
+def _cure(host: str, port: int) -> str:
+    """How the operator lets a host be asked. Each port is named by itself: another one may be another service's."""
+    named = "only hosts named in pypi_cache_index or pypi_cache_file_hosts may have one, port by port"
+    return f"{named} (pypi_cache_file_hosts={join_authority(host, port)} names it)"
+
+
 def check_literal(url: Url, may_be_private: MayBePrivate) -> None:
     """Raise RefusedAddressError if the host of `url` is a private address that may not be dialled."""
     if is_private_literal(url.host, is_own_address) and not may_be_private((url.host, url.port)):
-        raise RefusedAddressError(f"{url.host} is a private address or this machine's own; {_EXEMPT}")
+        raise RefusedAddressError(f"{url.host} is a private address or this machine's own; {_cure(url.host, url.port)}")
 
 
 class GuardedResolver(AbstractResolver):
@@ -87,7 +91,7 @@ class GuardedResolver(AbstractResolver):
             return found
         public = [item for item in found if is_public(item["host"], is_own_address)]
         if not public:
-            raise RefusedAddressError(f"{host} resolves to a private address or to this machine; {_EXEMPT}")
+            raise RefusedAddressError(f"{host} resolves to a private address or to this machine; {_cure(host, port)}")
         return public
 
     async def close(self) -> None:

@@ -40,11 +40,14 @@ class Kind(enum.StrEnum):
 class Asker:
     """Who wants a connection. `client` is an address, '' for what no client asked for; `patience` is in seconds (None: no end).
 
+    `product` is the client's program (`pip/26.3`), which upstreams are told; '' for none.
+
     `is_spare` tells whether nobody needs the connection just now; `give_way` is called then if another request waits for its place.
     """
 
     kind: Kind = Kind.PAGES
     client: str = ""
+    product: str = ""
     patience: float | None = PLACE_SECONDS
     is_spare: Callable[[], bool] = lambda: False
     give_way: Callable[[], None] = lambda: None
@@ -61,10 +64,15 @@ ASKER: ContextVar[Asker] = ContextVar("ASKER", default=NOBODY)
 
 
 @contextmanager
-def asking(kind: Kind, client: str | None = None) -> Iterator[None]:
-    """Let what is fetched within be of this kind, for this client (None: the same as before)."""
-    asker = ASKER.get()
-    asker = Asker(kind=kind, client=asker.client if client is None else client, patience=PLACE_SECONDS)
+def asking(kind: Kind, client: str | None = None, product: str | None = None) -> Iterator[None]:
+    """Let what is fetched within be of this kind, for this client and its product (None: the same as before)."""
+    before = ASKER.get()
+    asker = Asker(
+        kind=kind,
+        client=before.client if client is None else client,
+        product=before.product if product is None else product,
+        patience=PLACE_SECONDS,
+    )
     token = ASKER.set(asker)
     try:
         yield
@@ -188,7 +196,8 @@ class _Host:
 
 
 def as_asker(asker: Asker) -> Asker:
-    """Let this task ask as `asker` from now on, with the client that it asked for before where it names none."""
-    asker = replace(asker, client=asker.client or ASKER.get().client)
+    """Let this task ask as `asker` from now on, with the client and product that it asked for before where it names none."""
+    before = ASKER.get()
+    asker = replace(asker, client=asker.client or before.client, product=asker.product or before.product)
     ASKER.set(asker)
     return asker

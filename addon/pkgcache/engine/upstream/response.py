@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 from multidict import CIMultiDictProxy
 
-from pkgcache.engine.upstream.errors import Failure, UpstreamError
+from pkgcache.engine.upstream.errors import Failure, UpstreamError, refused
 from pkgcache.engine.upstream.guard import RefusedAddressError
 from pkgcache.rules.policy.drip import Drip
 from pkgcache.rules.routing.urls import Url
@@ -59,15 +59,8 @@ class UpstreamResponse:
                 below.resume_reading()
 
     def refused(self) -> UpstreamError:
-        """Return the error for an answer whose status is not the wanted one; it carries a 401's challenge (RFC 9110 §11.6.1)."""
-        challenge = self.headers.get("WWW-Authenticate", "")
-        if self.status in {404, 410}:
-            failure, detail = Failure.NOT_FOUND, f"it does not have it ({self.status})"
-        else:
-            failure, detail = Failure.STATUS, f"it answered {self.status}"
-        return UpstreamError(
-            failure, self.url, detail, status=self.status, challenge=challenge, origin=self.asked.origin
-        )
+        """Return the error for an answer whose status is not the wanted one."""
+        return refused(self.url, self.status, self.headers, self.asked.origin)
 
     async def body(self, limit: int) -> bytes:
         """Return the whole body, of at most `limit` bytes. Raises UpstreamError."""

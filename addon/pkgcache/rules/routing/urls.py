@@ -116,6 +116,15 @@ def parse_authority(text: str, default_port: int) -> tuple[str, int]:
     return (_parse_name(name, text) if address is None else _parse_ipv6(address)), port
 
 
+def join_authority(host: str, port: int) -> str:
+    """Write what `parse_authority` reads, with the port.
+
+    >>> join_authority("::1", 8443)
+    '[::1]:8443'
+    """
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def basic_credentials(userinfo: str) -> str:
     """Make an `Authorization` value of a URL's user information (RFC 7617 §2); empty where there is none.
 
