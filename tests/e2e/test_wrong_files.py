@@ -7,15 +7,19 @@ before; the reason is counted in /metrics; and once the upstream is honest again
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import pytest
 
+from pkgcache.engine.responses.messages import CLIENT_SECONDS
+from pkgcache.engine.upstream.client import READ_SECONDS, SOLE_SOURCE_SECONDS
 from tests.support.answers import CAPTIVE_PAGE
 from tests.support.authority import Authority
 from tests.support.behaviour import Behaviour
 from tests.support.factories import MakeProxy, MakeUpstream
 from tests.support.house import leftovers
+from tests.support.limits import script_with
 from tests.support.names import file_url
 from tests.support.peers import Peer, resolving, web
 from tests.support.proxy import Proxy
@@ -315,27 +319,29 @@ def test_only_if_all_lack_it_is_it_a_404(make_proxy: MakeProxy, make_upstream: M
 
 # Time
 
-PATIENCE: Final = 14.0
-"""pip gives up after 15 s without a byte."""
+
+@pytest.fixture
+def hurried(tmp_path: Path) -> Path:
+    """A script whose proxy waits a second where the default is eight, below pip's patience of fifteen."""
+    assert READ_SECONDS == SOLE_SOURCE_SECONDS[0] < CLIENT_SECONDS < 15
+    patience = {"READ_SECONDS": 1.0, "SOLE_SOURCE_SECONDS": (1.0, 60.0, 60.0)}
+    return script_with(tmp_path, {f"engine.upstream.client.{name}": seconds for name, seconds in patience.items()})
 
 
-@pytest.mark.slow
-def test_an_upstream_that_never_answers(make_proxy: MakeProxy, make_upstream: MakeUpstream) -> None:
+def test_an_upstream_that_never_answers(make_proxy: MakeProxy, make_upstream: MakeUpstream, hurried: Path) -> None:
     """An answer in time is better than the client's own time-out: pip and uv are told to ask again, and the next try is theirs."""
     release = make_wheel("silent")
     upstream = make_upstream(release)
     upstream.script(Behaviour("silent", delay=60, times=1))
-    proxy = make_proxy(upstream)
+    proxy = make_proxy(upstream, script=hurried)
     answer = fetch(proxy.port, file_url(release), ca=proxy.ca)
     if answer.status != 200:  # the second try may be just under way
         assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
-        assert answer.seconds < PATIENCE
         answer = fetch(proxy.port, file_url(release), ca=proxy.ca)
     assert answer.sha256 == release.sha256
     assert upstream.count(path_contains=release.filename) == 2
 
 
-@pytest.mark.slow
 def test_mirrors_that_never_answer(make_proxy: MakeProxy, make_upstream: MakeUpstream) -> None:
     """Where none answers in time the error says so, and names each."""
     release = make_wheel("mute")
@@ -348,28 +354,29 @@ def test_mirrors_that_never_answer(make_proxy: MakeProxy, make_upstream: MakeUps
     assert all(upstream.origin.encode() in answer.body for upstream in (first, second))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stall_after", [0, 100_000])
-def test_a_mirror_that_stalls_is_left(make_proxy: MakeProxy, make_upstream: MakeUpstream, stall_after: int) -> None:
+def test_a_mirror_that_stalls_is_left(
+    make_proxy: MakeProxy, make_upstream: MakeUpstream, hurried: Path, stall_after: int
+) -> None:
     """A stalls before or in the middle of the body; the client sees a pause below its own time-out, and the right bytes."""
     release = make_wheel("stalling", payload_size=SIZE)
     a, b = make_upstream(release), make_upstream(release)
     a.script(Behaviour("stalling", stall_after=stall_after))
-    proxy = make_proxy(a, b)
-    answer = fetch(proxy.port, file_url(release), ca=proxy.ca, timeout=PATIENCE)
+    proxy = make_proxy(a, b, script=hurried)
+    answer = fetch(proxy.port, file_url(release), ca=proxy.ca)
     assert (answer.status, answer.complete, answer.sha256) == (200, True, release.sha256)
-    assert answer.seconds < PATIENCE
     assert a.count(path_contains=release.filename) == 1, "the one that stalls was asked again"
     assert failures(proxy)["timeout"] == 1
 
 
-@pytest.mark.slow
-def test_a_lone_upstream_that_stalls_once_is_resumed(make_proxy: MakeProxy, make_upstream: MakeUpstream) -> None:
+def test_a_lone_upstream_that_stalls_once_is_resumed(
+    make_proxy: MakeProxy, make_upstream: MakeUpstream, hurried: Path
+) -> None:
     release = make_wheel("pausing", payload_size=SIZE)
     upstream = make_upstream(release)
     upstream.script(Behaviour("pausing", stall_after=100_000, times=1))
-    proxy = make_proxy(upstream)
-    answer = fetch(proxy.port, file_url(release), ca=proxy.ca, timeout=PATIENCE)
+    proxy = make_proxy(upstream, script=hurried)
+    answer = fetch(proxy.port, file_url(release), ca=proxy.ca)
     assert (answer.status, answer.complete, answer.sha256) == (200, True, release.sha256)
     resumed = upstream.seen(path_contains=release.filename)[1]
     assert resumed.headers["range"] == "bytes=100000-"

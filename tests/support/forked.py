@@ -1,8 +1,9 @@
 """Starts many proxies quickly: `mitmdump` in a fork of a process that has imported the packages it needs.
 
 Importing mitmproxy and its packages takes a second of processor time; the tests start hundreds of proxies. A fork runs the same
-`mitmdump(arguments)` with the same environment, folder and output, in a process of its own. The addon's modules are not
-imported before the fork: each proxy loads them itself.
+`mitmdump(arguments)` with the same environment, folder and output, in a process of its own. The addon's modules are imported before the
+fork too, but for the script that loads them: they keep no state of their own and read no environment. A test may move the clock of a
+fork (clock.py).
 """
 
 import atexit
@@ -24,11 +25,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from tests.support import clock
+
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 MITMDUMP: Final = Path(sys.executable).parent / "mitmdump"
 
 PRELOADED: Final = (
     "mitmproxy.tools.main",
+    "mitmproxy.addons.dumper",
     "mitmproxy.addons.script",
     "aiohttp",
     "diskcache",
@@ -39,8 +43,8 @@ PRELOADED: Final = (
     "OpenSSL.SSL",
     "logging.handlers",
     "concurrent.futures.thread",
+    "pkgcache.proxy.addon",
 )
-"""Third-party packages, and no code of this project."""
 READ_AT_START: Final = ("PYTHON", "LD_", "MALLOC_", "OPENSSL_", "AIOHTTP_")
 """Variables that an interpreter or a library reads when it starts: a fork would not see them."""
 
@@ -129,6 +133,7 @@ def _forker() -> _Forker:
 
 def serve() -> None:
     """Fork once for each order, a line of JSON on standard input; starts and ends are told on standard output."""
+    clock.install()
     for name in PRELOADED:
         importlib.import_module(name)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the test run, which ends this process
@@ -166,6 +171,8 @@ def _run_mitmdump(arguments: list[str], env: dict[str, str], cwd: str, output: s
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
+    if path := env.get(clock.VARIABLE):
+        clock.follow(path)
     sys.path[:] = [str(MITMDUMP.parent), *sys.path[2:]]
     sys.argv = [str(MITMDUMP), *arguments]
     from mitmproxy.tools.main import mitmdump  # noqa: PLC0415 - imported already; the test run itself does without

@@ -6,7 +6,6 @@ Also what a client makes of a page: its links, joined as pip joins them.
 import html
 import json
 import re
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from tests.support.authority import Authority
 from tests.support.index import HTML_TYPE, JSON_TYPE, PageStyle
 from tests.support.proxy import Options, Proxy
 from tests.support.upstream import Upstream
+from tests.support.waiting import PATIENCE, eventually
 from tests.support.wheels import ReleaseFile, make_wheel
 from tests.support.wire import Fetched, Via, fetch
 
@@ -128,12 +128,11 @@ def published(upstream: Upstream, name: str, size: int = 1_000_000, *, seed: int
     return release
 
 
-def leftovers(store: Path, timeout: float = 5) -> list[str]:
-    """The names of the growing files in a store, once the fills have had time to end."""
-    deadline = time.monotonic() + timeout
-    while (left := sorted(path.name for path in (store / "growing").iterdir())) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return left
+def leftovers(store: Path, timeout: float = PATIENCE) -> list[str]:
+    """The names of the growing files in a store, once the fills have had time to end: none, or AssertionError."""
+    return eventually(
+        lambda: sorted(path.name for path in (store / "growing").iterdir()), lambda left: not left, timeout=timeout
+    )
 
 
 def without_fragments(links: Sequence[str]) -> list[str]:

@@ -1,21 +1,32 @@
 """A real `mitmdump` with the addon, as a process of its own."""
 
+import atexit
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from mitmproxy.certs import CertStore
+
 from tests.support.clients import bare_env
+from tests.support.clock import VARIABLE as CLOCK
+from tests.support.clock import Clock
 from tests.support.forked import MITMDUMP, REPOSITORY, ForkedProcess, may_fork, start_forked
+from tests.support.waiting import PATIENCE, eventually
 from tests.support.wire import Fetched, fetch
 
 ADDON: Final = REPOSITORY / "addon" / "pypi_cache.py"
+HOUR: Final = 3600.0
+LAPSE: Final = 12 * HOUR
 type Options = Mapping[str, str | int | bool | Sequence[str]]
 
 
@@ -36,7 +47,7 @@ class Proxy:
         env: Mapping[str, str] | None = None,
         script: Path | None = ADDON,
         start: bool = True,
-        timeout: float = 20,
+        timeout: float = 60,
     ) -> None:
         """`options` become `--set name=value`; a sequence is given once for each value (`pypi_cache_index`).
 
@@ -60,7 +71,8 @@ class Proxy:
         self.env = bare_env(folder)
         if upstream_ca is not None:
             self.env["SSL_CERT_FILE"] = str(upstream_ca)
-        self.env |= env or {}
+        self.clock = Clock(folder / "clock")
+        self.env |= {CLOCK: str(self.clock.path)} | dict(env or {})
         self.script = script
         self.timeout = timeout
         self.process: subprocess.Popen[bytes] | ForkedProcess | None = None
@@ -114,6 +126,8 @@ class Proxy:
     def start(self, *, wait: bool = True) -> None:
         """Start it, and wait until `/healthz` answers with any status; ProxyDied where it does not come up."""
         assert not self.alive, "already running"
+        if not self.confdir.exists():
+            shutil.copytree(_made_ca(), self.confdir)
         if not self.wrapper and may_fork(self.env):
             arguments = self.command[1:]
             self.process = start_forked(arguments, env=self.env, cwd=self.folder, output=self.output_path)
@@ -140,7 +154,7 @@ class Proxy:
             if not self.alive:
                 raise ProxyDied(f"exit {self.process and self.process.returncode} at start:\n{self.output}")
             try:
-                self.get("/healthz", timeout=2)
+                self.get("/healthz", timeout=10)
             except OSError:
                 if time.monotonic() > deadline:
                     self.kill()
@@ -149,29 +163,29 @@ class Proxy:
             else:
                 return
 
-    def wait_for_exit(self, timeout: float = 20) -> int:
+    def wait_for_exit(self, timeout: float = PATIENCE) -> int:
         """The exit status of a process that is expected to end by itself (a refused option)."""
         assert self.process is not None, "not started"
         return self.process.wait(timeout)
 
     def stop(self, sign: signal.Signals = signal.SIGINT) -> int:
-        """Ask it to end; asserts that it does within 10 s. Gives the exit status."""
+        """Ask it to end; asserts that it does. Gives the exit status."""
         assert self.process is not None, "not started"
         if not self.alive:
             raise ProxyDied(f"exit {self.process.returncode} before stop:\n{self.output}")
         self.process.send_signal(sign)
         try:
-            return self.process.wait(10)
+            return self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.wait(10)
-            raise AssertionError(f"still running 10 s after {sign.name}:\n{self.output}") from None
+            self.process.wait(PATIENCE)
+            raise AssertionError(f"still running {PATIENCE:g} s after {sign.name}:\n{self.output}") from None
 
     def kill(self) -> None:
         """SIGKILL, and no time to say goodbye."""
         if self.process is not None:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(PATIENCE)
 
     def restart(self, *, kill: bool = False) -> None:
         """Stop (or kill) and start again, on the same port and folders, with `options` as they are by now."""
@@ -180,6 +194,15 @@ class Proxy:
         elif self.alive:
             self.stop()
         self.start()
+
+    def lapse(self, seconds: float = LAPSE) -> None:
+        """Let time pass on its clock; unless said otherwise more than any lifetime in hours, and less than stale-if-error's days."""
+        assert isinstance(self.process, ForkedProcess), "only a fork has such a clock"
+        self.clock.move(seconds)
+
+    def at_rest(self) -> None:
+        """Wait until no download is remembered any more: from here on files come from the store."""
+        eventually(lambda: json.loads(self.get("/stats").body)["fills"], lambda count: count == 0)
 
     def rss(self) -> int:
         """Resident bytes now."""
@@ -198,7 +221,7 @@ class Proxy:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def get(self, path: str, *, timeout: float = 10, headers: Mapping[str, str] | None = None) -> Fetched:
+    def get(self, path: str, *, timeout: float = PATIENCE, headers: Mapping[str, str] | None = None) -> Fetched:
         """GET of the proxy's own address, e.g. `/stats`."""
         return fetch(self.port, f"{self.url}{path}", via="own", headers=headers, timeout=timeout)
 
@@ -212,23 +235,20 @@ class Proxy:
             path.write_bytes(answer.body)
         return path
 
-    def access_log(self, *, at_least: int = 0, timeout: float = 5) -> list[dict[str, Any]]:
+    def access_log(self, *, at_least: int = 0, timeout: float = PATIENCE) -> list[dict[str, Any]]:
         """The access log's objects; waits until there are `at_least` so many."""
-        deadline = time.monotonic() + timeout
-        while True:
-            text = self.access_log_path.read_text() if self.access_log_path.exists() else ""
-            lines = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
-            if len(lines) >= at_least:
-                return lines
-            assert time.monotonic() < deadline, f"{len(lines)} lines in the access log, not {at_least}:\n{text}"
-            time.sleep(0.02)
+        return eventually(self._access_log, lambda lines: len(lines) >= at_least, timeout=timeout)
+
+    def _access_log(self) -> list[dict[str, Any]]:
+        text = self.access_log_path.read_text() if self.access_log_path.exists() else ""
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
     def close(self) -> None:
         """Stop it if it runs, without asserting anything."""
         if self.alive and self.process is not None:
             self.process.send_signal(signal.SIGINT)
             try:
-                self.process.wait(10)
+                self.process.wait(PATIENCE)
             except subprocess.TimeoutExpired:
                 self.kill()
         self._reservation.close()
@@ -246,6 +266,15 @@ class Proxy:
             if line.startswith(f"{field}:"):
                 return int(line.split()[1]) * 1024
         raise ProxyDied(f"no {field}: the process is gone\n{self.output}")
+
+
+@cache
+def _made_ca() -> str:
+    """A configuration folder with a CA as mitmproxy makes it, which takes a tenth of a second of processor time."""
+    folder = tempfile.mkdtemp(prefix="mitmproxy-")
+    atexit.register(shutil.rmtree, folder)
+    CertStore.create_store(Path(folder), "mitmproxy", 2048)
+    return folder
 
 
 def refused(proxy: Proxy) -> str:

@@ -13,6 +13,7 @@ from typing import Final
 
 from tests.support.answers import Answer
 from tests.support.behaviour import Behaviour
+from tests.support.clock import furthest
 from tests.support.pace import Bucket
 
 PIECE: Final = 512 * 1024
@@ -81,7 +82,7 @@ async def transmit(
 
 
 def _head(answer: Answer, length: int, behaviour: Behaviour, *, bodyless: bool) -> bytes:
-    headers = {"Date": formatdate(time.time(), usegmt=True), "Server": "scripted"} | answer.headers
+    headers = {"Date": formatdate(furthest(), usegmt=True), "Server": "scripted"} | answer.headers
     if behaviour.content_length is not None:
         headers.setdefault("Content-Length", str(behaviour.content_length))
     elif answer.status not in (204, 304):

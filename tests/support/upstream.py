@@ -28,6 +28,7 @@ from tests.support.behaviour import PLAIN, Behaviour, layered
 from tests.support.index import PageStyle
 from tests.support.pace import Bucket
 from tests.support.transmission import Hangup, transmit
+from tests.support.waiting import PATIENCE, eventually
 from tests.support.wheels import ReleaseFile, normalise
 
 MODIFIED: Final = 1_700_000_000
@@ -202,7 +203,9 @@ class Upstream:
         """Body bytes sent in answer to the requests that fit."""
         return sum(each.bytes_sent for each in self.seen(path_contains=path_contains))
 
-    def wait_for(self, count: int, *, method: str | None = None, path_contains: str = "", timeout: float = 10) -> None:
+    def wait_for(
+        self, count: int, *, method: str | None = None, path_contains: str = "", timeout: float = PATIENCE
+    ) -> None:
         """Wait until so many fitting requests have arrived; AssertionError if they do not."""
 
         def arrived() -> bool:
@@ -211,12 +214,9 @@ class Upstream:
         with self._arrival:
             assert self._arrival.wait_for(arrived, timeout), f"fewer than {count} requests: {self._seen}"
 
-    def wait_until(self, holds: Callable[[], bool], timeout: float = 10) -> None:
+    def wait_until(self, holds: Callable[[], bool], timeout: float = PATIENCE) -> None:
         """Wait until something holds, e.g. `lambda: upstream.requests[0].aborted`; AssertionError if it does not."""
-        deadline = time.monotonic() + timeout
-        while not holds():
-            assert time.monotonic() < deadline, f"did not come true in {timeout} s; requests: {self.requests}"
-            time.sleep(0.01)
+        eventually(lambda: (holds(), self.requests), lambda seen: seen[0], timeout=timeout)
 
     def clear(self) -> None:
         """Forget the requests so far."""

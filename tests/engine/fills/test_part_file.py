@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from pkgcache.engine.fills.part_file import FillState, PartFile
+from pkgcache.engine.store.entries import Entries
+from pkgcache.engine.store.recovery import clean_up
 
 STATE = FillState(
     state="growing",
@@ -77,6 +79,27 @@ def test_a_state_of_another_file(pair: tuple[PartFile, PartFile], tmp_path: Path
     newer.remove_state()
     assert follower.read_published() is not None, "another file's state is not removed"
     newer.close()
+
+
+def test_a_killed_owners_state_beside_a_newer_file(tmp_path: Path) -> None:
+    """It started again just while its sibling had a file of that name: the state stays, until the next start."""
+    entries = Entries(tmp_path, max_size=1 << 30, min_free=0)
+    entries.open()
+    path = entries.growing / "x.part"
+    killed, sibling = PartFile(path), PartFile(path)
+    killed.open()
+    killed.publish(STATE)
+    path.rename(tmp_path / "stored")
+    killed.close()
+    sibling.open()
+    clean_up(entries)
+    assert sorted(each.suffix for each in entries.growing.iterdir()) == [".json", ".part"]
+    sibling.remove()
+    sibling.remove_state()
+    sibling.close()
+    clean_up(entries)
+    assert not list(entries.growing.iterdir())
+    entries.close()
 
 
 def test_only_the_owner_removes_it(pair: tuple[PartFile, PartFile]) -> None:

@@ -94,7 +94,7 @@ class UpstreamClient:
         via: str,
         parent: ParentProxy | None = None,
         trust: ssl.SSLContext | None = None,
-        read_seconds: float = READ_SECONDS,
+        read_seconds: float | None = None,
         limits: PlaceLimits | None = None,
         judge: JudgeRedirect = lambda _asked, _previous, target: Followed(target),
         mirrors: Collection[tuple[str, str]] = frozenset(),
@@ -104,7 +104,7 @@ class UpstreamClient:
         self._may_be_private = may_be_private
         self._via = via
         self._trust = trust
-        self._read_seconds = read_seconds
+        self._read_seconds = READ_SECONDS if read_seconds is None else read_seconds
         self._judge = judge
         self._session: aiohttp.ClientSession | None = None
         self._breakers: dict[str, Breaker] = {}  # by origin; without an entry: closed
