@@ -4,6 +4,7 @@ import json
 import re
 import ssl
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from tests.support.factories import MakeProxy, MakeUpstream, small_wheels
 from tests.support.names import INDEX_HOST, file_url, page_url
 from tests.support.proxy import Proxy
 from tests.support.upstream import Upstream
+from tests.support.waiting import eventually
 from tests.support.wheels import make_wheel
 from tests.support.wire import Fetched, Wire, fetch
 
@@ -182,11 +184,11 @@ def test_metrics_count(scene: Scene) -> None:
     before = {name: value(name) for name in (hits, misses, sent, stored)}
     for _ in range(2):
         assert fetch(scene.proxy.port, file_url(release), ca=scene.proxy.ca).sha256 == release.sha256
-        time.sleep(1.3)  # a finished download is answered from for a moment before the store is
+        scene.proxy.at_rest()
+    eventually(lambda: value(sent) >= before[sent] + 2 * release.size)
     assert value(misses) == before[misses] + 1
     assert value(hits) == before[hits] + 1
     assert value(stored) == before[stored] + release.size
-    assert value(sent) >= before[sent] + 2 * release.size
     for line in scene.proxy.get("/metrics").body.decode().splitlines():
         assert re.fullmatch(r'#.*|[a-z_]+(\{([a-z_]+="[^"]*",?)+\})? [-+0-9.eE]+', line), line
 
@@ -352,12 +354,9 @@ FIELDS: Final = {"time", "client", "method", "url", "status", "bytes", "seconds"
 
 def logged(proxy: Proxy, wanted: str, count: int = 1) -> list[dict[str, Any]]:
     """The lines about a URL, once there are so many."""
-    deadline = time.monotonic() + 5
-    while True:
-        lines = [line for line in proxy.access_log() if wanted in line["url"]]
-        if len(lines) >= count or time.monotonic() > deadline:
-            return lines
-        time.sleep(0.02)
+    return eventually(
+        lambda: [line for line in proxy.access_log() if wanted in line["url"]], lambda lines: len(lines) >= count
+    )
 
 
 def test_a_line_a_request(scene: Scene) -> None:
@@ -400,9 +399,9 @@ def test_the_own_pages_are_logged_too(scene: Scene, path: str) -> None:
 
 def test_a_client_that_left_is_logged(make_proxy: MakeProxy, make_upstream: MakeUpstream) -> None:
     """In mid body with what it got and that it was cut; before the answer as 499, as nginx does. One line each."""
-    release = make_wheel("leaver", payload_size=3_000_000)
+    release, gate = make_wheel("leaver", payload_size=3_000_000), threading.Event()
     upstream = make_upstream(release, *small_wheels())
-    upstream.script(Behaviour(r"leaver.*whl", pace=1_000_000), Behaviour("simple/beta", delay=1.5))
+    upstream.script(Behaviour(r"leaver.*whl", pace=1_000_000), Behaviour("simple/beta", gate=gate))
     proxy = make_proxy(upstream)
     with Wire(proxy.port, file_url(release), ca=proxy.ca) as wire:
         wire.send(file_url(release))
@@ -416,7 +415,9 @@ def test_a_client_that_left_is_logged(make_proxy: MakeProxy, make_upstream: Make
         upstream.wait_for(1, path_contains="simple/beta")
     (line,) = logged(proxy, "simple/beta")
     assert (line["status"], line["bytes"]) == (499, 0)
-    time.sleep(2)
+    gate.set()
+    upstream.wait_until(lambda: all(each.finished for each in upstream.requests))
+    time.sleep(0.5)
     assert len(logged(proxy, "simple/beta")) == len(logged(proxy, release.filename)) == 1
 
 
@@ -437,9 +438,7 @@ def test_the_log_on_standard_output(make_proxy: MakeProxy, upstream: Upstream) -
     """`-`, the default: among mitmproxy's own lines, each of ours is one JSON object."""
     proxy = make_proxy(upstream, options={"pypi_cache_access_log": "-"})
     fetch(proxy.port, page_url("alpha"), ca=proxy.ca)
-    deadline = time.monotonic() + 5
-    while "simple/alpha" not in proxy.output and time.monotonic() < deadline:
-        time.sleep(0.02)
+    eventually(lambda: "simple/alpha" in proxy.output)
     (line,) = [line for line in proxy.output.splitlines() if line.startswith("{") and "simple/alpha" in line]
     assert set(json.loads(line)) == FIELDS
     assert not proxy.access_log_path.exists()

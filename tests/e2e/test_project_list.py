@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from pathlib import Path
 from typing import Final
 
@@ -11,13 +10,13 @@ import pytest
 from tests.support import names
 from tests.support.behaviour import Behaviour
 from tests.support.factories import MakeProxy, MakeUpstream
-from tests.support.house import ACCEPTS, House, cache_status_of
+from tests.support.house import ACCEPTS, House, cache_status_of, leftovers
 from tests.support.index import HTML_TYPE, JSON_TYPE, PLAIN_HTML_TYPE
+from tests.support.waiting import eventually
 from tests.support.wheels import make_wheel
 from tests.support.wire import Fetched, Wire, fetch_many
 
 ROOT: Final = "/pypi/simple/"
-LAPSE: Final = 1.3
 HOLD_BACK: Final = 64 * 1024
 
 
@@ -30,11 +29,7 @@ def house(make_proxy: MakeProxy, make_upstream: MakeUpstream) -> House:
 
 def stored(house: House, url: str = names.INDEX_URL, kind: str = "html") -> Fetched:
     """The list out of the store: it gets there a moment after its last byte has come."""
-    deadline = time.monotonic() + 10
-    while "hit" not in cache_status_of(answer := ask(house, url, kind)):
-        assert time.monotonic() < deadline, cache_status_of(answer)
-        time.sleep(0.02)
-    return answer
+    return eventually(lambda: ask(house, url, kind), lambda answer: "hit" in cache_status_of(answer))
 
 
 def root_html(*projects: str, prefix: str = "", size: int = 0) -> bytes:
@@ -142,7 +137,7 @@ FAILING: Final = {
 @pytest.mark.parametrize("how", FAILING)
 def test_the_upstream_fails(how: str, make_proxy: MakeProxy, make_upstream: MakeUpstream) -> None:
     """Cold a 502, or cut before its end; never a wrong list, and none is kept. What was stored is given, marked as stale."""
-    options = {"pypi_cache_index_ttl": "1s", "pypi_cache_stale_while_revalidate": "0"}
+    options = {"pypi_cache_index_ttl": "1h", "pypi_cache_stale_while_revalidate": "0"}
     upstream = make_upstream()
     house = House(upstream, make_proxy(upstream, options=options))
     body = root_html("six", size=300_000)
@@ -163,7 +158,7 @@ def test_the_upstream_fails(how: str, make_proxy: MakeProxy, make_upstream: Make
     upstream.unscript()
     upstream.up()
     assert stored(house).body == body  # the upstream rests after failures, and is asked all the same
-    time.sleep(LAPSE)
+    house.proxy.lapse()
     upstream.serve(ROOT, root_html("another", size=300_000), PLAIN_HTML_TYPE)
     fail()
     stale = ask(house)
@@ -222,10 +217,7 @@ def test_clients_that_leave_do_not_end_it(make_proxy: MakeProxy, make_upstream: 
     upstream.wait_until(lambda: any(each.finished for each in upstream.seen()))
     assert ask(house).body == body
     assert upstream.count() == 1
-    deadline = time.monotonic() + 5
-    while list((house.proxy.store / "growing").iterdir()):
-        assert time.monotonic() < deadline, "something is left behind"
-        time.sleep(0.05)
+    assert not leftovers(house.proxy.store)
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -41,6 +40,11 @@ class Pair:
         assert answer.status == 200
         return answer
 
+    def later(self) -> None:
+        """What was in memory is looked at again."""
+        for proxy in (self.one, self.two):
+            proxy.lapse(HOT_SECONDS + 1)
+
 
 @pytest.fixture
 def pair(make_proxy: MakeProxy, make_upstream: MakeUpstream, tmp_path: Path) -> Pair:
@@ -49,10 +53,6 @@ def pair(make_proxy: MakeProxy, make_upstream: MakeUpstream, tmp_path: Path) -> 
     corp = f"corp={upstream.origin}/root/corp/+simple/"
     options = {"pypi_cache_dir": str(tmp_path / "shared"), "pypi_cache_index": [corp]}
     return Pair(upstream, make_proxy(upstream, options=options), make_proxy(upstream, options=options))
-
-
-def a_second_later() -> None:
-    time.sleep(HOT_SECONDS + 0.1)
 
 
 def test_a_page_that_the_other_renewed(pair: Pair) -> None:
@@ -64,7 +64,7 @@ def test_a_page_that_the_other_renewed(pair: Pair) -> None:
         assert old.filename.encode() in pair.page(pair.one, url).body
     pair.upstream.add(new)
     assert new.filename.encode() in pair.page(pair.two, url, Cache_Control="no-cache").body
-    a_second_later()
+    pair.later()
     answer = pair.page(pair.one, url)
     assert new.filename.encode() in answer.body
     assert "; hit" in answer.headers["Cache-Status"]
@@ -84,7 +84,7 @@ def test_a_file_that_only_the_renewed_page_vouches_for(pair: Pair) -> None:
     assert fetch(pair.one.port, link, ca=pair.one.ca).headers["Cache-Control"] == IMMUTABLE
     pair.upstream.add(new)
     link = links_of(pair.page(pair.two, url, Cache_Control="no-cache"), url)[-1]
-    a_second_later()
+    pair.later()
     answer = fetch(pair.one.port, link, ca=pair.one.ca)
     assert answer.sha256 == new.sha256
     assert answer.headers["Cache-Control"] == IMMUTABLE, "nobody has said what its digest is"
@@ -98,11 +98,13 @@ def test_what_somebody_purges(pair: Pair) -> None:
     for proxy in (pair.one, pair.two, pair.one, pair.two):
         pair.page(proxy, page)
         assert fetch(proxy.port, url, ca=proxy.ca).sha256 == release.sha256
-        a_second_later()  # no download is remembered any more
+        pair.later()
+        pair.one.at_rest()
+        pair.two.at_rest()
     asked = pair.upstream.count()
     line = [PYPI_CACHE, "purge", "--dir", str(pair.one.options["pypi_cache_dir"]), "--yes", "purged"]
     subprocess.run(line, env=bare_env(pair.one.folder), check=True, capture_output=True)
-    a_second_later()
+    pair.later()
     assert "fwd=miss" in pair.page(pair.one, page).headers["Cache-Status"]
     assert "fwd=miss" in fetch(pair.two.port, url, ca=pair.two.ca).headers["Cache-Status"]
     assert pair.upstream.count() == asked + 2

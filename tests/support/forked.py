@@ -94,6 +94,11 @@ def start_forked(arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path,
     return _forker().start({"arguments": list(arguments), "env": dict(env), "cwd": str(cwd), "output": str(output)})
 
 
+def parent_of_forks() -> int:
+    """The process id that is the parent's of all of them."""
+    return _forker().pid
+
+
 class _Forker:
     """The process that forks. One serves all tests of a process of the test run."""
 
@@ -103,6 +108,7 @@ class _Forker:
         command = [sys.executable, "-c", code]
         self._process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         atexit.register(self._process.kill)
+        self.pid = self._process.pid
         self._one_start = threading.Lock()
         self._started: queue.SimpleQueue[ForkedProcess] = queue.SimpleQueue()
         threading.Thread(target=self._read, daemon=True).start()

@@ -3,16 +3,21 @@
 import json
 import re
 import signal
+import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from pkgcache.cli.warming import temporary_proxy
 from tests.cli.conftest import Command
 from tests.support import clients, names
 from tests.support.behaviour import Behaviour
 from tests.support.clients import PIP_ENV, PIP_INDEX, UV_ENV, Way, installed
 from tests.support.factories import MakeProxy, MakeUpstream
+from tests.support.forked import ForkedProcess, parent_of_forks, start_forked
 from tests.support.house import ACCEPTS
 from tests.support.proxy import Proxy
 from tests.support.upstream import Upstream
@@ -50,6 +55,17 @@ def where(shop: Upstream, tmp_path: Path) -> list[str]:
 def dead(shop: Upstream, tmp_path: Path, make_proxy: MakeProxy) -> Proxy:
     """A proxy on the same store whose upstream is down: call `start` on it."""
     return make_proxy(shop, options={"pypi_cache_dir": str(tmp_path / "store")}, start=False)
+
+
+@pytest.fixture(autouse=True)
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs within the test's own process fork their proxy, as tests do; those that are processes start a whole `mitmdump`."""
+
+    def start(command: list[str], *, env: dict[str, str], stdout: Any, **_: object) -> ForkedProcess:
+        env = {**env, "PYPI_CACHE_PARENT": str(parent_of_forks())}
+        return start_forked(command[3:], env=env, cwd=Path.cwd(), output=Path(stdout.name))
+
+    monkeypatch.setattr(temporary_proxy, "subprocess", SimpleNamespace(**{**vars(subprocess), "Popen": start}))
 
 
 def files(upstream: Upstream) -> set[str]:

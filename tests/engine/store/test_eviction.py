@@ -14,9 +14,10 @@ import pytest
 
 from pkgcache.engine.runtime.health import Health
 from pkgcache.engine.store import database
+from pkgcache.engine.store import store as store_module
 from pkgcache.engine.store.entries import Entries
 from pkgcache.engine.store.eviction import HIGH_WATER, LOW_WATER
-from pkgcache.engine.store.store import HOT_SECONDS, Store
+from pkgcache.engine.store.store import Store
 from tests.engine.store.stores import MB, adopt, content, files, opened, run_async, size_of_files, value_file
 
 KEY = "file|-|sha256:x|x-1.0-py3-none-any.whl"
@@ -92,20 +93,20 @@ async def test_what_is_larger_than_the_store_is_not_kept(tmp_path: Path) -> None
 
 
 async def test_what_nobody_asks_for_is_dropped(tmp_path: Path) -> None:
-    async with opened(tmp_path, inactive=0.3) as store:
+    async with opened(tmp_path, inactive=3600.0) as store:
         for number in range(50):  # more than one slice
             await store.put(f"old{number}", b"v", {})
-        await asyncio.sleep(0.4)
         await store.put("young", b"v", {})
+        await store.flush_pending()
+        with sqlite3.connect(tmp_path / "entries" / "cache.db") as database:
+            database.execute("UPDATE Cache SET access_time = access_time - 7200 WHERE key LIKE 'old%'")
+        database.close()
         while (await store.figures())["entries"] > 1:
             await store.run_maintenance()
             await asyncio.sleep(0.02)
-            await store.get("young")
-            await store.flush_pending()
         assert await store.get("old0") is None
         assert await store.get("young") is not None
     async with opened(tmp_path, inactive=0.0) as store:
-        await asyncio.sleep(0.1)
         await store.run_maintenance()
         assert await store.get("young") is not None, "0 means never"
 
@@ -195,8 +196,9 @@ async def test_what_is_evicted_while_it_is_read_is_read_to_its_end(tmp_path: Pat
 # The memory of hot entries
 
 
-async def test_a_hot_entry_opens_nothing(tmp_path: Path) -> None:
+async def test_a_hot_entry_opens_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """For a second it is not even looked at; then its row is, and its file need not be there."""
+    monkeypatch.setattr(store_module, "HOT_SECONDS", 3600.0)
     async with opened(tmp_path, memory=MB) as store:
         await adopt_file(store, KEY, b"v" * 1000)
         assert store.from_memory(KEY) is None
@@ -205,13 +207,15 @@ async def test_a_hot_entry_opens_nothing(tmp_path: Path) -> None:
         hot = store.from_memory(KEY)
         assert hot is not None
         assert hot.value == b"v" * 1000
-        await asyncio.sleep(HOT_SECONDS + 0.05)
+        monkeypatch.setattr(store_module, "HOT_SECONDS", -1.0)
         assert store.from_memory(KEY) is None
         assert await content(store, KEY) == b"v" * 1000
 
 
 @pytest.mark.parametrize("change", ["dropped", "evicted", "replaced"])
-async def test_what_another_process_does_is_seen_within_a_second(tmp_path: Path, change: str) -> None:
+async def test_what_another_process_does_is_seen_within_a_second(
+    tmp_path: Path, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with opened(tmp_path, memory=MB) as one, opened(tmp_path, memory=MB) as two:
         await adopt_file(one, KEY, b"old" * 1000)
         assert await content(one, KEY) == b"old" * 1000
@@ -224,7 +228,7 @@ async def test_what_another_process_does_is_seen_within_a_second(tmp_path: Path,
             other.open()
             assert other.eviction.evict_slice(MB) > 0
             other.close()
-        await asyncio.sleep(HOT_SECONDS + 0.05)
+        monkeypatch.setattr(store_module, "HOT_SECONDS", -1.0)
         assert one.from_memory(KEY) is None
         assert await content(one, KEY) == (b"new" * 1000 if change == "replaced" else None)
 

@@ -7,7 +7,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Final
 
@@ -44,7 +43,6 @@ async def test_a_sibling_that_writes_long_is_waited_for(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         other = sqlite3.connect(tmp_path / "entries" / "cache.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        started = time.monotonic()
         assert await store.put("k", b"v", {})
         assert await content(store, "k") == b"v", "what is yet to be written can be read"
         writing = asyncio.create_task(store.flush_pending())
@@ -56,7 +54,6 @@ async def test_a_sibling_that_writes_long_is_waited_for(tmp_path: Path) -> None:
         other.close()
         await writing
         assert await content(store, "k") == b"v"
-        assert time.monotonic() - started < 5
 
 
 # What a kill leaves behind
