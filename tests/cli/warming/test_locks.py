@@ -364,6 +364,13 @@ python-versions = "*"
         ("x.lock", "a = 1", "not a known lock file; expected uv.lock, poetry.lock, pdm.lock, pylock.toml or Pipfile.lock"),
         ("package.json", "{}", "not a known lock file"),
         *((name, text, f"{name}: nested too deeply") for name, text in NESTED),
+        ("uv.lock", "version = " + "9" * 5000, "uv.lock: Exceeds the limit (4300 digits)"),
+        ("poetry.lock", "a = [1, -" + "9" * 5000 + "]", "poetry.lock: Exceeds the limit (4300 digits)"),
+        ("Pipfile.lock", '{"_meta": ' + "9" * 5000 + "}", "Pipfile.lock: Exceeds the limit (4300 digits)"),
+        ("uv.lock", "version = 1\n" + "a." * 101 + "a = 1", "uv.lock, line 2: a key of more than 100 parts"),
+        ("pdm.lock", "[" + "a . " * 5000 + "a]", "pdm.lock, line 1: a key of more than 100 parts"),
+        ("pylock.toml", "'b.c'." + '"a.\\"".' * 150 + "a = 1", "pylock.toml, line 1: a key of more than 100 parts"),
+        ("uv.lock", "x = { " + "a." * 101 + "a = 1 }", "uv.lock, line 1: a key of more than 100 parts"),
         ("poetry.lock", POETRY_MARKER % ("(" * 101 + "os_name == 'nt'" + ")" * 101), "a marker with 101 parentheses"),
         ("uv.lock", "package = 3", "uv.lock, line 1: 'package' is not a list of tables"),
         ("uv.lock", "[[package]]\nversion = '1'", "uv.lock, line 1: a package has no name"),
@@ -393,6 +400,11 @@ def test_what_is_wrong_with_it(name: str, text: str, said: str) -> None:
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_points_in_texts_are_no_parts_of_a_key() -> None:
+    files = ", ".join("{file = \"x-1.0.0.post1-py3-none-any.whl\", hash = 'sha256:a.b'}" for _ in range(200))
+    read_lock("poetry.lock", f'[[package]]\nname = "x"\nversion = "1.0"\nfiles = [{files}]\n')
 
 
 def test_no_credentials_in_what_is_said() -> None:

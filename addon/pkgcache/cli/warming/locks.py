@@ -9,10 +9,15 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from typing import Final
 
 from pkgcache.cli.warming.lock_formats import READERS
 from pkgcache.cli.warming.lock_model import Lock, Table, WrongLock
 from pkgcache.units import redact
+
+MAX_KEY_PARTS: Final = 100
+"""`a.b.c = 1` has three. Locks have two or three; `tomllib` takes time that grows with their square."""
+STRING: Final = re.compile(r"\"(?:[^\"\\\n]|\\.)*+\"|'[^'\n]*+'")
 
 
 class LockError(ValueError):
@@ -46,7 +51,7 @@ def _parsed(name: str, base: str, text: str) -> Table:
         data = (
             json.loads(text)
             if base.endswith(".json") or base.startswith("Pipfile") or text.lstrip().startswith("{")
-            else tomllib.loads(text)
+            else _toml(name, text)
         )
     except json.JSONDecodeError as error:
         raise LockError(
@@ -59,9 +64,22 @@ def _parsed(name: str, base: str, text: str) -> Table:
         raise LockError(
             f"{name}{where}: not TOML ({message}); expected a lock as its tool writes it, without merge conflict markers"
         ) from None
+    except LockError:
+        raise
+    except ValueError as error:  # a number of more digits than Python converts, in both formats
+        raise LockError(f"{name}: {error}; expected a lock as its tool writes it") from None
     if not isinstance(data, dict):
         raise LockError(f"{name}: a list or a single value; expected what `pipenv lock` writes")
     return data
+
+
+def _toml(name: str, text: str) -> Table:
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.count(".") > MAX_KEY_PARTS and STRING.sub("", line).count(".") > MAX_KEY_PARTS:
+            raise LockError(
+                f"{name}, line {number}: a key of more than {MAX_KEY_PARTS} parts; expected a lock as its tool writes it"
+            )
+    return tomllib.loads(text)
 
 
 def _kind(base: str, data: Table) -> str | None:
