@@ -66,9 +66,20 @@ FLOORS: Final[dict[str, tuple[frozenset[str], ...]]] = {
         frozenset({"connect", "held_bytes"}),
         frozenset({"intake", "http1_server", "http1_client"}),
         frozenset({"ordinary_flows"}),
-        frozenset({"request_checks", "authentication", "tunnels", "access_log", "chunked_body", "redaction"}),
         frozenset(
-            {"exchange", "mitmproxy_options", "certificates", "connection_limits", "dial", "read_pace", "streaming"}
+            {"request_checks", "authentication", "tunnels", "access_log", "chunked_body", "redaction", "forwarded"}
+        ),
+        frozenset(
+            {
+                "exchange",
+                "mitmproxy_options",
+                "certificates",
+                "connection_limits",
+                "dial",
+                "read_pace",
+                "streaming",
+                "response_head",
+            }
         ),
     ),
 }

@@ -11,6 +11,8 @@ _SECONDS: Final = {None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _BLANKS: Final = re.compile(r"([\s\x1b]+)")
 """With the escape character, by which mitmproxy colours its lines."""
 
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+
 _RAW_BYTES: Final = re.compile(r"""\bb(['"])([A-Za-z-]{1,32}[ :])?.*\1""")
 _FIELD: Final = re.compile(r"""((?:authorization|cookie2?)(?:['"]\s?[:=,]|[:=])\s?)[^\r\n]+""", re.IGNORECASE)
 
@@ -53,6 +55,24 @@ def shown_duration(seconds: float) -> str:
     unit = next((unit for unit in "dhm" if seconds and seconds % _SECONDS[unit] == 0), "s")
     # Not `:g`, which turns seconds above six digits into `1e+06`.
     return f"{seconds / _SECONDS[unit]:.15g}{unit}"
+
+
+def printable(text: str) -> str:
+    r"""Return the text with its control characters escaped, so that what a client or an upstream has written is one line and no command.
+
+    >>> printable("six\r\n\x1b[1m-1.0.whl")
+    'six\\r\\n\\x1b[1m-1.0.whl'
+    """
+    return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+def printable_lines(text: str) -> str:
+    r"""Return the text with its control characters escaped, but for the ends of its own lines.
+
+    >>> printable_lines("404\nsix\x07")
+    '404\nsix\\x07'
+    """
+    return "\n".join(map(printable, text.split("\n"))) if _CONTROLS.search(text) else text
 
 
 def redact(text: str) -> str:

@@ -16,6 +16,7 @@ class Transport(asyncio.Transport):
         super().__init__()
         self.left = left
         self.aborted = False
+        self.closing = False
 
     def get_write_buffer_size(self) -> int:
         return self.left.pop(0) if len(self.left) > 1 else self.left[0]
@@ -24,7 +25,7 @@ class Transport(asyncio.Transport):
         self.aborted = True
 
     def is_closing(self) -> bool:
-        return True
+        return self.closing
 
 
 def handler_of(transport: Transport, drains: int) -> Any:
@@ -59,8 +60,17 @@ async def test_a_client_that_takes(left: list[int], drains: int, kept: bool, mon
     """One that takes nothing is cut at once: closing its connection in order would wait for it."""
     monkeypatch.setattr(client_connections, "TAKE_SECONDS", 0.01)
     transport = Transport(left)
-    assert await client_connections.taken(handler_of(transport, drains)) is kept
+    handler = handler_of(transport, drains)
+    assert await client_connections.taken(handler) is kept
     assert transport.aborted is not kept
+    transport.closing = True  # asyncio's writer complains of an open one
+
+
+async def test_a_client_that_has_reset_its_connection() -> None:
+    """It had closed its sending side before, so no end is to be read: without this the whole body would be read for nobody."""
+    transport = Transport([0])
+    transport.closing = True
+    assert not await client_connections.taken(handler_of(transport, 1))
 
 
 async def test_a_client_that_has_gone() -> None:

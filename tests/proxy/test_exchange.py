@@ -56,7 +56,6 @@ def make_exchange(
             "HTTP/1.1",
             {"Transfer-Encoding": "chunked"},
         ),
-        (200, {"Transfer-Encoding": "chunked"}, b"ok", "HTTP/1.0", {"Connection": "close"}),
     ],
 )
 def test_the_length_of_a_body(

@@ -211,7 +211,13 @@ def test_bytes_that_come_while_a_request_waits_for_its_turn() -> None:
 
 def test_the_next_head_is_measured_from_its_own_beginning() -> None:
     served = Served()
-    served.feed(b"GET / HTTP/1.1\r\nA: " + b"a" * 6000 + b"\r\n\r\n" + b"GET / HTTP/1.1\r\nA: " + b"a" * 6000)
+    served.feed(
+        b"GET / HTTP/1.1\r\nHost: a.test\r\nA: "
+        + b"a" * 6000
+        + b"\r\n\r\n"
+        + b"GET / HTTP/1.1\r\nHost: a.test\r\nA: "
+        + b"a" * 6000
+    )
     served.turn()
     served.feed(b"\r\n\r\n")
     assert served.sent.count(b"HTTP/1.1 200 ") == 2

@@ -14,10 +14,8 @@ from pkgcache.proxy.request_checks import (
     is_proxy_address,
     public_address,
     why_connect_refused,
-    why_misdirected,
     why_refused,
 )
-from pkgcache.rules.policy.gate import Way
 from tests.proxy.connections import make_client, make_context, make_request
 
 PUBLIC = ("proxy.example", 8080)
@@ -168,22 +166,6 @@ def test_the_proxys_own_address_answers_get_and_head() -> None:
     assert (refusal.status, refusal.headers["Allow"]) == (405, "GET, HEAD")
 
 
-@pytest.mark.parametrize(
-    ("way", "host", "status"),
-    [
-        (Way.PASS, "other.test", 421),
-        (Way.JUDGE, "other.test", 421),
-        (Way.PASS, "two words", 400),
-        (Way.PASS, "index.test", None),
-        (Way.PASS, None, None),
-        (Way.ANSWER, "other.test", None),
-    ],
-)
-def test_what_is_passed_on_names_its_own_host(way: Way, host: str | None, status: int | None) -> None:
-    refusal = why_misdirected(way, make_request(host=host), INDEX)
-    assert (refusal.status if refusal else None) == status
-
-
 @pytest.mark.parametrize("value", ["h2c", "TLS/1.0", "websocket, h2c", "h2c, websocket", ""])
 def test_no_other_protocol(value: str) -> None:
     request = make_request(headers={"Upgrade": value})
@@ -220,7 +202,7 @@ def test_websocket() -> None:
 
 
 def test_host_does_not_matter_in_absolute_form() -> None:
-    """RFC 9112 §3.2.2: a proxy ignores Host there."""
+    """RFC 9112 §3.2.2: a proxy ignores Host there, and sends on the target's (`FastPathStream._pass_on`)."""
     request = make_request(url="http://index.test/", host="other.test")
     target = Destination("http", ("index.test", 80), at_proxy=False)
     assert why_refused(HTTPMode.regular, request, target, ends=True) is None

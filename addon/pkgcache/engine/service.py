@@ -14,6 +14,7 @@ import contextlib
 import logging
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -64,6 +65,7 @@ from pkgcache.rules.routing.routes import (
 )
 from pkgcache.rules.routing.urls import parse_authority
 from pkgcache.settings import Settings
+from pkgcache.units import printable
 
 logger = logging.getLogger(__name__)
 
@@ -219,13 +221,13 @@ class Service:
             return self.pages.try_from_memory(request, route)
         return self.files.try_from_memory(request, route) if isinstance(route, ReleaseFile) else None
 
-    async def answer(self, request: Request, route: Route) -> Response:
-        """The answer to a GET or HEAD, by its `route`."""
+    async def answer(self, request: Request, route: Route, waits: Callable[[], None] = lambda: None) -> Response:
+        """The answer to a GET or HEAD, by its `route`. `waits` is called whenever it has to wait for an upstream."""
         await self._ready.wait()  # until the hosts that earlier runs learned are loaded
         if self.instance in ",".join(request.headers.getall("Via", ())):
             return Response.text(508, "this request has been through this proxy before: an upstream leads back to it")
         kind = Kind.FILES if isinstance(route, ReleaseFile) else Kind.PAGES
-        with asking(kind, request.client, product_of(request.headers.get("User-Agent"))):
+        with asking(kind, request.client, product_of(request.headers.get("User-Agent")), waits):
             if not self._open_to_all and (refusal := await self.refusal(route)):
                 return refusal
             return await self._answer_route(request, route)
@@ -247,7 +249,7 @@ class Service:
         if isinstance(route, ProjectPage):
             what, verdict = route.project, self.admission.admit_project(route.project, route.index.name)
         elif isinstance(route, ReleaseFile):
-            what, verdict = route.filename, await self._admit_file(route)
+            what, verdict = printable(route.filename), await self._admit_file(route)
         else:
             return None
         if isinstance(verdict, Admitted):

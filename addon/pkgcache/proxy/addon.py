@@ -24,7 +24,7 @@ from pkgcache.proxy import certificates, mitmproxy_options
 from pkgcache.proxy.access_log import AccessLog
 from pkgcache.proxy.authentication import Authenticator
 from pkgcache.proxy.client_connections import ClientConnections, accept_few_at_once, taken
-from pkgcache.proxy.exchange import Exchange, FastPathHook, TunnelPlan
+from pkgcache.proxy.exchange import Exchange, FastPathHook, HalfClose, TunnelPlan
 from pkgcache.proxy.intake import Intake
 from pkgcache.proxy.layers import RefusingLayer, choose_layer
 from pkgcache.proxy.ordinary_flows import OrdinaryFlows, parent_proxy
@@ -104,7 +104,7 @@ class PypiCache:
         self.service, self._log = service, log
         parent = service.client.parent
         own_ports = lambda: {port for _, port in self._listens()}  # noqa: E731
-        self.flows.open(Tunnels(settings, service.router, parent, own_ports), parent)
+        self.flows.open(Tunnels(settings, service.router, parent, own_ports), parent, service.instance)
         self._connections.open(service.health)
         self.intake = Intake(
             service,
@@ -187,7 +187,7 @@ class PypiCache:
         try:
             handler = ctx.master.addons.get("proxyserver").connections.get(exchange.client.id)
             if handler is not None and not await taken(handler):
-                raise CutShortError("the client has read nothing for too long")
+                raise CutShortError("the client has read nothing for too long, or has left")
             if not exchange.gone and response is not None and not isinstance(response.body, bytes):
                 exchange.chunk = await response.body.read()
         except CutShortError as error:
@@ -199,6 +199,10 @@ class PypiCache:
     async def pypi_cache_drain(self, client: Client) -> None:
         """Wait until a client has taken its answers, before its next request is looked at."""
         await self._connections.drained(client)
+
+    async def pypi_cache_half_close(self, half_close: HalfClose) -> None:
+        """Decide whether a client that has closed its sending side is still to be answered."""
+        half_close.has_left = self.intake is None or self.intake.client_half_closed(half_close.client)
 
     async def pypi_cache_tunnel(self, plan: TunnelPlan) -> None:
         """Find out where a tunnel may go."""

@@ -230,12 +230,19 @@ class ClientConnections:
 
 
 async def taken(handler: ConnectionHandler) -> bool:
-    """Wait until a client has taken what was written to it. If it takes nothing for TAKE_SECONDS its connection is cut: False."""
+    """Wait until a client has taken what was written to it.
+
+    False where its connection is gone, or has been cut because it took nothing for TAKE_SECONDS.
+    """
     transport = handler.transports.get(handler.client)
     if transport is None or not isinstance(transport.writer, asyncio.StreamWriter):
         await handler.drain_writers()
         return True
     writing = transport.writer.transport
+    if (
+        writing.is_closing()
+    ):  # reset by a client that had closed its sending side before; mitmproxy would read on for nobody
+        return False
     left = writing.get_write_buffer_size()
     while left:
         with suppress(TimeoutError):

@@ -96,8 +96,6 @@ class ConnectStream(HttpStream):
             else:
                 self.child_layer = tcp.TCPLayer(self.context, ignore=True)  # ignore: no flow, no hooks
         yield from self.handle_connect_finish()
-        if isinstance(self.child_layer, tcp.TCPLayer):
-            self._handle_event = self._carry  # in the place of HttpStream.passthrough
 
     def _tunnel_through_parent(self, plan: TunnelPlan) -> None:
         """Let the parent proxy connect. It does so after our 200, so its refusal can only close the connection."""
@@ -114,8 +112,13 @@ class ConnectStream(HttpStream):
             headers["Retry-After"] = "1"
         self.flow.response = http.Response.make(status, f"{text}\n", headers)
 
+    def passthrough(self, event: events.Event) -> layer.CommandGenerator[None]:
+        """Carry a tunnel's bytes both ways. What is read within a CONNECT, and other protocols after a 101, go mitmproxy's way."""
+        is_tunnel = self.flow.request.data.method == b"CONNECT" and isinstance(self.child_layer, tcp.TCPLayer)
+        return self._carry(event) if is_tunnel else super().passthrough(event)
+
     def _carry(self, event: events.Event) -> layer.CommandGenerator[None]:
-        """Carry a tunnel's bytes both ways.
+        """Carry bytes both ways, and each side's end by itself.
 
         HttpStream.passthrough turns a half-close into a whole one: a client that has sent all that it has (`git upload-pack`, `nc -N`)
         would lose the answer.

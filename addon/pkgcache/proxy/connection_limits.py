@@ -7,9 +7,12 @@ beside it; http1_server.py, chunked_body.py and client_connections.py enforce th
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
+
+from pkgcache.rules.http.dates import format_http_date
 
 MAX_HEAD: Final = 64 * 1024
 """Bytes of a request's head: as Squid has it (`request_header_max_size`). pip's and uv's have less than 1 kB."""
@@ -104,12 +107,13 @@ class HeadMeter:
             self._line = self._looked_at = end + 1
 
 
-def refusal(excess: Excess) -> bytes:
-    """Make the response that refuses a connection's bytes."""
-    body = f"{excess.text}\n".encode()
+def refusal(excess: Excess, *, to_head: bool = False) -> bytes:
+    """Make the response that refuses a connection's bytes. `to_head`: they are a HEAD request, whose answer has no body."""
+    body = f"{excess.text}\n".encode(errors="backslashreplace")
     return (
         f"HTTP/1.1 {excess.status.value} {excess.status.phrase}\r\n"
+        f"Date: {format_http_date(time.time())}\r\n"
         "Content-Type: text/plain; charset=utf-8\r\n"
         f"Content-Length: {len(body)}\r\n"
         "Connection: close\r\n\r\n"
-    ).encode() + body
+    ).encode() + (b"" if to_head else body)

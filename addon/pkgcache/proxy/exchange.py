@@ -17,6 +17,9 @@ from mitmproxy.proxy import commands
 from pkgcache.engine.responses.messages import Chunk, Request, Response
 from pkgcache.rules.routing.routes import Route
 
+_SPACES = bytes(32 if (byte < 32 and byte != 9) or byte == 127 else byte for byte in range(256))
+"""Maps each control character but TAB to a space."""
+
 
 class FastPathHook(commands.StartHook):
     """A hook that concerns this addon alone: `PypiCache.client_connected` has it delivered without asking the other addons."""
@@ -43,6 +46,8 @@ class Exchange:
     chunk: Chunk = b""  # what `pypi_cache_chunk` has read
     cut: str = ""  # why the body ends early
     gone: bool = False  # the client has disconnected
+    half_closed: bool = False  # the client has closed its sending side
+    needs_upstream: bool = False  # the answer waits for an upstream, or has done so
     sent: int = 0  # bytes of body
     answering: asyncio.Task[Any] | None = None  # finds the response, just now
     started: float = field(default_factory=time.time)
@@ -55,6 +60,22 @@ class Exchange:
             self.answering.cancel()
         self.cut = self.cut or "the client left"
         self.close()
+
+    def half_close(self) -> bool:
+        """Note that the client has closed its sending side. Returns whether it counts as left, since nothing tells it from one that has.
+
+        What needs no upstream is answered all the same.
+        """
+        self.half_closed = True
+        if self.response is None:
+            return self.passes or self.needs_upstream
+        return not (isinstance(self.response.body, bytes) or self.response.cache.hit)
+
+    def wait_for_upstream(self) -> None:
+        """Note that an upstream is needed for the answer. Called as often as one is."""
+        self.needs_upstream = True
+        if self.half_closed and self.response is None and not self.closed:
+            self.leave()
 
     def close(self) -> None:
         """Release the body and report the exchange as finished; a second call does nothing."""
@@ -85,12 +106,18 @@ class TunnelPlan:
     error: str = ""  # answered with 502
 
 
+@dataclass(eq=False, slots=True)
+class HalfClose:
+    """A client that has closed its sending side while it waits for an answer. `has_left`: it is taken for one that has closed both."""
+
+    client: Client
+    has_left: bool = True
+
+
 def rendered(exchange: Exchange, response: Response, via: str) -> http.Response:
     """Return a response as mitmproxy sends it, with `Cache-Status` (RFC 9211) and `Via` (RFC 9110 §7.6.3)."""
     headers = response.headers
-    if (
-        exchange.request.method == "HEAD" and response.body
-    ):  # RFC 9110 §9.3.2; the client would read it as the next response
+    if exchange.request.method == "HEAD" and response.body:  # RFC 9110 §9.3.2; nobody would read or close it
         _drop_body(response)
     headers["Cache-Status"] = str(response.cache)
     headers["Via"] = via
@@ -98,19 +125,21 @@ def rendered(exchange: Exchange, response: Response, via: str) -> http.Response:
         headers.setdefault("Content-Length", "0")
     if "Transfer-Encoding" in headers:
         headers.pop("Content-Length", None)
-        if exchange.source.http_version == "HTTP/1.0":  # RFC 9112 §6.1: it knows no transfer coding
-            del headers["Transfer-Encoding"]
-            headers["Connection"] = "close"  # the end of the connection marks the end of the body
     return http.Response(
         b"HTTP/1.1",
         response.status,
         status_codes.RESPONSES.get(response.status, "").encode(),
-        http.Headers([(k.encode("latin-1", "replace"), v.encode("latin-1", "replace")) for k, v in headers.items()]),
+        http.Headers([(_as_sent(name), _as_sent(value)) for name, value in headers.items()]),
         None,
         None,
         exchange.started,
         time.time(),
     )
+
+
+def _as_sent(text: str) -> bytes:
+    """A control character would be another header line, or worse; RFC 9110 §5.5 wants a space in its place."""
+    return text.encode("latin-1", "replace").translate(_SPACES)
 
 
 def _drop_body(response: Response) -> None:

@@ -12,7 +12,7 @@ The classes used here are mitmproxy's inner ones; tests/proxy/test_mitmproxy_nam
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mitmproxy import flow, http
 from mitmproxy.proxy import commands, events, layer
@@ -51,10 +51,12 @@ from OpenSSL import SSL
 from pkgcache.engine.responses.messages import Body
 from pkgcache.proxy.connect import ConnectStream
 from pkgcache.proxy.exchange import Exchange, FastPathHook, rendered
+from pkgcache.proxy.forwarded import forward_response
 from pkgcache.proxy.http1_client import limit_upstream
 from pkgcache.proxy.http1_server import LimitedHttp1Server
 from pkgcache.proxy.intake import Intake
 from pkgcache.proxy.request_checks import FAILED
+from pkgcache.proxy.response_head import is_interim
 
 CHUNKS_AT_ONCE = 4
 """Chunks sent after one wait for the client, where the next ones are at hand: each wait costs a round through the event loop."""
@@ -165,7 +167,20 @@ class FastPathStream(ConnectStream):
         if self.mode is HTTPMode.transparent and self.context.client.tls_established:
             # For a package host TLS was opened towards the client alone (addon._with_fast_path); the origin speaks it too.
             self.context.server.tls = True
-        return super().state_wait_for_request_headers(event)
+        passed = event.request.copy()  # it is changed for the next hop
+        if passed.authority:  # RFC 9112 §3.2.2: absolute-form says which host is meant
+            passed.headers["Host"] = passed.authority
+        return super().state_wait_for_request_headers(replace(event, request=passed))
+
+    @expect(ResponseHeaders)
+    def state_wait_for_response_headers(self, event: ResponseHeaders) -> layer.CommandGenerator[None]:
+        """Pass a response on as a proxy does; an interim one at once, and the final one is still to come (RFC 9110 §15.2)."""
+        passed = event.response.copy()  # it is changed for the client
+        if is_interim(passed):
+            forward_response(passed, self.intake.service.instance)
+            yield SendHttp(ResponseHeaders(self.stream_id, passed), self.context.client)
+        else:
+            yield from super().state_wait_for_response_headers(replace(event, response=passed))
 
     @expect(RequestData, RequestEndOfMessage)
     def state_fast_path_request(self, event: RequestData | RequestEndOfMessage) -> layer.CommandGenerator[None]:
@@ -216,7 +231,7 @@ class FastPathStream(ConnectStream):
             yield PypiCacheAnswerHook(exchange)
         response = exchange.response
         if exchange.gone or response is None:
-            yield from self._end_early(exchange, "the client left", cut=not exchange.gone)
+            yield from self._end_early(exchange)
             return
         sent = rendered(exchange, response, self.intake.via)
         yield SendHttp(ResponseHeaders(self.stream_id, sent, not response.body), client)
@@ -228,7 +243,7 @@ class FastPathStream(ConnectStream):
         if shown:
             yield from self._show_response(exchange, sent)
         if exchange.cut or exchange.gone:
-            yield from self._end_early(exchange, "the client left", cut=not exchange.gone)
+            yield from self._end_early(exchange)
             return
         exchange.close()
         self.client_state = self.server_state = self.state_done
@@ -248,13 +263,12 @@ class FastPathStream(ConnectStream):
                 yield SendHttp(ResponseData(self.stream_id, chunk), self.context.client)  # type: ignore[arg-type]
                 chunk, more = (body.read_now(), more - 1) if more else (b"", 0)
 
-    def _end_early(self, exchange: Exchange, why: str, *, cut: bool) -> layer.CommandGenerator[None]:
-        """End without a whole response. `cut`: close the client's connection, so that it notices that bytes are missing."""
-        exchange.cut = exchange.cut or why
+    def _end_early(self, exchange: Exchange) -> layer.CommandGenerator[None]:
+        """End without a whole response, and close the client's connection, so that it notices that bytes are missing."""
+        exchange.cut = exchange.cut or "the client left"
         exchange.close()
         self.client_state = self.server_state = self.state_errored
-        if cut:
-            yield SendHttp(ResponseProtocolError(self.stream_id, exchange.cut, ErrorCode.KILL), self.context.client)
+        yield SendHttp(ResponseProtocolError(self.stream_id, exchange.cut, ErrorCode.KILL), self.context.client)
         yield DropStream(self.stream_id)
 
     def _reject(self, status: int, why: str) -> layer.CommandGenerator[None]:

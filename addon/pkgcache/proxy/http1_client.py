@@ -7,22 +7,39 @@ NotImplementedError at trailers: the client would wait for ever.
 from __future__ import annotations
 
 from h11._readers import ChunkedReader
+from mitmproxy import http
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers.http import HttpClient
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
-from mitmproxy.proxy.layers.http._events import ErrorCode, ResponseProtocolError
+from mitmproxy.proxy.layers.http._events import ErrorCode, ResponseHeaders, ResponseProtocolError
 from mitmproxy.proxy.layers.http._http1 import Http1Client
 
 from pkgcache.proxy.chunked_body import ChunkedBody
 from pkgcache.proxy.connection_limits import MAX_HEAD
+from pkgcache.proxy.response_head import is_interim
+from pkgcache.rules.http.forwarding import with_plain_options
 
 
 class LimitedHttp1Client(Http1Client):
     """Http1Client that gives up a response whose head is too long, and drops trailers."""
 
     def read_headers(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
-        """Read the response's head as Http1Client does, up to MAX_HEAD bytes."""
-        yield from super().read_headers(event)
+        """Read the response's head as Http1Client does, up to MAX_HEAD bytes.
+
+        Interim responses are handed on, and the final one is read after them (RFC 9110 §15.2): Http1Client would take the first for final.
+        """
+        again = True
+        while again:
+            again = False
+            for command in super().read_headers(event):
+                response = _response_in(command)
+                if response is not None:
+                    response.headers.fields = with_plain_options(response.headers.fields)
+                yield command
+                if response is not None and is_interim(response):
+                    self.response = None
+                    again = bool(self.buf)
+                    break
         if self.state == self.read_headers and self.stream_id is not None and len(self.buf) > MAX_HEAD:
             self.state = self._ended
             yield commands.CloseConnection(self.conn)
@@ -38,6 +55,11 @@ class LimitedHttp1Client(Http1Client):
         if type(self.body_reader) is ChunkedReader:
             self.body_reader = ChunkedBody()  # type: ignore[assignment]  # it has what mitmproxy calls of h11's readers
         return super().read_body(event)
+
+
+def _response_in(command: commands.Command) -> http.Response | None:
+    is_head = isinstance(command, ReceiveHttp) and isinstance(command.event, ResponseHeaders)
+    return command.event.response if is_head else None  # type: ignore[attr-defined]
 
 
 def limit_upstream(top: layer.Layer) -> None:

@@ -27,7 +27,6 @@ from pkgcache.proxy.request_checks import (
     drop_upgrade,
     public_address,
     unavailable,
-    why_misdirected,
     why_refused,
     why_too_long,
 )
@@ -108,7 +107,7 @@ class Intake:
         refusal = refusal or why_refused(mode, request, target, ends=ends) or why_too_long(asked)
         if refusal is None:
             route, way = self._route(asked)
-            refusal = self._why_stopped(asked, route, way) or why_misdirected(way, request, target)
+            refusal = self._why_stopped(asked, route, way)
         if refusal is None and way is not Way.ANSWER:
             drop_upgrade(request)
             if way is Way.PASS:
@@ -162,7 +161,7 @@ class Intake:
             return await self.pages.answer(exchange.request)
         if exchange.passes:
             return await self.service.refusal(exchange.route)
-        return await self.service.answer(exchange.request, exchange.route)
+        return await self.service.answer(exchange.request, exchange.route, exchange.wait_for_upstream)
 
     def passed_on(self, exchange: Exchange) -> None:
         """Forget an exchange whose request becomes an ordinary flow."""
@@ -173,6 +172,14 @@ class Intake:
         """End the exchanges of a client that has disconnected, and with them the reads that they wait for."""
         for exchange in tuple(self._exchanges.get(client.id, ())):
             exchange.leave()
+
+    def client_half_closed(self, client: Client) -> bool:
+        """Note that a client has closed its sending side. Returns whether it counts as left: where its answer needs an upstream."""
+        exchanges = tuple(self._exchanges.get(client.id, ()))
+        left = [exchange for exchange in exchanges if exchange.half_close()]
+        for exchange in left:
+            exchange.leave()
+        return bool(left) or not exchanges
 
     def _forget(self, exchange: Exchange) -> None:
         exchanges = self._exchanges[exchange.client.id]
@@ -205,7 +212,7 @@ def _asked(client: Client, request: http.Request, target: Destination, headers: 
     path, _, query = request.path.partition("?")
     return Request(
         method=request.method,
-        url=Url(target.scheme, *target.address, path or "/", query),
+        url=Url(target.scheme, *target.address, path if path.startswith("/") else "/", query),
         headers=headers,
         at_proxy_address=target.at_proxy,
         client=str(client.peername[0]),

@@ -19,6 +19,7 @@ from mitmproxy.proxy.mode_specs import ProxyMode, UpstreamMode
 
 from pkgcache.engine.upstream.parent_proxy import ParentProxy, parent_of_environment
 from pkgcache.proxy.dial import PinnedDials
+from pkgcache.proxy.forwarded import forward_request, forward_response
 from pkgcache.proxy.request_checks import CLOSING, FAILED
 from pkgcache.proxy.streaming import Streaming
 from pkgcache.proxy.tunnels import Tunnels
@@ -34,10 +35,11 @@ class OrdinaryFlows:
         self._parent: ParentProxy | None = None
         self._dials: PinnedDials | None = None
         self._report = report
+        self._name = ""
 
-    def open(self, tunnels: Tunnels, parent: ParentProxy | None) -> None:
-        """Let connections be made, as `tunnels` says, through `parent` if there is one."""
-        self.tunnels, self._parent = tunnels, parent
+    def open(self, tunnels: Tunnels, parent: ParentProxy | None, name: str) -> None:
+        """Let connections be made, as `tunnels` says, through `parent` if there is one. `name` is this proxy's in `Via`."""
+        self.tunnels, self._parent, self._name = tunnels, parent, name
         self._dials = PinnedDials(asyncio.get_running_loop())
 
     def close(self) -> None:
@@ -73,8 +75,13 @@ class OrdinaryFlows:
         PinnedDials.unpin()
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
-        """Send ordinary flows through the environment's parent proxy, too, and let their bodies stream."""
+        """Make of a request what the next hop gets, maybe the environment's parent proxy, and let its body stream.
+
+        mitmproxy's ProxyAuth has been asked before: it takes the login out, or has set a response.
+        """
         try:
+            if flow.response is None:
+                flow.response = forward_request(flow.request, self._name)
             Streaming(ctx.options, ctx.master.addons.lookup).request(flow)
             if self.tunnels is not None and not flow.server_conn.connected and flow.server_conn.via is None:
                 flow.server_conn.via = self.tunnels.parent_of(flow.request.host, flow.client_conn)
@@ -85,7 +92,9 @@ class OrdinaryFlows:
             flow.kill()
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
-        """Let an ordinary flow's body stream."""
+        """Make of an upstream's response what the client gets, and let its body stream."""
+        if flow.response is not None:
+            forward_response(flow.response, self._name)
         Streaming(ctx.options, ctx.master.addons.lookup).response(flow)
 
     def http_connect_upstream(self, flow: http.HTTPFlow) -> None:

@@ -12,7 +12,7 @@ from typing import IO, Any, Final
 from mitmproxy import ctx, http
 from mitmproxy.addons.dumper import Dumper
 
-from pkgcache.units import redact
+from pkgcache.units import printable_lines, redact
 
 MAX_LINE: Final = 2048
 """Characters of a line in the log. The URL of a signed link has about 1,000."""
@@ -38,7 +38,7 @@ class RedactingFactory:
         if record.exc_info:
             text = f"{text}\n{logging.Formatter().formatException(record.exc_info)}"
             record.exc_info = None
-        record.msg, record.args = _clipped(redact(text)), None
+        record.msg, record.args = _clipped(printable_lines(redact(text))), None
         return record
 
 

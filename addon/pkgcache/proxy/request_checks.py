@@ -7,7 +7,6 @@ different host.
 
 from __future__ import annotations
 
-import re
 import socket
 from dataclasses import dataclass
 from ipaddress import IPv6Address
@@ -18,8 +17,9 @@ from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import HTTPMode
 
 from pkgcache.engine.responses.messages import Request, Response
+from pkgcache.rules.http.request_head import is_host
 from pkgcache.rules.http.request_limits import too_long
-from pkgcache.rules.policy.gate import CACHED_METHODS, Way
+from pkgcache.rules.policy.gate import CACHED_METHODS
 from pkgcache.rules.routing.package_hosts import Address
 from pkgcache.rules.routing.urls import DEFAULT_PORTS, parse_authority
 
@@ -28,9 +28,6 @@ FAILED = "pypi-cache failed; its log says why"
 
 MAX_HOST = 260
 """Longest Host header that is parsed: 255 octets of name (RFC 1035 §2.3.4), and a port."""
-
-# Narrower than RFC 3986's reg-name: the value is written into /env.sh, which a shell evaluates.
-_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9.])?)(?::[0-9]{1,5})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,14 +132,6 @@ def why_too_long(asked: Request) -> Response | None:
     return Response.text(excess.status, excess.text) if excess else None
 
 
-def why_misdirected(way: Way, request: http.Request, target: Destination) -> Response | None:
-    """Return the refusal of an absolute-form request that is to be passed on, and whose `Host` names another host; else None.
-
-    RFC 9112 §3.2.2 would have us write a new `Host`; mitmproxy sends the client's, by which a server of several sites chooses.
-    """
-    return _misdirected(request, target) if way in {Way.JUDGE, Way.PASS} else None
-
-
 def drop_upgrade(request: http.Request) -> None:
     """Take out the offer to change the protocol (RFC 9110 §7.8), but for WebSocket, whose frames mitmproxy reads.
 
@@ -176,7 +165,9 @@ def _misdirected(request: http.Request, target: Destination) -> Response | None:
 def _named_by(request: http.Request, scheme: str) -> Address | None:
     """Return the address in the Host header, or None where the header is missing or malformed."""
     host = request.host_header or ""
-    if len(host) > MAX_HOST or not _HOST.fullmatch(host):
+    if len(host) > MAX_HOST or not is_host(
+        host.encode(errors="replace")
+    ):  # it is written into /env.sh, which a shell evaluates
         return None
     try:
         return parse_authority(host, DEFAULT_PORTS[scheme])

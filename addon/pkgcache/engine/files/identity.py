@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from multidict import CIMultiDict
 
@@ -18,6 +19,7 @@ from pkgcache.rules.http.freshness import received_times
 from pkgcache.rules.routing.digests import Digest, strongest
 from pkgcache.rules.routing.routes import ReleaseFile, by_index
 from pkgcache.rules.routing.urls import Url
+from pkgcache.units import printable
 
 IMMUTABLE_SECONDS = 365_000_000
 """As PyPI sends it with its files: more than eleven years."""
@@ -37,7 +39,7 @@ class FileIdentity:
     @property
     def shown_name(self) -> str:
         """The file's name, for people."""
-        return self.route.filename + self.route.suffix
+        return printable(self.route.filename + self.route.suffix)
 
     @property
     def fill_request(self) -> FillRequest:
@@ -51,7 +53,7 @@ class FileIdentity:
 
     def attempt_tag(self, attempt: str) -> str:
         """The entity tag of bytes that are not verified yet: another for each attempt to download them."""
-        return f'"{self.digest or self.route.filename}.{attempt}"'
+        return f'"{self.digest or quote(self.route.filename)}.{attempt}"'
 
     @property
     def transient_tag(self) -> str:

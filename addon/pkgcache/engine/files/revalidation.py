@@ -20,6 +20,7 @@ from pkgcache.engine.runtime.single_flight import SingleFlight
 from pkgcache.engine.store.keys import StoreKey
 from pkgcache.engine.store.notes import FileNotes
 from pkgcache.engine.upstream.errors import AllFailedError, UpstreamError
+from pkgcache.engine.upstream.places import waiting_for_upstream
 from pkgcache.rules.http.cache_status import CacheStatus
 from pkgcache.rules.http.validation import freshened, validators
 
@@ -54,6 +55,7 @@ class Revalidation:
         task = self._running.join(file.key, lambda: self._revalidate(file, notes), f"revalidation of {file.shown_name}")
 
         async def wait() -> Refreshed[FileNotes]:
+            waiting_for_upstream()
             outcome = await asyncio.shield(task)
             if isinstance(outcome, Fill):
                 raise ReplacedError(outcome, joined=collapsed)

@@ -21,6 +21,7 @@ from pkgcache.engine.fills.part_file import FillState, PartFile, State
 from pkgcache.engine.responses.bodies import FileSource, Reader
 from pkgcache.engine.responses.messages import CutShortError
 from pkgcache.engine.upstream.errors import AllFailedError
+from pkgcache.engine.upstream.places import waiting_for_upstream
 from pkgcache.rules.policy.hold_back import HOLD_BACK, readable
 from pkgcache.rules.routing.urls import parse_url
 
@@ -88,6 +89,8 @@ class Progress[Head](FileSource):
         """Wait until clients may be told of the file, and return what they are told. Raises AllFailedError if it failed before."""
         while True:
             announced = self._announced
+            if not announced.done():
+                waiting_for_upstream()
             head = await asyncio.shield(announced)
             if announced is self._announced:  # else it has begun again since: that head is of bytes that were wrong
                 return head
@@ -95,6 +98,7 @@ class Progress[Head](FileSource):
     async def wait_verified(self) -> bool:
         """Wait until the file is complete and correct; False where it has failed."""
         while not self.verified and self.error is None:
+            waiting_for_upstream()
             await self._changed.wait()
         return self.verified
 

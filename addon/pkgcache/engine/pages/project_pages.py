@@ -30,6 +30,7 @@ from pkgcache.engine.store.keys import StoreKey
 from pkgcache.engine.store.lru import ByteLru
 from pkgcache.engine.store.store import HOT_SECONDS
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
+from pkgcache.engine.upstream.places import waiting_for_upstream
 from pkgcache.rules.http.cache_status import CacheStatus
 from pkgcache.rules.http.freshness import Fresh, Policy, decide
 from pkgcache.rules.routing.routes import PUBLIC, ProjectPage, ReleaseFile
@@ -180,6 +181,7 @@ class Pages:
             task.add_done_callback(lambda _: self._hot.drop(key))
 
         async def wait() -> Refreshed[StoredPage]:
+            waiting_for_upstream()
             page = await asyncio.shield(task)
             unchanged = stored is not None and page.body is None
             status = 304 if unchanged else page.notes.status

@@ -13,7 +13,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from pkgcache.rules.http.cache_status import CacheStatus
 from pkgcache.rules.routing.urls import Url
-from pkgcache.units import redact
+from pkgcache.units import printable_lines, redact
 
 CHUNK = 256 * 1024
 """The most bytes handed to a client at a time. Memory for bodies is at most this times the number of clients."""
@@ -92,7 +92,7 @@ class Response:
     ) -> Response:
         """Plain text for people, which no cache may store. `more`: further headers, such as a 401's challenges."""
         # It may repeat what a client or an upstream has written.
-        shown = redact(text) if status >= 400 else text
+        shown = printable_lines(redact(text)) if status >= 400 else text
         body = (shown.rstrip("\n") + "\n").encode(errors="backslashreplace")
         headers = CIMultiDict(
             {

@@ -16,7 +16,7 @@ from typing import override
 
 from pkgcache.engine.responses.messages import CHUNK, Body, Chunk, CutShortError
 from pkgcache.engine.upstream.errors import Failure, UpstreamError
-from pkgcache.engine.upstream.places import ASKER, PLACE_SECONDS, Asker, as_asker
+from pkgcache.engine.upstream.places import ASKER, PLACE_SECONDS, Asker, as_asker, waiting_for_upstream
 from pkgcache.engine.upstream.response import UpstreamResponse
 from pkgcache.rules.http.ranges import ContentRange, goes_on, parse_content_range, rest_of
 
@@ -87,6 +87,7 @@ class RelayBody(Body):
 
     async def open(self) -> UpstreamResponse:
         """Send the request; returns the response, whose body is still to come. Raises UpstreamError."""
+        waiting_for_upstream()
         self._pump = asyncio.Task(self._run(), loop=asyncio.get_running_loop(), name="relay", eager_start=False)
         try:
             return await asyncio.shield(self._opened)

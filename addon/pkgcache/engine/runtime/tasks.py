@@ -11,6 +11,8 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from pkgcache.engine.upstream.places import on_nobodys_behalf
+
 logger = logging.getLogger(__name__)
 
 
@@ -44,7 +46,8 @@ class Tasks:
         What it raises is logged as `name`, except for an `expected` exception, which those who wait for the task handle.
         """
         # Not asyncio.create_task: mitmproxy sets an eager task factory, which would run the work at once, inside its caller.
-        task = asyncio.Task(work, loop=asyncio.get_running_loop(), name=name, eager_start=False)
+        with on_nobodys_behalf():
+            task = asyncio.Task(work, loop=asyncio.get_running_loop(), name=name, eager_start=False)
         self._running.add(task)
         if finishes:
             self._finishing.add(task)

@@ -27,7 +27,7 @@ from pkgcache.engine.upstream.errors import Failure, UpstreamError, redirected
 from pkgcache.engine.upstream.guard import GuardedResolver, MayBePrivate, check_literal
 from pkgcache.engine.upstream.lenient_heads import MAX_FIELDS, MAX_HEAD, LenientConnector
 from pkgcache.engine.upstream.parent_proxy import ParentProxy
-from pkgcache.engine.upstream.places import ASKER, Places
+from pkgcache.engine.upstream.places import ASKER, Places, waiting_for_upstream
 from pkgcache.engine.upstream.response import UpstreamResponse, as_upstream_error
 from pkgcache.engine.upstream.trust import upstream_ssl_context
 from pkgcache.rules.http.refusals import retry_after
@@ -164,6 +164,7 @@ class UpstreamClient:
         `authorization` is sent to `url`'s own origin only. `sole_source`: there is no other upstream to turn to, so the answer may take
         long to begin (`SOLE_SOURCE_SECONDS`).
         """
+        waiting_for_upstream()
         timeouts = SOLE_SOURCE_SECONDS if sole_source else (self._read_seconds,)
         async with (
             self.places.held(url, ASKER.get()),

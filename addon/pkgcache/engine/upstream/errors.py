@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 from pkgcache.rules.http.cache_control import Headers
 from pkgcache.rules.http.refusals import is_overloaded, passed_headers, retry_after
 from pkgcache.rules.routing.urls import Url, parse_url, resolve_reference
-from pkgcache.units import redact
+from pkgcache.units import printable, redact
 
 
 class Failure(enum.StrEnum):
@@ -63,7 +63,7 @@ class UpstreamError(Exception):
         self.headers = headers or CIMultiDict()
         self.retry_after = retry_after
         self.origin = origin
-        super().__init__(redact(f"{self.url}: {detail}"))
+        super().__init__(printable(redact(f"{self.url}: {detail}")))
 
     @property
     def overloaded(self) -> bool:

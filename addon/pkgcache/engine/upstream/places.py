@@ -43,6 +43,7 @@ class Asker:
     `product` is the client's program (`pip/26.3`), which upstreams are told; '' for none.
 
     `is_spare` tells whether nobody needs the connection just now; `give_way` is called then if another request waits for its place.
+    `waits` is called whenever what this task is for has to wait for an upstream.
     """
 
     kind: Kind = Kind.PAGES
@@ -51,6 +52,7 @@ class Asker:
     patience: float | None = PLACE_SECONDS
     is_spare: Callable[[], bool] = lambda: False
     give_way: Callable[[], None] = lambda: None
+    waits: Callable[[], None] = lambda: None
 
     @property
     def claim(self) -> Claim:
@@ -64,16 +66,34 @@ ASKER: ContextVar[Asker] = ContextVar("ASKER", default=NOBODY)
 
 
 @contextmanager
-def asking(kind: Kind, client: str | None = None, product: str | None = None) -> Iterator[None]:
-    """Let what is fetched within be of this kind, for this client and its product (None: the same as before)."""
+def asking(
+    kind: Kind, client: str | None = None, product: str | None = None, waits: Callable[[], None] | None = None
+) -> Iterator[None]:
+    """Let what is fetched within be of this kind, for this client and its product; None: the same as before."""
     before = ASKER.get()
     asker = Asker(
         kind=kind,
         client=before.client if client is None else client,
         product=before.product if product is None else product,
         patience=PLACE_SECONDS,
+        waits=waits or before.waits,
     )
     token = ASKER.set(asker)
+    try:
+        yield
+    finally:
+        ASKER.reset(token)
+
+
+def waiting_for_upstream() -> None:
+    """Tell whoever this task works for that it has to wait for an upstream. Called before each such wait."""
+    ASKER.get().waits()
+
+
+@contextmanager
+def on_nobodys_behalf() -> Iterator[None]:
+    """Let tasks that are made within work for nobody who waits: they ask for the same client, and tell it nothing."""
+    token = ASKER.set(replace(ASKER.get(), waits=NOBODY.waits))
     try:
         yield
     finally:
