@@ -18,6 +18,7 @@ import pytest
 from h11 import _readers, _receivebuffer
 from mitmproxy import addons, connection, options, optmanager
 from mitmproxy.addons import dumper, next_layer, proxyauth, proxyserver, script, tlsconfig
+from mitmproxy.net.http import http1
 from mitmproxy.proxy import commands, context, events, layer, mode_servers, mode_specs, server, tunnel
 from mitmproxy.proxy.layers import ClientTLSLayer, http, tcp
 from mitmproxy.proxy.layers.http import _base, _events, _hooks, _http1, _upstream_proxy
@@ -67,7 +68,7 @@ SIGNATURES: Final[list[tuple[Callable[..., Any], str, str]]] = [
     (http.HttpStream.handle_connect, "self", "ConnectStream: package host or tunnel"),
     (http.HttpStream.handle_connect_finish, "self", "ConnectStream answers the CONNECT by it"),
     (http.HttpStream.check_killed, "self, emit_error_hook", "ConnectStream.handle_connect"),
-    (http.HttpStream.passthrough, "self, event", "ConnectStream._carry stands in its place for tunnels"),
+    (http.HttpStream.passthrough, "self, event", "ConnectStream.passthrough carries tunnels itself"),
     (http.HttpStream.state_done, "self, _", "FastPathStream ends in it"),
     (http.HttpStream.state_errored, "self, _", "FastPathStream ends in it"),
     (http.validate_request, "mode, request, validate_inbound_headers", "FastPathStream: a bad header is a 400"),
@@ -93,6 +94,15 @@ SIGNATURES: Final[list[tuple[Callable[..., Any], str, str]]] = [
         "self, request=…, response=…",
         "LimitedHttp1Server: calls read_headers with no bytes",
     ),
+    (_http1.Http1Server.send, "self, event", "LimitedHttp1Server.send: every answer passes it"),
+    (_http1.Http1Server.wait, "self, event", "LimitedHttp1Server.wait: a half-close"),
+    (_http1.Http1Server.make_pipe, "self", "LimitedHttp1Server.make_pipe: a half-close before a tunnel"),
+    (_http1.make_body_reader, "expected_size", "LimitedHttp1Server._begin"),
+    (http1.read_request_head, "lines", "LimitedHttp1Server._begin"),
+    (http1.expected_http_body_size, "request, response=…", "LimitedHttp1Server._begin"),
+    (http1.assemble_request_head, "request", "forwarded: a TRACE"),
+    (http1.assemble_response_head, "response", "response_head: an interim response"),
+    (http.HttpStream.state_wait_for_response_headers, "self, event", "FastPathStream: a response is passed on"),
     (_base.ReceiveHttp, "event", "LimitedHttp1Server._refuse"),
     (commands.RequestWakeup, "delay", "LimitedHttp1Server's timers"),
     (commands.CloseTcpConnection, "connection, half_close=…", "LimitedHttp1Server._refuse"),
@@ -265,8 +275,55 @@ async def test_a_listening_socket() -> None:
     listening.close()
 
 
+FAULTS: Final[list[tuple[Callable[..., Any], str, str]]] = [
+    (
+        _http1.Http1Connection.read_body,
+        'raise NotImplementedError(f"HTTP trailers are not implemented yet.")',
+        "trailers crash no more: chunked_body.ChunkedBody need not drop them, nor forwarding.HOP_BY_HOP `Trailer`",
+    ),
+    (
+        http1.connection_close,
+        'if "close" in tokens:',
+        "options of Connection may have lost their case: forwarding.with_plain_options",
+    ),
+    (
+        _http1.Http1Server.send,
+        "self.conn, make_error_response(status, event.message)",
+        "error pages may know of HEAD: LimitedHttp1Server._send_error",
+    ),
+    (
+        _http1.Http1Connection.wait,
+        "yield commands.CloseConnection(event.connection)",
+        "a half-close may be no disconnect any more: LimitedHttp1Server.wait",
+    ),
+    (
+        _http1.Http1Client.read_headers,
+        "ResponseHeaders(self.stream_id, self.response, expected_size == 0)",
+        "interim responses may be read as such: LimitedHttp1Client.read_headers",
+    ),
+    (
+        http.HttpStream.passthrough,
+        "command = commands.CloseConnection(command.connection)",
+        "a half-close within a tunnel may pass: ConnectStream.passthrough",
+    ),
+    (
+        http.HttpStream.handle_protocol_error,
+        "self.client_state in (self.state_stream_request_body, self.state_done)",
+        "a client that leaves within a CONNECT may be no KeyError any more: LimitedHttp1Server.wait",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("function", "fault", "mended"), FAULTS, ids=[function.__qualname__ for function, _, _ in FAULTS]
+)
+def test_a_fault_that_proxy_goes_around(function: Callable[..., Any], fault: str, mended: str) -> None:
+    """When one of these fails, mitmproxy has mended it, and the message says what may go here."""
+    assert fault in inspect.getsource(function), mended
+
+
 def test_where_a_tunnel_begins() -> None:
-    """ConnectStream._tunnel puts `_carry` in the place of `passthrough` after this."""
+    """ConnectStream has a `passthrough` of its own, which is put in place here."""
     assert "self._handle_event = self.passthrough" in inspect.getsource(http.HttpStream.handle_connect_finish)
 
 

@@ -85,8 +85,6 @@ class OrdinaryFlows:
             Streaming(ctx.options, ctx.master.addons.lookup).request(flow)
             if self.tunnels is not None and not flow.server_conn.connected and flow.server_conn.via is None:
                 flow.server_conn.via = self.tunnels.parent_of(flow.request.host, flow.client_conn)
-                if flow.server_conn.via and flow.request.scheme == "http":
-                    self._sign(flow)
         except Exception as error:  # noqa: BLE001  mitmproxy would log it, and go to the origin past the parent
             self._report(f"choosing the parent proxy for {flow.request.host}", error)
             flow.kill()
@@ -98,11 +96,10 @@ class OrdinaryFlows:
         Streaming(ctx.options, ctx.master.addons.lookup).response(flow)
 
     def http_connect_upstream(self, flow: http.HTTPFlow) -> None:
-        """Log in to the parent proxy with the CONNECT that mitmproxy sends it."""
-        self._sign(flow)
+        """Log in to the parent proxy with the CONNECT that mitmproxy sends it, for plain http too: what is within goes to the origin.
 
-    def _sign(self, flow: http.HTTPFlow) -> None:
-        """Add the parent proxy's credentials; mitmproxy's `upstream_auth` signs for `--mode upstream:` only."""
+        mitmproxy's `upstream_auth` signs for `--mode upstream:` only.
+        """
         if self._parent is not None and self._parent.authorization:
             flow.request.headers["Proxy-Authorization"] = self._parent.authorization
 
