@@ -7,6 +7,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from pkgcache.engine.responses.messages import Chunk, Request, Response
 from pkgcache.proxy.exchange import Exchange, rendered
+from pkgcache.rules.http.cache_status import CacheStatus
 from pkgcache.rules.routing.urls import parse_url
 from tests.proxy.connections import make_client, make_request
 
@@ -95,6 +96,47 @@ def test_a_streamed_body_is_closed_for_a_head() -> None:
 def test_a_header_that_is_no_latin_1() -> None:
     response = Response(status=200, headers=CIMultiDict({"X-Name": "snow☃"}), body=b"ok")
     assert rendered(make_exchange(), response, VIA).headers.fields[0] == (b"X-Name", b"snow?")
+
+
+@pytest.mark.parametrize("control", ["\r\nX-Evil: yes", "\0", "\x7f", "\x0b"])
+def test_a_header_has_no_control_character(control: str) -> None:
+    """RFC 9110 §5.5: a space in its place; a tab may stay."""
+    response = Response(status=200, headers=CIMultiDict({"X-Name": f"a\t{control}b"}), body=b"ok")
+    sent = rendered(make_exchange(), response, VIA).headers
+    assert "X-Evil" not in sent
+    assert sent["X-Name"] == "a\t" + "".join(" " if c < " " or c == "\x7f" else c for c in control) + "b"
+
+
+@pytest.mark.parametrize(
+    ("passes", "needs_upstream", "body", "hit", "left"),
+    [
+        (False, False, None, False, False),
+        (False, True, None, False, True),
+        (True, False, None, False, True),  # what is passed on needs its origin
+        (False, True, b"ok", False, False),  # it is about to be sent
+        (False, False, OneBody(), True, False),  # from the store
+        (False, True, OneBody(), False, True),  # from a download
+    ],
+)
+def test_a_half_close(passes: bool, needs_upstream: bool, body: bytes | OneBody | None, hit: bool, left: bool) -> None:
+    exchange = make_exchange()
+    exchange.passes = passes
+    if needs_upstream:
+        exchange.wait_for_upstream()
+    if body is not None:
+        exchange.response = Response(status=200, headers=CIMultiDict(), body=body, cache=CacheStatus(hit=hit))
+    assert exchange.half_close() is left
+
+
+def test_an_upstream_is_needed_after_a_half_close() -> None:
+    """Then the client counts as left at once, and the upstream is not asked on its behalf."""
+    finished: list[Exchange] = []
+    exchange = make_exchange(finished)
+    assert not exchange.half_close()
+    exchange.wait_for_upstream()
+    exchange.wait_for_upstream()
+    assert finished == [exchange]
+    assert exchange.gone
 
 
 def test_an_exchange_ends_once() -> None:

@@ -37,6 +37,7 @@ def written() -> Iterator[io.StringIO]:
         ("https://u:%s@h/", ("s3cr3t",), "https://***@h/"),
         ("%(a)s", ({"a": "/?token=s3cr3t"},), "/?token=***"),
         ("100% of /?a=s3cr3t", (), "100% of /?a=***"),
+        ("six%s-1.0", ("\r\x1b[2J\0",), "six\\r\\x1b[2J\\x00-1.0"),  # a client's words command no terminal
         ("%d", ("s3cr3t",), "a line that cannot be shown (TypeError)"),
     ],
 )
