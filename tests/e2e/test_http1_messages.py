@@ -187,6 +187,7 @@ LINES: Final[dict[str, tuple[str | bytes, int]]] = {
     "four words": (f"GET / x HTTP/1.1\r\n{HOST}\r\n", 400),
     "no path": (f"GET healthz HTTP/1.1\r\n{HOST}\r\n", 400),
     "a method that is no token": (f"G(T / HTTP/1.1\r\n{HOST}\r\n", 400),
+    "a method in small letters": (f"get /healthz HTTP/1.1\r\n{HOST}\r\n", 400),  # RFC 9110 §9.1
     "an old version": (f"GET /healthz HTTP/0.9\r\n{HOST}\r\n", 505),
     "a later version": (f"GET /healthz HTTP/1.9\r\n{HOST}Connection: close\r\n\r\n", 200),  # RFC 9110 §6.2
     "blanks before the colon": (f"GET /healthz HTTP/1.1\r\n{HOST}A : b\r\n\r\n", 400),  # RFC 9112 §5.1
@@ -194,6 +195,7 @@ LINES: Final[dict[str, tuple[str | bytes, int]]] = {
     "a blank before the first field": (f"GET /healthz HTTP/1.1\r\n A: b\r\n{HOST}\r\n", 400),  # RFC 9112 §2.2
     "no colon": (f"GET /healthz HTTP/1.1\r\n{HOST}A\r\n\r\n", 400),
     "a carriage return in a value": (f"GET /healthz HTTP/1.1\r\n{HOST}A: b\rc\r\n\r\n", 400),  # RFC 9110 §5.5
+    "a carriage return before a value": (f"GET /healthz HTTP/1.1\r\n{HOST}A:\r b\r\n\r\n", 400),
     "a NUL in a value": (f"GET /healthz HTTP/1.1\r\n{HOST}A: b\0c\r\n\r\n", 400),
     "chunked in 1.0": (f"POST / HTTP/1.0\r\n{HOST}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),  # RFC 9112 §6.1
     "another coding": (f"POST / HTTP/1.1\r\n{HOST}Transfer-Encoding: chunked, x\r\n\r\n0\r\n\r\n", 400),

@@ -37,6 +37,7 @@ from mitmproxy.utils import human
 
 from pkgcache.proxy.chunked_body import ChunkedBody
 from pkgcache.proxy.connection_limits import (
+    BAD_FIELD,
     BAD_LINE,
     BODY_SECONDS,
     BODY_TOO_SLOW,
@@ -53,7 +54,7 @@ from pkgcache.proxy.connection_limits import (
 from pkgcache.proxy.exchange import FastPathHook, HalfClose
 from pkgcache.proxy.response_head import complete, has_no_body, interim_head, is_interim
 from pkgcache.rules.http.forwarding import with_plain_options
-from pkgcache.rules.http.request_head import is_for_whole_server, why_bad, with_path
+from pkgcache.rules.http.request_head import is_clean, is_for_whole_server, why_bad, with_path
 from pkgcache.units import printable, redact
 
 # RFC 9112 §3: method, target and version are visible ASCII. Other bytes would become lone surrogates in mitmproxy's texts, which no log
@@ -171,6 +172,9 @@ class LimitedHttp1Server(Http1Server):
             yield from self._refuse(
                 Excess(HTTPStatus.BAD_REQUEST, f"Bad Request: {printable(redact(str(error)))}"), lines[0]
             )
+            return
+        if not is_clean(lines[1:]):
+            yield from self._refuse(BAD_FIELD, lines[0])
             return
         data = request.data
         if is_for_whole_server(lines[0]):

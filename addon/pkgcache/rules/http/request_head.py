@@ -7,6 +7,7 @@ Leaves out: field names and the fields that frame a body, which mitmproxy's `val
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Final
 
@@ -15,6 +16,9 @@ type Fields = tuple[tuple[bytes, bytes], ...]
 
 _VERSION: Final = re.compile(rb"HTTP/1\.[0-9]")
 _METHOD: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+_FRAMING: Final = frozenset({b"GET", b"HEAD", b"CONNECT"})
+"""Methods that mitmproxy knows in any case, and servers in capitals alone (RFC 9110 §9.1): the two would frame an answer differently."""
 
 # uri-host [ ":" port ] with the names that the DNS has: RFC 3986's reg-name also allows what a shell or a page would take apart.
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?)(?::([0-9]{0,5}))?")
@@ -53,6 +57,15 @@ def is_host(value: bytes) -> bool:
     return match is not None and int(match[1] or 0) <= _MAX_PORT
 
 
+def is_clean(lines: Iterable[bytes]) -> bool:
+    r"""Whether header lines, as they came, have no control character (RFC 9110 §5.5) and none is folded (RFC 9112 §5.2).
+
+    >>> is_clean([b"A: b\tc"]), is_clean([b"A: b\rc"]), is_clean([b"A: b", b" c"])
+    (True, False, False)
+    """
+    return not any(line[:1] in {b" ", b"\t"} or _FORBIDDEN.search(line) for line in lines)
+
+
 def why_bad(method: bytes, target: bytes, version: bytes, fields: Fields) -> tuple[HTTPStatus, str] | None:
     """Return status and text of the refusal of a request's head; None if nothing is wrong with it.
 
@@ -62,14 +75,11 @@ def why_bad(method: bytes, target: bytes, version: bytes, fields: Fields) -> tup
         return HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "this proxy speaks HTTP/1.1"
     if not _METHOD.fullmatch(method):
         return HTTPStatus.BAD_REQUEST, "the method is no token"  # RFC 9110 §9.1
+    if method not in _FRAMING and method.upper() in _FRAMING:
+        return HTTPStatus.BAD_REQUEST, "the method is not in capitals"
     if target == b"*" and method != b"OPTIONS":
         return HTTPStatus.BAD_REQUEST, "the target * is for OPTIONS alone"  # RFC 9112 §3.2.4
-    hosts = []
-    for name, value in fields:
-        if _FORBIDDEN.search(value):  # RFC 9110 §5.5; a folded line (RFC 9112 §5.2) has its line break in here
-            return HTTPStatus.BAD_REQUEST, "a header line has a control character, or is folded"
-        if len(name) == len(b"host") and name.lower() == b"host":
-            hosts.append(value)
+    hosts = [value for name, value in fields if len(name) == len(b"host") and name.lower() == b"host"]
     return _why_bad_host(hosts, may_lack=version == b"HTTP/1.0" or method == b"CONNECT")
 
 
