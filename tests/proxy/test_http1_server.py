@@ -12,7 +12,7 @@ from mitmproxy.proxy.layers.http._base import ReceiveHttp
 
 from pkgcache.proxy import http1_server
 from pkgcache.proxy.connection_limits import BODY_SECONDS, HEAD_SECONDS, LINGER_SECONDS, MAX_HEAD, MAX_LINE
-from pkgcache.proxy.http1_server import LimitedHttp1Server, PypiCacheDrainHook
+from pkgcache.proxy.http1_server import LimitedHttp1Server, PypiCacheDrainHook, PypiCacheHalfCloseHook
 from tests.proxy.connections import make_context
 
 GET: Final = b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"
@@ -30,12 +30,17 @@ class Served:
         self.timers: list[commands.RequestWakeup] = []
         self.received: list[events.Event] = []
         self.drains: list[PypiCacheDrainHook] = []
+        self.has_left = False  # what is decided of a client that closes its sending side
         self.closed = False
         self.answers = True
         self._run(self.server.handle_event(events.Start()))
 
     def feed(self, data: bytes) -> None:
         self._run(self.server.handle_event(events.DataReceived(self.context.client, data)))
+
+    def half_close(self) -> None:
+        self.context.client.state = ConnectionState.CAN_WRITE
+        self._run(self.server.handle_event(events.ConnectionClosed(self.context.client)))
 
     def wake(self, timer: commands.RequestWakeup) -> None:
         self.timers.remove(timer)
@@ -62,6 +67,9 @@ class Served:
                 self.timers.append(command)
             elif isinstance(command, PypiCacheDrainHook):
                 self.drains.append(command)
+            elif isinstance(command, PypiCacheHalfCloseHook):
+                command.half_close.has_left = self.has_left
+                self._run(self.server.handle_event(events.HookCompleted(command)))
             elif isinstance(command, (commands.CloseConnection, commands.CloseTcpConnection)):
                 self.closed = True
             elif isinstance(command, ReceiveHttp):
@@ -260,3 +268,77 @@ def test_trailers_are_dropped() -> None:
     )
     served.turn()
     assert served.sent.count(b"HTTP/1.1 200 ") == 2
+
+
+# A client that closes its sending side
+
+
+def test_a_half_close_before_the_answer() -> None:
+    """It is answered, and the connection is closed then: nothing more can come."""
+    served = Served()
+    served.answers = False
+    served.feed(GET)
+    served.half_close()
+    assert not served.closed
+    served.answer()
+    assert served.sent.startswith(b"HTTP/1.1 200 ")
+    assert b"Connection: close\r\n" in served.sent
+    assert served.closed
+
+
+def test_a_half_close_of_a_client_that_counts_as_left() -> None:
+    served = Served()
+    served.answers, served.has_left = False, True
+    served.feed(GET)
+    served.half_close()
+    assert served.closed
+    assert isinstance(served.received[-1], _events.RequestProtocolError)
+
+
+def test_a_half_close_behind_requests_sent_ahead() -> None:
+    """Each of them is answered, and the last answer says `close`."""
+    served = Served()
+    served.feed(GET * 3)
+    served.half_close()
+    served.turn()
+    assert not served.closed
+    served.turn()
+    assert served.sent.count(b"HTTP/1.1 200 ") == 3
+    assert served.closed
+
+
+def test_a_half_close_behind_a_part_of_a_head() -> None:
+    served = Served()
+    served.feed(GET + GET[:10])
+    served.half_close()
+    served.turn()
+    assert served.sent.count(b"HTTP/1.1 200 ") == 1
+    assert served.closed
+
+
+def test_a_half_close_of_a_connect() -> None:
+    """The stream hears of it once there is a tunnel: what was sent ahead first, then the end."""
+    served = Served()
+    served.answers = False
+    served.feed(b"CONNECT a.test:443 HTTP/1.1\r\nHost: a.test\r\n\r\nahead")
+    served.half_close()
+    assert not served.closed
+    stream = served.server.stream_id
+    served._run(served.server.handle_event(_events.ResponseHeaders(stream, http.Response.make(200), True)))
+    served._run(served.server.handle_event(_events.ResponseEndOfMessage(stream)))
+    assert served.received[-2:] == [_events.RequestData(stream, b"ahead"), _events.RequestEndOfMessage(stream)]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [b"HEAD / HTTP/1.1\r\n\r\n", b"HEAD /", b"HEAD " + b"a" * MAX_LINE, b"HEAD /\xff", b"HEAD / HTTP/1.1\r\nA\r\n\r\n"],
+)
+def test_a_refusal_of_a_head_has_no_body(request_: bytes, clock: Clock) -> None:
+    """RFC 9110 §9.3.2, whether the head is complete or not."""
+    served = Served()
+    served.feed(request_)
+    if not served.sent:
+        clock.now += HEAD_SECONDS
+        served.wake(served.timers[0])
+    assert served.sent.startswith(b"HTTP/1.1 4")
+    assert served.sent.endswith(b"\r\n\r\n")
