@@ -16,7 +16,6 @@ class Transport(asyncio.Transport):
         super().__init__()
         self.left = left
         self.aborted = False
-        self.closing = False
 
     def get_write_buffer_size(self) -> int:
         return self.left.pop(0) if len(self.left) > 1 else self.left[0]
@@ -25,7 +24,7 @@ class Transport(asyncio.Transport):
         self.aborted = True
 
     def is_closing(self) -> bool:
-        return self.closing
+        return True
 
 
 def handler_of(transport: Transport, drains: int) -> Any:
@@ -60,19 +59,20 @@ async def test_a_client_that_takes(left: list[int], drains: int, kept: bool, mon
     """One that takes nothing is cut at once: closing its connection in order would wait for it."""
     monkeypatch.setattr(client_connections, "TAKE_SECONDS", 0.01)
     transport = Transport(left)
-    handler = handler_of(transport, drains)
-    assert await client_connections.taken(handler) is kept
+    assert await client_connections.taken(handler_of(transport, drains)) is kept
     assert transport.aborted is not kept
-    transport.closing = True  # asyncio's writer complains of an open one
-
-
-async def test_a_client_that_has_reset_its_connection() -> None:
-    """It had closed its sending side before, so no end is to be read: without this the whole body would be read for nobody."""
-    transport = Transport([0])
-    transport.closing = True
-    assert not await client_connections.taken(handler_of(transport, 1))
 
 
 async def test_a_client_that_has_gone() -> None:
     handler: Any = SimpleNamespace(client="client", transports={}, drain_writers=lambda: asyncio.sleep(0))
     assert await client_connections.taken(handler)
+
+
+async def test_a_client_that_has_reset_its_connection() -> None:
+    """It had closed its sending side before: without this a stored file would be read to its end for nobody."""
+    transport = Transport([0])
+    handler = handler_of(transport, 1)
+    assert client_connections.has_reset(handler)
+    transport.is_closing = lambda: False  # type: ignore[method-assign]
+    assert not client_connections.has_reset(handler)
+    del transport.is_closing

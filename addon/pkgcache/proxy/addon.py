@@ -23,7 +23,7 @@ from pkgcache.engine.store.format import StoreFormatError
 from pkgcache.proxy import certificates, mitmproxy_options
 from pkgcache.proxy.access_log import AccessLog
 from pkgcache.proxy.authentication import Authenticator
-from pkgcache.proxy.client_connections import ClientConnections, accept_few_at_once, taken
+from pkgcache.proxy.client_connections import ClientConnections, accept_few_at_once, has_reset, taken
 from pkgcache.proxy.exchange import Exchange, FastPathHook, HalfClose, TunnelPlan
 from pkgcache.proxy.intake import Intake
 from pkgcache.proxy.layers import RefusingLayer, choose_layer
@@ -186,8 +186,10 @@ class PypiCache:
         response = exchange.response
         try:
             handler = ctx.master.addons.get("proxyserver").connections.get(exchange.client.id)
+            if handler is not None and has_reset(handler):
+                raise CutShortError("the client left")
             if handler is not None and not await taken(handler):
-                raise CutShortError("the client has read nothing for too long, or has left")
+                raise CutShortError("the client has read nothing for too long")
             if not exchange.gone and response is not None and not isinstance(response.body, bytes):
                 exchange.chunk = await response.body.read()
         except CutShortError as error:

@@ -229,20 +229,19 @@ class ClientConnections:
             self._recheck = loop.call_later(1, self._look_again)
 
 
-async def taken(handler: ConnectionHandler) -> bool:
-    """Wait until a client has taken what was written to it.
+def has_reset(handler: ConnectionHandler) -> bool:
+    """Whether a client's connection is gone. One that had closed its sending side has no end to be read, so nothing else tells of it."""
+    transport = handler.transports.get(handler.client)
+    return transport is None or transport.writer is None or transport.writer.is_closing()
 
-    False where its connection is gone, or has been cut because it took nothing for TAKE_SECONDS.
-    """
+
+async def taken(handler: ConnectionHandler) -> bool:
+    """Wait until a client has taken what was written to it. If it takes nothing for TAKE_SECONDS its connection is cut: False."""
     transport = handler.transports.get(handler.client)
     if transport is None or not isinstance(transport.writer, asyncio.StreamWriter):
         await handler.drain_writers()
         return True
     writing = transport.writer.transport
-    if (
-        writing.is_closing()
-    ):  # reset by a client that had closed its sending side before; mitmproxy would read on for nobody
-        return False
     left = writing.get_write_buffer_size()
     while left:
         with suppress(TimeoutError):
