@@ -38,9 +38,23 @@ class Target:
     evil: str
     """Project names that the operator denies begin so."""
     pages: str
-    """Beginning of URLs of an upstream's pages that mean harm or, with another word behind, do not."""
+    """Beginning of page URLs, of an index whose projects are `harmful`."""
     public: str
     """A file of an index whose host can be dialled, open to all."""
+    upload: str
+    files: str
+    """Beginning of URLs of files without length (`endless/`) and with one (`sized/`)."""
+    store: str
+    rows: list[str]
+    """Pages of projects whose rows may be changed in the store."""
+    archives: list[str]
+    """Files for `import`: one that is good, and one that is not."""
+    # Of the following the first one means no harm.
+    harmful: list[str]
+    """Projects."""
+    lists: list[str]
+    wheels: list[str]
+    locks: list[str]
 
 
 type Attack = Callable[[Target, bool, float], Counter[str]]
@@ -53,8 +67,8 @@ def kind[F: Attack](attack: F) -> F:
     return attack
 
 
-def each(one: Callable[[Target, bool, random.Random], str]) -> Attack:
-    """An attack by CLIENTS threads that each do `one` again and again."""
+def each(one: Callable[[Target, bool, random.Random], str], clients: int = CLIENTS) -> Attack:
+    """An attack by so many threads that each do `one` again and again."""
 
     def run(target: Target, ill: bool, ends: float) -> Counter[str]:
         seen: Counter[str] = Counter()
@@ -70,7 +84,7 @@ def each(one: Callable[[Target, bool, random.Random], str]) -> Attack:
                     outcome = "cut"
                 seen[outcome] += 1
 
-        threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(CLIENTS)]
+        threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(clients)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -425,23 +439,3 @@ def unknown_names(target: Target, ill: bool, source: random.Random) -> str:
     """Ever new names, most of them very long, at an upstream that has none of them; or ever new short ones."""
     name = f"{source.getrandbits(64)}" + "x" * (source.choice([0, 200, 1500, 7000]) if ill else 0)
     return str(fetch(target.port, f"{target.cold}{name}/", ca=target.ca).status)
-
-
-# Pages of an upstream
-
-
-@kind
-@each
-def pages_that_mean_harm(target: Target, ill: bool, source: random.Random) -> str:
-    """Pages that swell, or on which a bad parser takes long; or large ones that do not."""
-    name = (
-        source.choice(["bomb", "anchors", "base", "references", "deep", "comments", "attributes"]) if ill else "large"
-    )
-    answer = fetch(
-        target.port,
-        f"{target.pages}{name}-{source.randrange(3)}/",
-        ca=target.ca,
-        headers={"Cache-Control": "no-cache"},
-        keep=False,
-    )
-    return f"{name} {answer.status}"

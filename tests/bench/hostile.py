@@ -6,7 +6,6 @@ proxy's processes within 300 MB of what they had when idle; no traceback is to b
 """
 
 import argparse
-import gzip
 import json
 import os
 import subprocess
@@ -19,13 +18,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from tests.bench import tools
+from tests.bench import attacks_within, harm, tools
 from tests.bench.attacks import KINDS, Target
 from tests.bench.load import waits
 from tests.bench.tools import MB, memory, note, percentile
 from tests.support.behaviour import Behaviour
-from tests.support.index import PLAIN_HTML_TYPE
-from tests.support.names import FILES_ORIGIN, INDEX_URL, file_url, page_url
+from tests.support.index import JSON_TYPE
+from tests.support.names import INDEX_URL, file_url, page_url
 from tests.support.proxy import Proxy
 from tests.support.upstream import Upstream
 from tests.support.wheels import make_wheel
@@ -37,39 +36,15 @@ ASKED_EACH: Final = 0.02
 P99_LIMIT: Final = 0.05
 MEMORY_LIMIT: Final = 300 * MB
 EVIL: Final = "evil"
+assert attacks_within, "its kinds are entered into KINDS"
 
 
 def run(arguments: argparse.Namespace) -> None:
     """All kinds, or those named, one after the other against one proxy."""
     names = [name for name in KINDS if not arguments.only or any(word in name for word in arguments.only)]
-    rows = []
     with tools.stage() as here, ExitStack() as stack:
-        here.upstream.add(*(make_wheel("paged", f"1.{number}") for number in range(PAGE_LINKS)))
-        here.upstream.add(make_wheel(EVIL))
-        wheel = here.wheel(WHEEL)
-        here.upstream.script(Behaviour("/slow", delay=30))
-        for name, body, headers in harmful_pages():
-            for number in range(3):
-                here.upstream.serve(f"{here.upstream.prefix}/simple/{name}-{number}/", body, PLAIN_HTML_TYPE, **headers)
         corp = stack.enter_context(Upstream(here.authority))
-        public = make_wheel("public", payload_size=MB)
-        corp.add(public)
-        indexes = [f"pypi={here.upstream.index_url}", f"corp={corp.index_url}"]
-        with here.proxy(options={"pypi_cache_deny": EVIL, "pypi_cache_index": indexes}) as proxy:
-            target = Target(
-                port=proxy.port,
-                ca=str(proxy.ca),
-                page=page_url("paged"),
-                wheel=file_url(wheel),
-                cold=f"{INDEX_URL}cold-",
-                slow="slow-",
-                evil=EVIL,
-                pages=INDEX_URL,
-                public=corp.file_url(public),
-            )
-            for url in (target.page, target.wheel, corp.page_url(public.project), target.public):
-                fetch(proxy.port, url, ca=proxy.ca, keep=False)
-            here.settle(proxy)
+        with described(here, corp) as (proxy, target):
             idle = resident(proxy.pid)
             note(f"idle: {idle / MB:.0f} MB")
             rows = [trial(name, proxy, target, idle, arguments.seconds) for name in names]
@@ -94,19 +69,71 @@ def run(arguments: argparse.Namespace) -> None:
     )
 
 
+@contextmanager
+def described(here: tools.Stage, corp: Upstream) -> Iterator[tuple[Proxy, Target]]:
+    """Put all that an attack needs on the upstreams, into the store and beside it; yields a warm proxy and where that is."""
+    here.upstream.add(*(make_wheel("paged", f"1.{number}") for number in range(PAGE_LINKS)))
+    here.upstream.add(make_wheel(EVIL), *(make_wheel(f"row-{number}") for number in range(harm.ROWS)))
+    wheel, public = here.wheel(WHEEL), make_wheel("public", payload_size=MB)
+    here.upstream.script(Behaviour("/slow", delay=30))
+    corp.add(public)
+    harm.serve_files(corp)
+    lists = harm.serve_lists(corp)
+    indexes = [f"pypi={here.upstream.index_url}", f"corp={corp.index_url}"]
+    options = {
+        "pypi_cache_deny": EVIL,
+        "pypi_cache_index": [*indexes, *(f"list{number}={url}" for number, url in enumerate(lists))],
+        "pypi_cache_max_size": "1g",
+    }
+    with here.proxy(options=options) as proxy:
+        rows = [page_url(f"row-{number}") for number in range(harm.ROWS)]
+        for url in (page_url("paged"), file_url(wheel), corp.page_url(public.project), corp.file_url(public), *rows):
+            fetch(proxy.port, url, ca=proxy.ca, keep=False)
+        here.settle(proxy)
+        good, bad = harm.archives(proxy.store, here.folder)
+        locks = harm.locks(here.folder)
+        wheels = harm.serve_wheels(corp)
+        for number in range(len(wheels)):
+            fetch(proxy.port, f"{corp.index_url}six{number}/", ca=proxy.ca, headers={"Accept": JSON_TYPE})
+        yield (
+            proxy,
+            Target(
+                port=proxy.port,
+                ca=str(proxy.ca),
+                page=page_url("paged"),
+                wheel=file_url(wheel),
+                cold=f"{INDEX_URL}cold-",
+                slow="slow-",
+                evil=EVIL,
+                pages=INDEX_URL,
+                public=corp.file_url(public),
+                upload=f"{corp.origin}/legacy/",
+                files=f"{corp.origin}{corp.prefix}/",
+                store=str(proxy.store),
+                rows=rows,
+                archives=[str(good), str(bad)],
+                harmful=harm.serve_pages(here.upstream),
+                lists=lists,
+                wheels=wheels,
+                locks=[*locks["good"], *locks["bad"]],
+            ),
+        )
+
+
 def trial(name: str, proxy: Proxy, target: Target, idle: int, seconds: float) -> tuple[str, ...]:
     """Two rounds of one kind, well formed and hostile."""
     before = len(proxy.complaints)
     well, _, _ = measured(name, proxy, target, seconds, ill=False)
     time.sleep(0.5)
     ill, most, came = measured(name, proxy, target, seconds, ill=True)
-    health = json.loads(proxy.get("/healthz", timeout=30).body)
-    complaints = len(proxy.complaints) - before
+    health, untrue = truth(proxy, name)
+    complaints = len(proxy.complaints) - before + came.get("traceback", 0)
     limit = max(P99_LIMIT, 3 * percentile(well, 0.99))
     faults = [
         f"p99 above {limit * 1000:.0f} ms" if percentile(ill, 0.99) > limit else "",
         "memory" if most - idle > MEMORY_LIMIT else "",
         "tracebacks" if complaints else "",
+        untrue,
     ]
     trouble = ", ".join(health["trouble"].values())
     row = (
@@ -123,6 +150,16 @@ def trial(name: str, proxy: Proxy, target: Target, idle: int, seconds: float) ->
     return row
 
 
+def truth(proxy: Proxy, name: str) -> tuple[dict[str, Any], str]:
+    """What /healthz says after an attack, and why that is not so: it is well if, and only if, a page is fetched that nobody had."""
+    health = json.loads(proxy.get("/healthz", timeout=30).body)
+    answer = fetch(proxy.port, page_url(f"after-{name.replace(' ', '-')}"), ca=proxy.ca, timeout=30)
+    serves = answer.status == 404  # the upstream has no such project, and says so
+    if health["status"] == "ok" and not serves:
+        return health, f"/healthz: ok, but a cold page is a {answer.status}"
+    return health, "" if health["status"] == "ok" or health["trouble"] else "/healthz names no trouble"
+
+
 def measured(
     name: str, proxy: Proxy, target: Target, seconds: float, *, ill: bool
 ) -> tuple[list[float], int, dict[str, int]]:
@@ -135,8 +172,8 @@ def measured(
             stdout=subprocess.PIPE,
         )
         watch = subprocess.Popen([*words, "watch", str(seconds), described], stdout=subprocess.PIPE)
-        found = json.loads(watch.communicate(timeout=120)[0] or "[60.0]")
-        came = json.loads(attack.communicate(timeout=120)[0] or "{}")
+        found = json.loads(watch.communicate(timeout=300)[0] or "[60.0]")
+        came = json.loads(attack.communicate(timeout=300)[0] or "{}")
     return found, most[0], came
 
 
@@ -181,19 +218,6 @@ def _children(pid: int) -> list[int]:
 
 def _waits(found: list[float]) -> str:
     return f"{percentile(found, 0.99) * 1000:.0f} ms (most {max(found) * 1000:.0f}, {len(found)} asked)"
-
-
-def harmful_pages() -> Iterator[tuple[str, bytes, dict[str, str]]]:
-    """Pages by which a bad parser, or one without limits, would stop; and `large`, which is none."""
-    link = f'<a href="{FILES_ORIGIN}/packages/aa/bb/{"c" * 60}/one-1.{{}}-py3-none-any.whl">one</a>\n'
-    yield "large", "".join(link.format(number) for number in range(3000)).encode(), {}
-    yield "bomb", gzip.compress(b"<a href=x>" * 20_000_000, 9), {"Content_Encoding": "gzip"}
-    yield "anchors", b"<a " * 100_000, {}
-    yield "base", b'<base href="https://files.test/' + b"b" * 100_000 + b'/">' + b'<a href="x-1.whl">x</a>' * 20_000, {}
-    yield "references", b'<a href="&#' + b"1" * 5000 + b';">x</a>' + b"&" * 100_000, {}
-    yield "deep", b"<div>" * 200_000, {}
-    yield "comments", b"<!--" * 100_000, {}
-    yield "attributes", b"<a" + b" a='" * 100_000, {}
 
 
 def attack(words: list[str]) -> None:
