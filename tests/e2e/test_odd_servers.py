@@ -4,6 +4,7 @@ Each row has the shape of a report. Whatever is odd, a client gets the page and 
 the same refusal.
 """
 
+import gzip
 import json
 from collections.abc import Iterator
 from typing import Final
@@ -12,7 +13,7 @@ import pytest
 
 from tests.support.authority import Authority
 from tests.support.behaviour import Behaviour
-from tests.support.house import House, open_house, published, slug, tidied
+from tests.support.house import ACCEPTS, House, open_house, published, slug, tidied
 from tests.support.index import JSON_TYPE, project_json
 from tests.support.upstream import Upstream
 from tests.support.wheels import ReleaseFile, make_wheel
@@ -102,6 +103,62 @@ def test_heads_that_are_refused(lines: list[str], house: House) -> None:
     """RFC 9112 §6.3: of two lengths nobody knows the right one. Heads are bounded."""
     house.upstream.script(Behaviour("/refused/", raw=raw(b"<a>x", f"Content-Type: {JSON_TYPE}", *lines)))
     assert house.fetch(page_url(house, "refused")).status == 502
+
+
+# Pages
+
+
+def test_files_and_listings_beside_the_projects(house: House) -> None:
+    """torch's layout: files directly below the index's URL, with a listing for `--find-links` beside the projects' pages."""
+    release = make_wheel("nvidia-flat")
+    house.upstream.serve(f"{CORP}{release.filename}", release.content)
+    house.upstream.serve(f"{CORP}{release.filename}.metadata", release.metadata)
+    listing = f'<a href="{release.filename}#sha256={release.sha256}">{release.filename}</a><br>'.encode()
+    house.upstream.serve(f"{CORP}links.html", listing, "text/html")
+    index = f"{house.upstream.origin}{CORP}"
+    assert house.fetch(f"{index}links.html").body == listing
+    for _ in range(2):
+        assert house.fetch(f"{index}{release.filename}").sha256 == release.sha256
+    assert house.fetch(f"{index}{release.filename}.metadata").body == release.metadata
+    assert house.upstream.count(path_contains=f"{release.filename}") == 2, "the file is cached"
+
+
+PAGES_WITHOUT_FILES: Final = {
+    "vcs": b'<a href="git+https://git.test/six@main#egg=six">six</a>',
+    "autoindex": b"<html><head><title>Index of /six/</title></head><body><h1>Index of /six/</h1><a href=../>../</a>",
+    "empty": b"",
+    "heading": b'<h1 class="title">Links for six</h1>',
+}
+
+
+@pytest.mark.parametrize("shape", PAGES_WITHOUT_FILES)
+@pytest.mark.parametrize("kind", ["json", "html"])
+def test_pages_without_files(shape: str, kind: str, house: House) -> None:
+    """pip and uv find no version there, and go on to the next index; a 502 stops them."""
+    house.upstream.serve(f"{CORP}none-{shape}/", PAGES_WITHOUT_FILES[shape], "text/html")
+    page = house.fetch(page_url(house, f"none-{shape}"), headers={"Accept": ACCEPTS[kind]})
+    assert page.status == 200
+    assert kind != "html" or page.body == PAGES_WITHOUT_FILES[shape]
+
+
+@pytest.mark.parametrize("coding", ["none", "utf-8", "aws-chunked", "", "identity"])
+def test_a_coding_that_is_none(coding: str, house: House) -> None:
+    release = published(house.upstream, f"coded-{slug(coding) or 'empty'}", 300)
+    house.upstream.script(Behaviour("/simple/", headers={"Content-Encoding": coding}))
+    page = house.fetch(page_url(house, release.project), headers={"Accept": JSON_TYPE})
+    assert (page.status, page.headers["Content-Encoding"]) == (200, None)
+
+
+def test_more_than_one_gzip_member(house: House) -> None:
+    """Both are the page; and one that is cut, or has something else behind it, is no page and not a shorter one."""
+    release = make_wheel("members")
+    page = project_json("members", [release], page_url(house, "members"))
+    halves = gzip.compress(page[:100]) + gzip.compress(page[100:])
+    for body, status in ((halves[:-1], 502), (halves + b"<a>", 502), (halves, 200)):
+        house.upstream.serve(f"{CORP}members/", body, JSON_TYPE, Content_Encoding="gzip")
+        got = house.fetch(page_url(house, "members"), headers={"Accept": JSON_TYPE})
+        assert got.status == status, got.body
+    assert [file["filename"] for file in json.loads(got.body)["files"]] == [release.filename]
 
 
 # HEAD

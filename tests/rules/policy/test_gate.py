@@ -6,10 +6,11 @@ from pkgcache.rules.policy.gate import Way, way_of
 from pkgcache.rules.routing.indexes import Defaults, build_indexes
 from pkgcache.rules.routing.router import Router
 from pkgcache.rules.routing.urls import parse_url
+from pkgcache.settings import parse_index
 
 ROUTER = Router(
     build_indexes(
-        (),
+        parse_index(["whl=https://torch.test/whl"]),
         Defaults(simple=parse_url("https://index.example/simple/"), files=parse_url("https://files.example/packages/")),
     ),
     [],
@@ -27,6 +28,9 @@ ROUTER = Router(
         ("https://files.example/packages/six-1.0.zip", Way.ANSWER, Way.JUDGE),
         ("https://index.example/simple/", Way.ANSWER, Way.PASS),
         ("https://index.example/legacy/", Way.PASS, Way.PASS),
+        ("https://torch.test/whl/links.html", Way.JUDGE, Way.JUDGE),
+        ("https://torch.test/whl/links.html/", Way.ANSWER, Way.JUDGE),
+        ("https://torch.test/whl/six-1.0.zip", Way.ANSWER, Way.JUDGE),
         ("https://index.example/simple/six/x", Way.REFUSE, Way.REFUSE),
     ],
 )

@@ -260,6 +260,11 @@ SPELT = Router(
         ("https://torch.test/whl/cu1/six/", ("whl", "six", "")),
         ("https://torch.test/whl/cu1/six-1.0.zip", ("whl", "https://torch.test/whl/cu1/six-1.0.zip", "")),
         ("https://torch.test/whl/cu1/six-1.0.zip/", ("whl", "six-1-0-zip", "")),
+        (
+            "https://torch.test/whl/cu1/nvidia_x-1.0-py3-none-any.whl.metadata",
+            ("whl", "https://torch.test/whl/cu1/nvidia_x-1.0-py3-none-any.whl", ".metadata"),
+        ),
+        ("https://torch.test/whl/cu1/links.html", ("whl", "links-html", "")),
         ("https://root.test/six/", ("root", "six", "")),
         ("https://root.test/+login", ("unclear",)),
         ("https://index.example/simple/%65vil/", ("pypi", "evil", "")),
@@ -300,3 +305,32 @@ def test_upstreams_are_asked_as_the_client_spelt() -> None:
     files = [route for route in routes if isinstance(route, ReleaseFile)]
     assert len({file.identity for file in files}) == 1
     assert [file.sources[0][0].path for file in files] == ["/whl/six-1.0+b.zip", "/whl/six-1.0%2bb.zip"]
+
+
+@pytest.mark.parametrize(
+    ("url", "is_flat"),
+    [
+        ("https://torch.test/whl/cu1/links.html", True),
+        ("https://torch.test/whl/cu1/torch_stable.html", True),
+        ("https://torch.test/whl/cu1/index.HTM", True),
+        ("https://torch.test/whl/cu1/links.html?x=1", True),
+        ("https://torch.test/whl/cu1/links%2Ehtml", True),
+        ("https://root.test/links.html", True),
+        ("https://torch.test/whl/cu1/links.html/", False),  # a project's page, by its slash
+        ("https://torch.test/whl/cu1/html", False),
+        ("https://torch.test/whl/cu1/six.htmlx", False),
+        ("https://torch.test/whl/cu1/six", False),
+        ("https://index.example/simple/links.html", False),  # `pypi` has projects alone
+    ],
+)
+def test_listings_for_find_links(url: str, *, is_flat: bool) -> None:
+    """torch's index has `links.html` and `torch_stable.html` beside its projects' pages."""
+    route = SPELT.route(parse_url(url))
+    assert isinstance(route, ProjectPage)
+    assert route.is_flat is is_flat
+
+
+def test_at_the_proxys_own_address_there_are_projects_alone() -> None:
+    route = SPELT.route_own(parse_url("http://proxy.test/whl/simple/links.html"))
+    assert isinstance(route, ProjectPage)
+    assert not route.is_flat

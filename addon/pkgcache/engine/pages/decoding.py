@@ -1,7 +1,8 @@
 """Takes off the content coding (RFC 9110 §8.4) that a page or a list came in: in pieces, so that a bomb takes no memory.
 
-Upstreams are asked for gzip, and some send deflate. Several gzip members are one text (RFC 1952 §2.2); whatever else follows the
-last member is padding. Leaves out: br and zstd, which are not asked for and so refused.
+Upstreams are asked for gzip, and some send deflate. Several gzip members are one text (RFC 1952 §2.2), with zeros between or behind
+them where a server pads its blocks. Anything else behind the last member is an error: it may be the rest of the page, and a shorter
+page would hide versions. Leaves out: br and zstd, which are not asked for and so refused.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import zlib
 from collections.abc import Iterator
 
 from pkgcache.engine.upstream.errors import Failure, UpstreamError
+from pkgcache.rules.http.content_coding import content_coding
 from pkgcache.rules.routing.urls import Url
 
 PIECE = 128 * 1024
@@ -25,11 +27,11 @@ class ContentDecoder:
     """One body, fed as it comes. `coding` is its Content-Encoding. Raises UpstreamError."""
 
     def __init__(self, coding: str, url: Url) -> None:
-        coding = coding.strip().lower()
-        if coding not in {"identity", "", "gzip", "x-gzip", "deflate"}:
-            raise UpstreamError(Failure.WRONG_ENCODING, url, f"sent as {coding[:80]!r}, which was not asked for")
+        coding = content_coding(coding)
+        if coding not in {"", "gzip", "deflate"}:
+            raise UpstreamError(Failure.WRONG_ENCODING, url, f"sent as {coding!r}, which was not asked for")
         self._url = url
-        self._plain = coding in {"identity", ""}
+        self._plain = not coding
         self._decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # 32: gzip or zlib, by its header
         self._members = 1
         self._is_gzip = False
@@ -43,7 +45,7 @@ class ContentDecoder:
     @property
     def is_one_member(self) -> bool:
         """Whether the body is gzip that any client can decompress: many stop after the first member."""
-        return self._is_gzip and self._members == 1 and not self._padded and self.whole
+        return self._is_gzip and not self._padded and self.whole
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """The next bytes decompressed, at most PIECE at a time."""
@@ -61,11 +63,13 @@ class ContentDecoder:
 
     def _decompressed(self, piece: bytes) -> Iterator[bytes]:
         self._is_gzip = self._is_gzip or piece.startswith(_GZIP_MARK)
-        while piece and not self._padded:
+        while piece:
             if self._decoder.eof:
-                if not self._is_gzip or not piece.startswith(_GZIP_MARK):
-                    self._padded = True
+                self._padded = True  # by whatever follows: only zeros, or another member
+                if not (piece := piece.lstrip(b"\0")):
                     return
+                if not self._is_gzip or not piece.startswith(_GZIP_MARK):
+                    raise UpstreamError(Failure.WRONG_ENCODING, self._url, "something follows what it sent compressed")
                 self._members += 1
                 if self._members > MAX_MEMBERS:
                     raise UpstreamError(

@@ -131,7 +131,11 @@ class Router:
         if _is_file_beside_pages(index, path, name) and not at_proxy_address:
             return None
         return ProjectPage(
-            index=index, project=canonicalize_name(name), client_url=client_url, at_proxy_address=at_proxy_address
+            index=index,
+            project=canonicalize_name(name),
+            client_url=client_url,
+            at_proxy_address=at_proxy_address,
+            is_flat=not at_proxy_address and _is_flat_listing(index, path, name),
         )
 
     def _document(self, index: Index, path: str, client_url: Url) -> ProjectPage | None:
@@ -209,6 +213,11 @@ class Router:
 def _is_file_beside_pages(index: Index, path: str, name: str) -> bool:
     """Whether a name below an index's URL is a file's and no project's: torch's index has its files directly below its URL."""
     return not index.shares_pypi_files and not path.endswith("/") and is_distribution(split_filename(name)[0])
+
+
+def _is_flat_listing(index: Index, path: str, name: str) -> bool:
+    """Whether a name below an index's URL is a listing for `--find-links`: torch's index has `links.html` beside its projects."""
+    return not index.shares_pypi_files and not path.endswith("/") and name.lower().endswith((".html", ".htm"))
 
 
 def _is_certain(filename: str) -> bool:

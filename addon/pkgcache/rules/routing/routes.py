@@ -23,7 +23,7 @@ class ProjectPage:
     """A project's page, `<index URL><project>/`, or its document in the JSON API beside `simple/`.
 
     `client_url` is the URL as the client spelt it. `document` is empty for the page, else `<project>/json` or
-    `<project>/<version>/json`.
+    `<project>/<version>/json`. `is_flat`: it may be a listing of files of many projects, which only its own server knows.
     """
 
     index: Index
@@ -33,6 +33,7 @@ class ProjectPage:
     space: str = PUBLIC
     authorization: str = ""
     document: str = ""
+    is_flat: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,13 +13,12 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 from pkgcache.rules.routing.filenames import is_distribution
+from pkgcache.rules.simple.empty_page import why_no_page
 from pkgcache.rules.simple.html_tags import Attributes, Value, attributes, decode, read_attributes, tags
 from pkgcache.rules.simple.limits import MAX_LINKS
 from pkgcache.rules.simple.page_model import NEEDS_NO_ESCAPE, BrokenPage, Page, PageLink
 
 _HASH_NAMES: Final = re.compile(r"md5|sha1|sha2?(?:224|256|384|512)|sha3_(?:224|256|384|512)|blake2[bs](?:_256)?")
-# What shows that a page without files is a project page: PEP 629's version, or the heading that indexes give it.
-_PROJECT_PAGE_MARK: Final = re.compile(r"pypi:repository-version|<h1>[^<]*\blinks\b", re.IGNORECASE)
 
 
 def read_html(body: bytes) -> Page:
@@ -50,12 +49,9 @@ def read_html(body: bytes) -> Page:
 
 
 def check_html(page: Page) -> None:
-    """Raise BrokenPage for a 200 that is no project page: a captive portal, a log-in form, a server's placeholder.
-
-    A project page links to a release file, or shows by its version or its heading what it is (PEP 503, PEP 629).
-    """
-    if not any(is_distribution(link.filename) for link in page.links) and not _PROJECT_PAGE_MARK.search(page.text):
-        raise BrokenPage("HTML with no release file's link, and nothing that says it is a project page")
+    """Raise BrokenPage for a 200 that is no project page: a captive portal, a log-in form, a server's placeholder (`empty_page`)."""
+    if not any(is_distribution(link.filename) for link in page.links) and (why := why_no_page(page)):
+        raise BrokenPage(why)
 
 
 def escape_html(value: str) -> str:
