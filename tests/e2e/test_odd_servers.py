@@ -5,9 +5,11 @@ the same refusal.
 """
 
 import gzip
+import hashlib
 import json
 from collections.abc import Iterator
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
 import pytest
 
@@ -16,7 +18,7 @@ from tests.support.behaviour import Behaviour
 from tests.support.house import ACCEPTS, House, open_house, published, slug, tidied
 from tests.support.index import JSON_TYPE, project_json
 from tests.support.upstream import Upstream
-from tests.support.wheels import ReleaseFile, make_wheel
+from tests.support.wheels import ReleaseFile, make_sdist, make_wheel
 
 CORP: Final = "/corp/simple/"
 PIP: Final = 'pip/26.3 {"ci":true,"cpu":"x86_64"}'
@@ -159,6 +161,78 @@ def test_more_than_one_gzip_member(house: House) -> None:
         got = house.fetch(page_url(house, "members"), headers={"Accept": JSON_TYPE})
         assert got.status == status, got.body
     assert [file["filename"] for file in json.loads(got.body)["files"]] == [release.filename]
+
+
+# Files of which only the end tells
+
+CODINGS: Final = ("gzip", "x-gzip", "GZIP", "", "identity", "none", "utf-8", "aws-chunked", "aws-chunked, gzip")
+
+
+@pytest.mark.parametrize("knows_digest", [True, False])
+@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("size", [300, 300_000])
+def test_an_sdist_that_says_it_is_compressed(coding: str, size: int, house: House, *, knows_digest: bool) -> None:
+    """It is, and is sent as it is: pip hashes it so. By its digest, or else by its first bytes."""
+    release = sdist(house, f"sdist-{CODINGS.index(coding)}-{size}-{knows_digest}", size, knows_digest=knows_digest)
+    house.upstream.script(Behaviour(r"\.tar\.gz$", headers={"Content-Encoding": coding}))
+    for kind in ("fwd=miss", "hit"):
+        got = house.fetch(file_url(house, release))
+        assert (got.status, got.sha256, got.headers["Content-Encoding"]) == (200, release.sha256, None), got.body[:300]
+        assert kind in got.headers["Cache-Status"]
+        assert got.headers["Content-Length"] == str(release.size)
+
+
+def sdist(house: House, name: str, size: int, *, knows_digest: bool) -> ReleaseFile:
+    """An sdist on the upstream; its digest is known once its page is."""
+    release = make_sdist(slug(name))
+    release = replace(release, **content_of(release.content + bytes(0 if size < 1000 else size)))
+    house.upstream.add(release)
+    if knows_digest:
+        assert house.fetch(page_url(house, release.project), headers={"Accept": JSON_TYPE}).status == 200
+    return release
+
+
+def content_of(data: bytes) -> dict[str, Any]:
+    blake2b = hashlib.blake2b(data, digest_size=32).hexdigest()
+    return {"data": data, "size": len(data), "sha256": hashlib.sha256(data).hexdigest(), "blake2b": blake2b}
+
+
+@pytest.mark.parametrize("knows_digest", [True, False])
+@pytest.mark.parametrize("gzipped", [True, False])
+def test_a_file_that_is_compressed_or_called_a_page(house: House, *, gzipped: bool, knows_digest: bool) -> None:
+    release = published(house.upstream, f"odd-file-{gzipped}-{knows_digest}".lower(), 300_000)
+    if knows_digest:
+        assert house.fetch(page_url(house, release.project), headers={"Accept": JSON_TYPE}).status == 200
+    odd = {"gzip": True} if gzipped else {"headers": {"Content-Type": "text/html"}}
+    house.upstream.script(Behaviour(r"\.whl$", **odd))  # type: ignore[arg-type]
+    for _ in range(2):
+        got = house.fetch(file_url(house, release))
+        assert (got.status, got.sha256) == (200, release.sha256), got.body[:300]
+    assert house.upstream.count(path_contains=release.filename) == 1
+
+
+@pytest.mark.parametrize("knows_digest", [True, False])
+def test_a_portal_is_no_file(house: House, *, knows_digest: bool) -> None:
+    release = published(house.upstream, f"portal-{knows_digest}".lower(), 300_000)
+    if knows_digest:
+        assert house.fetch(page_url(house, release.project), headers={"Accept": JSON_TYPE}).status == 200
+    house.upstream.script(Behaviour(r"\.whl$", captive=True))
+    answer = house.fetch(file_url(house, release))
+    assert (answer.status, b"captive portal" in answer.body) == (502, True)
+    house.upstream.unscript()
+    assert house.fetch(file_url(house, release)).sha256 == release.sha256
+
+
+@pytest.mark.parametrize("by", [-1, 1, 1000])
+def test_a_size_that_is_not_the_files(by: int, house: House) -> None:
+    """Neither pip nor uv looks at a page's `size`: the digest decides."""
+    release = published(house.upstream, f"size-{slug(by) or by}-{by > 0}".lower(), 300_000)
+    listed = replace(release, size=release.size + by)
+    page = project_json(release.project, [listed], page_url(house, release.project))
+    house.upstream.serve(f"{CORP}{release.project}/", page, JSON_TYPE)
+    assert house.fetch(page_url(house, release.project), headers={"Accept": JSON_TYPE}).status == 200
+    got = house.fetch(file_url(house, release))
+    assert (got.status, got.sha256) == (200, release.sha256), got.body[:300]
 
 
 # HEAD

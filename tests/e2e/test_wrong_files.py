@@ -81,7 +81,7 @@ LIES: Final[dict[str, Lie]] = {
     "its length is no number": lie("broken", "wrong-length", headers={"Content-Length": "many"}, early=True),
     "without a length, it lacks its last bytes": lie("wrong-digest", "wrong-length", shorten=1000, framing="close"),
     "chunked, it ends before its end": lie("broken", truncate=1000, framing="chunked"),
-    "it comes as gzip": lie("wrong-encoding", gzip=True, early=True),
+    "another file comes as gzip": lie("wrong-encoding", gzip=True, content=b"PK" * 1000, early=True),
     "a hotel's log-in page": lie("wrong-type", captive=True, early=True),
     "a log-in page that says it is a file": lie("wrong-digest", "wrong-length", body=CAPTIVE_PAGE, headers=OCTETS),
     "a 206 that nobody asked for": lie(
@@ -256,7 +256,7 @@ SECOND: Final = (
     "its first byte is wrong",
     "it lacks its last bytes, and the length agrees",
     "it ends before its length",
-    "it comes as gzip",
+    "another file comes as gzip",
     "a hotel's log-in page",
     "the continuation is of another span",
     "a redirect to itself",

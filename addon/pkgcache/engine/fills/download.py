@@ -10,15 +10,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from multidict import CIMultiDict
 
+from pkgcache.engine.fills.doubtful import MAX_SPOOLED, Doubt, Judged, doubt_about, judge
 from pkgcache.engine.fills.fill_request import IDENTITY, FileHead, check_response
 from pkgcache.engine.fills.growth import Growth
 from pkgcache.engine.fills.progress import FillProgress
+from pkgcache.engine.fills.sources import TRANSIENT, Again, Sources
 from pkgcache.engine.upstream.client import UpstreamClient
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
 from pkgcache.engine.upstream.response import UpstreamResponse
@@ -34,9 +37,10 @@ PAUSES = (0.0, 0.5, 2.0)
 """Seconds before each round over the upstreams. After the first only a file that has bytes already gets another round: nobody has
 been told of the others yet, and their clients ask again by themselves."""
 
-REHASH_CHUNK = 1 << 20
+MOST_PAUSE = 6.0
+"""Seconds that a download waits at most where an upstream says `Retry-After`: its clients wait for 15 s without a byte."""
 
-_TRANSIENT = frozenset({Failure.UNREACHABLE, Failure.TIMEOUT, Failure.BROKEN, Failure.STATUS, Failure.BUSY})
+REHASH_CHUNK = 1 << 20
 
 
 class Download:
@@ -67,6 +71,8 @@ class Download:
         self._writing: tuple[asyncio.Future[None], int] | None = None
         self._tags: dict[Url, str] = {}  # each source's strong entity tag, for If-Range
         self._contributors: set[Url | None] = set()  # who sent the bytes and the length; None: a process that died
+        self._sources = Sources(self._request, client)
+        self._doubt: tuple[Doubt, FileHead] | None = None  # about the bytes that come, which no client has heard of
 
     async def run(self) -> None:
         """Download the file, or the rest of one that a process began and died. Raises AllFailedError, NoRoomError and OSError."""
@@ -107,12 +113,12 @@ class Download:
     async def _from_sources(self) -> None:
         """Ask each source in turn, and again after a pause where that may help. Raises AllFailedError."""
         errors: list[UpstreamError] = []
-        bad: dict[Url | None, Failure] = {}
         for pause in PAUSES:
             if pause and not self._progress.written:
                 break
-            await asyncio.sleep(pause)
-            if await self._try_sources(errors, bad):
+            asked = [each.retry_after for each in errors if each.overloaded and each.retry_after is not None]
+            await asyncio.sleep(max(pause, min([*asked, MOST_PAUSE])) if asked else pause)
+            if await self._try_sources(errors):
                 return
         missing = any(error.failure is Failure.NOT_FOUND for error in errors)
         if self._request.otherwise is None or not missing or self._progress.written:
@@ -131,48 +137,34 @@ class Download:
         await self._finish_writing()
         self._check()
 
-    async def _try_sources(self, errors: list[UpstreamError], bad: dict[Url | None, Failure]) -> bool:
-        """Ask each source that is not `bad` once; returns whether the file is complete and correct.
+    async def _try_sources(self, errors: list[UpstreamError]) -> bool:
+        """Ask each source that is left once; returns whether the file is complete and correct.
 
         Where bytes of several sources do not have the digest, the last one is asked for the whole file first: the others broke off
-        before. A source refused for another length than the wrong bytes had may be right, so it gets another chance.
+        before.
         """
-        candidates = self._candidates(bad)
-        while candidates or await self._reconsider(errors, bad):
-            candidates = candidates or self._candidates(bad)
+        candidates = self._sources.left()
+        while candidates or await self._reconsider(errors):
+            candidates = candidates or self._sources.left()
             url, authorization = candidates.pop(0)
             error = await self._from_source(url, authorization)
             if error is None:
                 return True
             errors.append(error)
             if error.failure is Failure.WRONG_DIGEST:
-                for suspect in self._contributors - {url} or {url}:
-                    bad[suspect] = error.failure
-                for refused in [each for each, why in bad.items() if why is Failure.WRONG_LENGTH]:
-                    del bad[refused]
+                self._sources.sent_wrong_bytes(self._contributors - {url} or {url})
                 await self._start_over(error)
-                candidates = self._candidates(bad)
-            elif error.failure not in _TRANSIENT or (error.failure is Failure.STATUS and error.status < 500):
-                bad[url] = error.failure
+                candidates = self._sources.left()
+            else:
+                self._sources.refuse(url, error)
         return False
 
-    def _candidates(self, bad: Mapping[Url | None, Failure]) -> list[tuple[Url, str]]:
-        return [each for each in self._client.healthy_first(self._request.sources) if each[0] not in bad]
-
-    async def _reconsider(self, errors: list[UpstreamError], bad: dict[Url | None, Failure]) -> bool:
-        """When no source is left: start over with those refused for their length, since the first one's length may be the wrong one.
-
-        Returns whether there are any. Without a digest nothing could tell which of them is right.
-        """
-        refused = {url for url, why in bad.items() if why is Failure.WRONG_LENGTH}
-        believed = self._contributors - refused
-        if not refused or not believed or self._request.digest is None:
-            return False
-        bad.update(dict.fromkeys(believed, Failure.WRONG_DIGEST))
-        for url in refused:
-            del bad[url]
-        await self._start_over(errors[-1])
-        return True
+    async def _reconsider(self, errors: list[UpstreamError]) -> bool:
+        """When no source is left: whether some of them get another chance."""
+        again = self._sources.reconsider(self._contributors, began=self._progress.written > 0)
+        if again is Again.START_OVER:
+            await self._start_over(errors[-1])
+        return again is not Again.NO
 
     async def _from_source(self, url: Url, authorization: str) -> UpstreamError | None:
         """Take what one source sends, and resume while that brings new bytes. None: the file is complete and correct."""
@@ -185,19 +177,40 @@ class Download:
             try:
                 if self._progress.written == 0 or self._progress.written != self._progress.total:
                     await self._pull(url, authorization)
+                await self._judge()
                 self._check()
             except UpstreamError as error:
                 self._report(error)
                 failed = error
+                if self._doubt is not None:  # what has come of it is no beginning for anybody else
+                    self._doubt = None
+                    await self._start_over(error)
+                    return error
                 stuck = stuck + 1 if self._progress.written == before else 0
                 stalled = error.failure is Failure.TIMEOUT and len(self._request.sources) > 1
                 # A connection that breaks can lose bytes which had come already: one break without new bytes is forgiven.
                 forgiven = 1 if error.failure is Failure.BROKEN else 0
-                if error.failure not in _TRANSIENT or stalled or stuck > forgiven:
+                if error.failure not in TRANSIENT or stalled or stuck > forgiven:
                     return error
             else:
                 return None
         return failed
+
+    async def _judge(self) -> None:
+        """Where the bytes that have come are doubtful: find out which are the file's. Raises UpstreamError."""
+        if self._doubt is None:
+            return
+        doubt, head = self._doubt
+        raw = Judged(self._progress.written, self._hasher)
+        if head.total not in {None, raw.size}:
+            raise UpstreamError(Failure.BROKEN, doubt.url, f"it ended after {raw.size} of {head.total} bytes")
+        filename, digest = self._request.sources[0][0].path.rpartition("/")[2], self._request.digest
+        found = await self._progress.in_thread(lambda: judge(self._part.fileno(), raw, doubt, digest, filename))
+        self._doubt = None
+        self._hasher, self._progress.written = found.hasher, found.size
+        await self._growth.cover(found.size, found.size)
+        self._progress.head = replace(head, total=found.size)
+        await self._progress.publish()
 
     def _check(self) -> None:
         """Check length and digest of the written file. Raises UpstreamError."""
@@ -246,13 +259,23 @@ class Download:
         Returns how many bytes of the body to skip: from an upstream that ignores ranges those that are written already. Raises
         UpstreamError and NoRoomError.
         """
-        expected = self._progress.total if self._progress.head is not None else self._request.size
-        first, total = check_response(response, self._progress.written, expected)
+        doubtful = not self._progress.written and self._sources.takes_doubtful(url)
+        doubt = doubt_about(response) if doubtful else None
+        expected = self._progress.total if self._progress.head is not None else None if doubt else self._sources.size
+        first, total = check_response(response, self._progress.written, expected, doubtful=doubt is not None)
+        if doubt is not None:
+            if (total or 0) > MAX_SPOOLED:
+                raise UpstreamError(
+                    Failure.WRONG_LENGTH, response.url, f"{doubt.detail}, and longer than {MAX_SPOOLED:,} bytes"
+                )
+            self._progress.head = None
+            self._doubt = doubt, FileHead(total=total, headers=CIMultiDict(response.headers), source=response.url)
+            return 0
         if first != self._progress.written and self._request.digest is None:
             # RFC 9110 §13.1.5: with If-Range, 200 means that the file is another one by now.
             raise UpstreamError(Failure.WRONG_SPAN, response.url, "the file has changed, and it has no digest")
         if self._progress.head is None:
-            known = total if total is not None else self._request.size
+            known = total if total is not None else self._sources.size
             if known:  # what cannot fit is not even begun
                 await self._growth.cover(0, known)
             self._progress.head = FileHead(total=known, headers=CIMultiDict(response.headers), source=response.url)
@@ -270,6 +293,8 @@ class Download:
         await self._finish_writing()
         if self._progress.total is not None and self._progress.written + len(chunk) > self._progress.total:
             raise UpstreamError(Failure.WRONG_LENGTH, url, f"more than the {self._progress.total} bytes announced")
+        if self._doubt is not None and self._progress.written + len(chunk) > MAX_SPOOLED:
+            raise UpstreamError(Failure.WRONG_LENGTH, url, f"longer than {MAX_SPOOLED:,} bytes")
         await self._growth.cover(self._progress.written + len(chunk), self._progress.total)
         writing = asyncio.get_running_loop().run_in_executor(self._pool, self._write, chunk)
         self._writing = (writing, len(chunk))

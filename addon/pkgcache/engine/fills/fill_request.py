@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from multidict import CIMultiDict
 
+from pkgcache.engine.fills.doubtful import doubt_about
 from pkgcache.engine.upstream.errors import Failure, UpstreamError
 from pkgcache.engine.upstream.response import UpstreamResponse
 from pkgcache.rules.http.ranges import parse_content_range
@@ -40,25 +41,23 @@ class FileHead:
     source: Url
 
 
-def check_content(response: UpstreamResponse) -> None:
-    """Check that a response's body is a file's own bytes, or some of them. Raises UpstreamError."""
+def check_content(response: UpstreamResponse, *, doubtful: bool = False) -> None:
+    """Check that a response's body is a file's own bytes, or some of them; or may be (`doubtful`). Raises UpstreamError."""
     if response.status not in {200, 203, 206}:
         raise response.refused()
-    coding = response.headers.get("Content-Encoding", "identity").lower()
-    if coding != "identity":
-        raise UpstreamError(Failure.WRONG_ENCODING, response.url, f"sent as {coding}, which was not asked for")
-    # A captive portal answers 200 with its log-in form, whatever was asked for.
-    if response.headers.get("Content-Type", "").lower().startswith("text/html"):
-        raise UpstreamError(Failure.WRONG_TYPE, response.url, "a web page instead of the file (a captive portal?)")
+    if not doubtful and (doubt := doubt_about(response)) is not None:
+        raise doubt.error
 
 
-def check_response(response: UpstreamResponse, start: int, size: int | None) -> tuple[int, int | None]:
+def check_response(
+    response: UpstreamResponse, start: int, size: int | None, *, doubtful: bool = False
+) -> tuple[int, int | None]:
     """Check a response to a request for everything from byte `start` on, of a file of `size` bytes (None: unknown).
 
     Returns the offset of the body's first byte, which is 0 where the upstream ignores ranges, and the file's length as far as the
     response tells it. Raises UpstreamError.
     """
-    check_content(response)
+    check_content(response, doubtful=doubtful)
     if response.status == 206:
         content_range = response.headers.get("Content-Range", "")
         span = parse_content_range(content_range)

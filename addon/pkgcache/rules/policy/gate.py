@@ -29,7 +29,8 @@ def way_of(route: Route, *, method: str, has_cookies: bool) -> Way:
     """Decide about a request by what its URL means.
 
     A listing for `--find-links` is neither cached nor filtered, but the files that it links to are. It is judged by its own name, since
-    to a lenient server it might be that project's page. A list of projects is under no rule. Some servers take uploads at its URL, so a POST there passes.
+    to a lenient server it might be that project's page. A list of projects is under no rule. Some servers take uploads at its URL, so a
+    POST there passes.
     """
     match route:
         case Unclear():
