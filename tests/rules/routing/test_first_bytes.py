@@ -29,7 +29,9 @@ def test_what_it_may_be(filename: str, first: bytes) -> None:
     assert begins_as_named(filename, first)
 
 
-@pytest.mark.parametrize("filename", ["x.whl", "x.egg", "x.tar.gz", "x.tar.bz2", "x.tar.xz", "x.tar.zst", "x.exe", "x.tar", "x.whl.metadata"])  # fmt: skip
+@pytest.mark.parametrize(
+    "filename", ["x.whl", "x.egg", "x.tar.gz", "x.tar.bz2", "x.tar.xz", "x.exe", "x.tar", "x.whl.metadata"]
+)
 @pytest.mark.parametrize("first", [b"<html>", b"\r\n <!doctype html>"])
 def test_a_web_page_is_none_of_them(filename: str, first: bytes) -> None:
     assert not begins_as_named(filename, first)

@@ -262,7 +262,7 @@ SPELT = Router(
         ("https://torch.test/whl/cu1/six-1.0.zip/", ("whl", "six-1-0-zip", "")),
         (
             "https://torch.test/whl/cu1/nvidia_x-1.0-py3-none-any.whl.metadata",
-            ("whl", "https://torch.test/whl/cu1/nvidia_x-1.0-py3-none-any.whl", ".metadata"),
+            ("whl", "https://torch.test/whl/cu1/nvidia_x-1.0-py3-none-any.whl.metadata", ".metadata"),
         ),
         ("https://torch.test/whl/cu1/links.html", ("whl", "links-html", "")),
         ("https://root.test/six/", ("root", "six", "")),
