@@ -205,10 +205,14 @@ def test_a_file_that_is_compressed_or_called_a_page(house: House, *, gzipped: bo
         assert house.fetch(page_url(house, release.project), headers={"Accept": JSON_TYPE}).status == 200
     odd = {"gzip": True} if gzipped else {"headers": {"Content-Type": "text/html"}}
     house.upstream.script(Behaviour(r"\.whl$", **odd))  # type: ignore[arg-type]
-    for _ in range(2):
-        got = house.fetch(file_url(house, release))
-        assert (got.status, got.sha256) == (200, release.sha256), got.body[:300]
-    assert house.upstream.count(path_contains=release.filename) == 1
+    url = file_url(house, release)
+    head = house.fetch(url, method="HEAD")
+    assert (head.status, head.headers["Content-Length"]) == (200, str(release.size))
+    part = house.fetch(url, headers={"Range": "bytes=-100"})
+    assert (part.status, part.body) == (206, release.content[-100:])
+    got = house.fetch(url)
+    assert (got.status, got.sha256) == (200, release.sha256), got.body[:300]
+    assert house.upstream.count(method="GET", path_contains=release.filename) == 1
 
 
 @pytest.mark.parametrize("knows_digest", [True, False])

@@ -28,7 +28,7 @@ from pkgcache.engine.fills.fill import Fill
 from pkgcache.engine.fills.fill_request import FileHead
 from pkgcache.engine.pages.known_files import KnownFiles
 from pkgcache.engine.responses.bodies import Source, StoredBytes, StoredFile
-from pkgcache.engine.responses.failures import failed, offline, only_stored, still_fetching
+from pkgcache.engine.responses.failures import UNDECIDED, failed, offline, only_stored, still_fetching
 from pkgcache.engine.responses.file_response import FileRepresentation, file_response
 from pkgcache.engine.responses.messages import CLIENT_SECONDS, Request, Response
 from pkgcache.engine.store.entries import Entry
@@ -94,6 +94,10 @@ class ReleaseFiles:
         if fill is None and (request.method == "HEAD" or not starts_fill(request.headers, size)):
             passed = self._passthrough.head if request.method == "HEAD" else self._range
             response = await passed(request, file)
+            if response.cache.detail == UNDECIDED:  # all of it has to come before anything can be said
+                again = self.fills.of(file)
+                started = again or self.fills.start(file)
+                return await self._from_fill(request, file, started, joined=again is not None, any_range=True)
             # A stale range is better than an error.
             return self._ranges.served(cached_range) if cached_range and response.status >= 500 else response
         if fill is None and self.fills.is_too_large(file):

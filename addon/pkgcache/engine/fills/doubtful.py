@@ -24,9 +24,6 @@ from pkgcache.rules.routing.urls import Url
 MAX_SPOOLED: Final = 1 << 30
 """Bytes of such a file, as it comes and decompressed. The largest wheels have 800 MB."""
 
-DOUBTFUL: Final = frozenset({Failure.WRONG_ENCODING, Failure.WRONG_TYPE})
-"""How such an answer is refused where another upstream can be asked instead."""
-
 _PIECE: Final = 1 << 20
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import enum
 from collections.abc import Collection
 
-from pkgcache.engine.fills.doubtful import DOUBTFUL
 from pkgcache.engine.fills.fill_request import FillRequest
 from pkgcache.engine.upstream.client import UpstreamClient
-from pkgcache.engine.upstream.errors import Failure, UpstreamError
+from pkgcache.engine.upstream.errors import DOUBTFUL, Failure, UpstreamError
 from pkgcache.rules.routing.urls import Url
 
 TRANSIENT = frozenset({Failure.UNREACHABLE, Failure.TIMEOUT, Failure.BROKEN, Failure.STATUS, Failure.BUSY})

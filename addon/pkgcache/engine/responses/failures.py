@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pkgcache.engine.responses.messages import Request, Response
-from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
+from pkgcache.engine.upstream.errors import DOUBTFUL, AllFailedError, Failure, UpstreamError
 from pkgcache.rules.http.cache_status import CacheStatus
+
+UNDECIDED = "undecided"
+"""The detail of an answer where a HEAD or a range did not tell whether it was about the file."""
 
 BUSY_SECONDS = 2
 """When to come again where all connections were in use. pip and uv do so three to five times."""
@@ -44,7 +47,8 @@ def failed(what: str, error: AllFailedError, request: Request) -> Response:
     if overloaded := [each for each in error.errors if each.overloaded]:
         return _overloaded(text, overloaded)
     too_late = Failure.TIMEOUT in failures and failures <= {Failure.TIMEOUT, Failure.NOT_FOUND}
-    return Response.text(504 if too_late else 502, text, cache=CacheStatus(fwd="miss", detail="upstreams-failed"))
+    detail = UNDECIDED if failures and failures <= DOUBTFUL else "upstreams-failed"
+    return Response.text(504 if too_late else 502, text, cache=CacheStatus(fwd="miss", detail=detail))
 
 
 def _of_named_origin(error: AllFailedError, request: Request) -> UpstreamError | None:

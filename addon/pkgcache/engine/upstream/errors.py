@@ -118,5 +118,8 @@ class NoRoomError(OSError):
     """A file does not fit into the store, or on the disk beside the space to be left free. Both work, so this is no trouble of theirs."""
 
 
+DOUBTFUL = frozenset({Failure.WRONG_ENCODING, Failure.WRONG_TYPE})
+"""Refusals of an answer that may be the file all the same, which only all of it tells (`fills/doubtful`)."""
+
 WITHOUT_DISK = frozenset({Failure.DISK, Failure.NO_ROOM})
 """Failures of which no upstream is the cause: clients get the file all the same, uncached."""
