@@ -22,6 +22,7 @@ from tests.support.factories import MakeProxy, MakeUpstream
 from tests.support.house import ACCEPTS, House, links_of, open_house, slug, tidied, versions_on
 from tests.support.proxy import Proxy, refused
 from tests.support.upstream import Upstream
+from tests.support.waiting import eventually
 from tests.support.wheels import ReleaseFile, make_sdist, make_wheel
 
 HOUR: Final = 3600.0
@@ -181,10 +182,12 @@ def test_a_file_that_was_stored_before_it_was_denied(make_proxy: MakeProxy, make
 # A cooldown for new files
 
 
+COOLING: Final = {"pypi_cache_cooldown": "1h", "pypi_cache_stale_while_revalidate": "0"}
+
+
 @pytest.fixture(scope="module")
 def cooling_house(ca: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    options = {"pypi_cache_cooldown": "1h", "pypi_cache_stale_while_revalidate": "0"}
-    with open_house(ca, tmp_path_factory.mktemp("cooling"), options=options) as house:
+    with open_house(ca, tmp_path_factory.mktemp("cooling"), options=COOLING) as house:
         yield house
 
 
@@ -261,19 +264,16 @@ def test_a_lock_file_that_names_a_young_file(page_first: bool, cooling: House) -
     assert cooling.page_requests(name) <= 2  # once at the index, once under the mirror's own name
 
 
-def test_a_file_that_is_younger_than_its_stored_page(cooling: House) -> None:
+def test_a_file_that_is_younger_than_its_stored_page(make_proxy: MakeProxy, make_upstream: MakeUpstream) -> None:
     """A page stored last week knows nothing of a file that is old enough by now: it is asked for again before anything is refused."""
     name = "newer-than-page"
     first, second = (make_wheel(name, each, upload_time=ago(2 * HOUR)) for each in ("1.0", "2.0"))
-    cooling.upstream.add(first)
-    cooling.upstream.page_cache_control = "max-age=1"
-    try:
-        assert versions_on(cooling.page(name)) == {"1.0"}
-        cooling.upstream.add(second)
-        time.sleep(1.3)
-        assert cooling.fetch(names.file_url(second)).sha256 == second.sha256
-    finally:
-        cooling.upstream.page_cache_control = "max-age=600, public"
+    upstream = make_upstream(first)
+    house = House(upstream, make_proxy(upstream, options=COOLING))
+    assert versions_on(house.page(name)) == {"1.0"}
+    upstream.add(second)
+    house.proxy.lapse()
+    assert house.fetch(names.file_url(second)).sha256 == second.sha256
 
 
 def test_an_upload_time_that_nobody_tells(cooling: House, home: Path, tmp_path: Path) -> None:
@@ -305,20 +305,18 @@ def test_a_file_whose_page_cannot_be_had(status: int, cooling: House) -> None:
     assert cooling.file_requests(release) == 0
 
 
-def test_the_cooldown_ends(cooling: House) -> None:
+def test_the_cooldown_ends(make_proxy: MakeProxy, make_upstream: MakeUpstream) -> None:
     """By itself, with nothing asked upstream: the stored page knows when."""
     name = "ripening"
-    release = make_wheel(name, upload_time=ago(HOUR - 2.5))
-    cooling.upstream.add(release)
-    assert versions_on(cooling.page(name)) == set()
-    assert cooling.fetch(names.file_url(release)).status == 403
-    time.sleep(2.6)
-    assert cooling.fetch(names.file_url(release)).sha256 == release.sha256
-    deadline = time.monotonic() + 6
-    while versions_on(cooling.page(name)) != {"1.0"}:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    assert cooling.page_requests(name) == 1
+    release = make_wheel(name, upload_time=ago(HOUR / 2))
+    upstream = make_upstream(release)
+    house = House(upstream, make_proxy(upstream, options={**COOLING, "pypi_cache_index_ttl": "2h"}))
+    assert versions_on(house.page(name)) == set()
+    assert house.fetch(names.file_url(release)).status == 403
+    house.proxy.lapse(HOUR)
+    assert house.fetch(names.file_url(release)).sha256 == release.sha256
+    eventually(lambda: versions_on(house.page(name)) == {"1.0"})
+    assert house.page_requests(name) == 1
 
 
 @pytest.mark.parametrize("kind", ["json", "html"])

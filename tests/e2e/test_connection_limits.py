@@ -27,6 +27,7 @@ from tests.support.behaviour import Behaviour
 from tests.support.factories import MakeProxy
 from tests.support.proxy import ADDON, Proxy
 from tests.support.upstream import Upstream
+from tests.support.waiting import eventually
 from tests.support.wheels import make_wheel
 from tests.support.wire import Fetched, Wire, client_context
 
@@ -384,11 +385,7 @@ def test_a_chunked_body(name: str, how: Callable[[socket.socket, bytes], None], 
 
 def when_served(proxy: Proxy, path: str) -> Fetched:
     """The answer, once the proxy has room for this client."""
-    deadline = time.monotonic() + PATIENCE
-    while (answer := proxy.get(path)).status == 503:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return answer
+    return eventually(lambda: proxy.get(path), lambda answer: answer.status != 503)
 
 
 def test_out_of_file_handles(make_proxy: MakeProxy, upstream: Upstream) -> None:
@@ -403,10 +400,7 @@ def test_out_of_file_handles(make_proxy: MakeProxy, upstream: Upstream) -> None:
         assert b"of 256 open files" in when_served(proxy, "/healthz").body
         for _ in range(5):
             assert proxy.get("/pypi/simple/small/").status == 200
-    deadline = time.monotonic() + PATIENCE
-    while b"of 256 open files" in proxy.get("/healthz").body:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    eventually(lambda: b"of 256 open files" not in proxy.get("/healthz").body)
     lines = [line for line in proxy.output.splitlines() if "open files" in line or "works again" in line]
     assert len(lines) == 2, lines
     assert not proxy.complaints

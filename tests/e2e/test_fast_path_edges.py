@@ -23,6 +23,7 @@ from tests.support.factories import MakeProxy, MakeUpstream, small_wheels
 from tests.support.names import FILES_HOST, INDEX_HOST, INDEX_URL, file_url, page_url
 from tests.support.proxy import Proxy
 from tests.support.upstream import Upstream
+from tests.support.waiting import eventually
 from tests.support.wheels import ReleaseFile, make_wheel
 from tests.support.wire import Wire, fetch
 
@@ -431,10 +432,7 @@ def test_fifty_clients_that_leave(scene: Scene) -> None:
         wire.send(file_url(release))
         wire.sock.recv(1)
         wire.close()
-    deadline = time.monotonic() + 5
-    while open_files(scene.proxy) > before + 3 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert open_files(scene.proxy) <= before + 3
+    eventually(lambda: open_files(scene.proxy), lambda count: count <= before + 3)
     quiet(scene.proxy)
 
 

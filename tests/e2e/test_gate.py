@@ -24,6 +24,7 @@ from tests.support.authority import Authority
 from tests.support.factories import MakeProxy, MakeUpstream
 from tests.support.proxy import ADDON, Proxy
 from tests.support.upstream import Upstream
+from tests.support.waiting import eventually
 from tests.support.wheels import make_wheel
 from tests.support.wire import Fetched, Wire, fetch
 
@@ -360,8 +361,7 @@ def test_while_stopping(*, first: bool, tmp_path: Path, make_upstream: MakeUpstr
         assert absolute.request(plain).status == 404
         before = upstream.count(), other.count(), other.accepted
         proxy.process.send_signal(signal.SIGTERM)  # type: ignore[union-attr]
-        while not begun.exists():
-            time.sleep(0.01)
+        eventually(begun.exists)
         for wire, path in ((opened, "/corp/legacy/"), (absolute, plain)):
             answer = wire.request(path)
             assert (answer.status, answer.headers["Connection"], answer.headers["Retry-After"]) == (503, "close", "1")
@@ -401,8 +401,7 @@ def test_while_options_change(tmp_path: Path, make_upstream: MakeUpstream, make_
         assert [wire.request("/corp/simple/good/").status for wire in wires] == [200] * len(paths)
         before = upstream.count()
         switch.touch()
-        while not done.exists():
-            time.sleep(0.01)
+        eventually(done.exists)
         for wire, path, headers in zip(wires, paths, ({}, {}, {"Cookie": "a=b"}), strict=True):
             answer = wire.request(path, headers=headers)
             assert (answer.status, answer.headers["Connection"]) == (503, "close")

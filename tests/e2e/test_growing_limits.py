@@ -6,7 +6,6 @@ The client gets its file all the same, as far as its bytes can be verified witho
 import json
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,7 +76,7 @@ def test_files_of_any_length(limited: Proxy, upstream: Upstream) -> None:
             for again in range(2):
                 answer = get(limited, release)
                 assert (answer.status, answer.complete, answer.sha256) == (200, True, release.sha256), answer.error
-                time.sleep(0.2)
+                assert not leftovers(limited.store)
                 assert ("; hit" in (answer.headers["Cache-Status"] or "")) == (fits and bool(again)), name
             if not fits:
                 what = f"{release.filename}: "

@@ -178,7 +178,7 @@ def on_hits(open_for_all: House) -> tuple[ReleaseFile, dict[str | None, Fetched]
     house = open_for_all
     house.upstream.add(release)
     assert house.fetch(file_url(release)).sha256 == release.sha256
-    time.sleep(1.5)  # a finished fill lingers a moment
+    house.proxy.at_rest()
     answers = {row[0]: house.fetch(file_url(release), headers=range_of(row[0])) for row in TABLE}
     assert house.file_requests(release) == 1
     return release, answers
@@ -288,7 +288,7 @@ def test_if_range(house: House, nginx: tuple[Nginx, Path] | None) -> None:
     house.upstream.add(release)
     url = file_url(release)
     first = house.fetch(url)
-    time.sleep(1.5)
+    house.proxy.at_rest()
     etag = house.fetch(url, method="HEAD").headers["ETag"]
     assert first.headers["ETag"] != etag, "until it is verified a file's tag is its attempt's"
     for name, (value, status) in if_range_cases(etag).items():
@@ -362,7 +362,7 @@ def test_the_tag_of_an_attempt_that_was_not_committed(house: House) -> None:
     wrong = house.fetch(file_url(release))
     assert not wrong.complete
     house.upstream.unscript()
-    time.sleep(0.3)  # who joins an attempt in the moment of its failure is told of that
+    house.proxy.at_rest()  # who joins an attempt in the moment of its failure is told of that
     headers = {"Range": f"bytes={wrong.size}-", "If-Range": wrong.headers["ETag"]}
     again = house.fetch(file_url(release), headers=headers)
     assert (again.status, again.sha256) == (200, release.sha256)
@@ -377,7 +377,7 @@ def test_head_is_the_gets_headers(house: House) -> None:
     ranged = house.fetch(url, method="HEAD", headers={"Range": "bytes=0-9"})
     assert house.upstream.count(method="GET", path_contains=release.filename) == 0
     whole = house.fetch(url)
-    time.sleep(1.5)
+    house.proxy.at_rest()
     stored = house.fetch(url, method="HEAD")
     for answer in (cold, ranged, stored):
         assert (answer.status, answer.body, answer.headers["Content-Length"]) == (200, b"", str(SIZE))
@@ -419,7 +419,8 @@ def test_a_range_far_ahead_of_a_growing_file(house: House, tmp_path: Path) -> No
         house.upstream.script(Behaviour("/far_ahead", ignore_range=True))
         waits = pool.submit(house.fetch, url, headers={"Range": "bytes=-1000"})
         several = pool.submit(house.fetch, url, headers={"Range": "bytes=0-9,-10"})
-        time.sleep(1)
+        house.upstream.wait_until(lambda: house.file_requests(release) >= 4)
+        time.sleep(0.5)
         assert house.file_requests(release) == 4, "a mirror without ranges was asked again and again"
         gate.set()
         assert (waits.result().status, waits.result().body) == (206, release.content[-1000:])
@@ -438,7 +439,7 @@ def test_half_of_a_file_is_worth_all_of_it(house: House, share: float) -> None:
     count = int(SIZE * share)
     answer = house.fetch(url, headers={"Range": f"bytes={SIZE - count}-"})
     assert (answer.status, answer.body) == (206, release.content[-count:])
-    time.sleep(0.3)
+    house.proxy.at_rest()
     house.upstream.clear()
     assert house.fetch(url).sha256 == release.sha256
     assert house.file_requests(release) == (1 if share < 0.5 else 0)

@@ -7,7 +7,6 @@ seen at a proxy, with an upstream that has one of them only.
 import html
 import json
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -21,6 +20,7 @@ from tests.support.clients import PIP_ENV, PIP_INDEX, UV_ENV, Way, installed
 from tests.support.factories import MakeUpstream
 from tests.support.house import ACCEPTS, House, links_of, open_house, slug, tidied, without_fragments
 from tests.support.index import HTML_TYPE, JSON_TYPE, PLAIN_HTML_TYPE, LinkForm, PageStyle, href
+from tests.support.waiting import eventually
 from tests.support.wheels import make_sdist, make_wheel
 
 type Mode = Literal["both", "html", "json"]
@@ -374,10 +374,8 @@ def test_the_link_of_a_converted_page_is_verified(house: House) -> None:
     assert link.startswith(house.upstream.origin)
     assert href(release, "", house.upstream.style).rpartition("../")[2] in link
     assert house.fetch(link).sha256 == release.sha256
-    deadline = time.monotonic() + 5
-    while house.fetch(link).headers["ETag"] != f'"sha256:{release.sha256}"':
-        assert time.monotonic() < deadline, "until it is committed its tag is the attempt's, and then the digest"
-        time.sleep(0.05)
+    # Until it is committed its tag is the attempt's, and then the digest
+    eventually(lambda: house.fetch(link).headers["ETag"] == f'"sha256:{release.sha256}"')
 
 
 @pytest.mark.parametrize("kind", ["html", "html-v1"])

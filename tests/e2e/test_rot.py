@@ -1,14 +1,13 @@
 """A flipped bit in a stored file: the client gets the right bytes or a cut connection, never the wrong file; the next request is right."""
 
-import json
 import os
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from pkgcache.engine.store.store import HOT_SECONDS
 from tests.support.factories import MakeProxy
 from tests.support.house import slug
 from tests.support.names import file_url
@@ -28,14 +27,6 @@ def stored_file(proxy: Proxy, release: ReleaseFile) -> Path:
     found = [path for path in (proxy.store / "entries").rglob("*.val") if path.read_bytes() == release.content]
     assert len(found) == 1
     return found[0]
-
-
-def at_rest(proxy: Proxy) -> None:
-    """Wait until no download is remembered any more: from here on files come from the store."""
-    deadline = time.monotonic() + 10
-    while json.loads(proxy.get("/stats").body)["fills"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def flip(path: Path, *, offset: int, hidden: bool) -> None:
@@ -64,9 +55,9 @@ def test_a_flipped_bit(make_proxy: MakeProxy, upstream: Upstream, when: str, hid
     for release in releases:
         assert fetch(proxy.port, file_url(release), ca=proxy.ca).sha256 == release.sha256
         if when == "asked for before":
-            at_rest(proxy)
+            proxy.at_rest()
             assert fetch(proxy.port, file_url(release), ca=proxy.ca).sha256 == release.sha256
-    at_rest(proxy)
+    proxy.at_rest()
     files = [stored_file(proxy, release) for release in releases]
     if when == "before the start":
         proxy.stop()
@@ -92,7 +83,7 @@ def test_a_flipped_bit_and_ranges(make_proxy: MakeProxy, upstream: Upstream, siz
         release = make_wheel(f"ranged-{number}", payload_size=size, seed=number)
         upstream.add(release)
         assert fetch(proxy.port, file_url(release), ca=proxy.ca).sha256 == release.sha256
-        at_rest(proxy)
+        proxy.at_rest()
         flip(stored_file(proxy, release), offset=300 if number < 2 else release.size - 100, hidden=True)
         answer = fetch(proxy.port, file_url(release), ca=proxy.ca, headers={"Range": span})
         first, _, last = span.removeprefix("bytes=").partition("-")
@@ -111,7 +102,7 @@ def test_a_flipped_bit_and_many_readers(make_proxy: MakeProxy, upstream: Upstrea
     upstream.add(release)
     url, half = file_url(release), release.size // 2
     assert fetch(proxy.port, url, ca=proxy.ca, keep=False).sha256 == release.sha256
-    at_rest(proxy)
+    proxy.at_rest()
     if restarted:
         proxy.stop()
     flip(stored_file(proxy, release), offset=half, hidden=True)
@@ -141,12 +132,12 @@ def test_what_is_in_memory_cannot_rot(make_proxy: MakeProxy, upstream: Upstream)
     upstream.add(release)
     for _ in range(2):
         assert fetch(proxy.port, file_url(release), ca=proxy.ca).sha256 == release.sha256
-        at_rest(proxy)
+        proxy.at_rest()
     flip(stored_file(proxy, release), offset=release.size // 2, hidden=True)
     for _ in range(2):
         answer = fetch(proxy.port, file_url(release), ca=proxy.ca)
         assert (answer.sha256, "; hit" in answer.headers["Cache-Status"]) == (release.sha256, True)
-        time.sleep(1.1)
+        proxy.lapse(HOT_SECONDS + 1)
     proxy.restart()
     answer = fetch(proxy.port, file_url(release), ca=proxy.ca)
     assert (answer.complete, answer.sha256) == (True, release.sha256)
@@ -159,7 +150,7 @@ def test_a_good_file_is_not_fetched_again(make_proxy: MakeProxy, upstream: Upstr
     release = make_wheel("touched", payload_size=400_000)
     upstream.add(release)
     assert fetch(proxy.port, file_url(release), ca=proxy.ca).sha256 == release.sha256
-    at_rest(proxy)
+    proxy.at_rest()
     os.utime(stored_file(proxy, release))
     answer = fetch(proxy.port, file_url(release), ca=proxy.ca)
     assert answer.sha256 == release.sha256

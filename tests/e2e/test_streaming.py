@@ -5,13 +5,13 @@ It took 900 MB for a download of 400 MB, and the first byte came after the last.
 
 import base64
 import socket
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.support.peers import Peer, read_head
 from tests.support.proxy import Proxy
+from tests.support.waiting import eventually
 from tests.support.wire import Fetched, Wire, fetch
 
 SIZE = 48_000_000
@@ -140,7 +140,7 @@ def test_the_first_bytes_of_an_upload_do_not_wait_for_its_last(make_running: Cal
     with Wire(proxy.port, url, via="absolute") as wire:
         wire.send(url, method="PUT", headers={**LOGIN, "Content-Length": "20"})
         wire.sock.sendall(b"0123456789")
-        wait_until(lambda: site.received == 10)
+        eventually(lambda: site.received == 10)
         wire.sock.sendall(b"0123456789")
         assert wire.receive(method="PUT").body == b"20"
 
@@ -199,10 +199,3 @@ def response(flow):
     assert fetch(proxy.port, f"http://{site.authority}/small", via="absolute").body == b"[small]"
     answer = fetch(proxy.port, f"http://{site.authority}/upload", via="absolute", method="POST", body=b"abc")
     assert answer.body == b"[3]"
-
-
-def wait_until(condition: Callable[[], bool], timeout: float = 10) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

@@ -4,13 +4,13 @@ import json
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from pkgcache.cli.app import cli
 from pkgcache.engine.store.keys import parse_key
+from pkgcache.engine.store.store import HOT_SECONDS
 from tests.cli.conftest import ADDON, Command, has_open, opened_store
 from tests.cli.stores import age, damage, file_of, keys, make_store, put_file
 from tests.support.factories import MakeProxy
@@ -176,7 +176,7 @@ def test_purge_beside_a_proxy(command: Command, upstream: Upstream, make_proxy: 
         assert fetch(proxy.port, file_url(release), ca=proxy.ca).sha256 == release.sha256
         assert fetch(proxy.port, page_url("alpha"), ca=proxy.ca).status == 200
     asked = upstream.count(path_contains="alpha")
-    time.sleep(1.2)  # the proxy looks at a hot entry's row once a second
+    proxy.lapse(HOT_SECONDS + 1)  # it looks at a hot entry's row again
     assert {"file", "page", "part"} <= {parse_key(key).kind for key in keys(proxy.store)}
     command("purge", "--dir", proxy.store, "alpha").ended(0)
     assert not [key for key in keys(proxy.store) if parse_key(key).project == "alpha"]

@@ -181,6 +181,6 @@ def test_soup_of_opening_brackets_takes_linear_time() -> None:
         b"-->",
     ):
         body = piece * (400_000 // len(piece))
-        start = time.perf_counter()
+        start = time.thread_time()
         read_html(body)
-        assert time.perf_counter() - start < 2, piece
+        assert time.thread_time() - start < 2, piece

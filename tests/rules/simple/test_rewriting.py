@@ -252,7 +252,7 @@ def test_rewriting_for_the_own_address(hrefs: list[str], kind: Kind) -> None:
 def test_a_large_page_is_read_in_time() -> None:
     """8,000 files, 3 MB: about 100 ms on the machine that this was written on; the limit leaves room for slow ones."""
     body = json_page(*(f"../..{RELEASE}six-{number}{'x' * 150}.whl" for number in range(8000)))
-    start = time.perf_counter()
+    start = time.thread_time()
     rewritten: Rewritten = rewrite(body, "json", context())
-    assert time.perf_counter() - start < 5
+    assert time.thread_time() - start < 5
     assert len(rewritten.links) == 8000

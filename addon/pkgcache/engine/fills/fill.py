@@ -156,7 +156,7 @@ class Fill(FillProgress):
             self.file.release()  # so that a follower can take over
             self._stopped = True
             # At the service's end `clean_up` follows at once: give followers the time to see that the lock is free.
-            await asyncio.sleep(3 * FOLLOW_SECONDS)
+            await asyncio.sleep(10 * FOLLOW_SECONDS)
             raise
         finally:
             if not self.verified and self.error is None:  # a bug of ours; readers must not wait for ever
