@@ -15,6 +15,7 @@ from pathlib import Path
 from pkgcache.engine.caching import Collaborators
 from pkgcache.engine.files.identity import FileIdentity
 from pkgcache.engine.fills.fill import Fill
+from pkgcache.engine.fills.fill_request import OpenResponse
 from pkgcache.engine.store.entries import Entry
 from pkgcache.engine.store.growing import file_stem
 from pkgcache.engine.store.keys import StoreKey
@@ -61,14 +62,21 @@ class FillRegistry:
         return len(self.fills)
 
     def of(self, file: FileIdentity) -> Fill | None:
-        """The fill of a file, unless it has failed or is being stopped."""
-        fill = self.fills.get(file.key)
-        return None if fill is None or fill.failing else fill
+        """The fill of a file that a request may join: none that has failed or is being stopped.
 
-    def start(self, file: FileIdentity) -> Fill:
-        """Start the download of a file in the background; it takes the place of a failed one."""
+        A complete one without a digest is what RFC 9111 says that it is: the store's, or no other request's at all (`no-store`).
+        """
+        fill = self.fills.get(file.key)
+        if fill is None or fill.failing:
+            return None
+        if file.digest is None and fill.verified and fill.head is not None:
+            return None if fill.committed or not file.may_be_stored(fill.head) else fill
+        return fill
+
+    def start(self, file: FileIdentity, begun: OpenResponse | None = None) -> Fill:
+        """Start the download of a file in the background; it takes the place of a failed one. `begun`: its answer is there already."""
         shared, route = self._shared, file.route
-        request = file.fill_request
+        request = replace(file.fill_request, begun=begun)
         if file.digest and route.suffix == ".metadata" and route.filename.endswith(".whl"):
             request = replace(request, otherwise=lambda: metadata_of_wheel(shared.client, file.wheels))
         fill = Fill(
@@ -88,6 +96,8 @@ class FillRegistry:
             try:
                 await fill.run(lambda: self._find(file, started), lambda done: self._commit(file, done, started))
             finally:
+                if begun is not None:  # where the file was found elsewhere
+                    await begun.closing.aclose()
                 shared.store.room.release(fill.file.path)
                 self._forget(file.key, fill)
 
@@ -145,6 +155,9 @@ class FillRegistry:
         """Store a complete file; whether the store has taken it."""
         head = fill.head
         assert head is not None
+        if not file.may_be_stored(head):
+            await self._shared.store.drop(file.key)  # what was stored before is of the past
+            return False
         notes = FileNotes(
             name=file.shown_name,
             url=str(file.route.identity),

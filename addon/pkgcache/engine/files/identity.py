@@ -16,6 +16,7 @@ from pkgcache.engine.fills.fill_request import FileHead, FillRequest
 from pkgcache.engine.pages.known_files import KnownFiles
 from pkgcache.engine.store.keys import StoreKey, file_key
 from pkgcache.rules.http.freshness import received_times
+from pkgcache.rules.http.storability import NotStorable, storable
 from pkgcache.rules.routing.digests import Digest, strongest
 from pkgcache.rules.routing.routes import ReleaseFile, by_index
 from pkgcache.rules.routing.urls import Url
@@ -23,6 +24,8 @@ from pkgcache.units import printable
 
 IMMUTABLE_SECONDS = 365_000_000
 """As PyPI sends it with its files: more than eleven years."""
+
+_NONE: CIMultiDict[str] = CIMultiDict()
 
 IMMUTABLE = f"max-age={IMMUTABLE_SECONDS}, immutable, public"
 
@@ -59,6 +62,11 @@ class FileIdentity:
     def transient_tag(self) -> str:
         """A tag of bytes that are passed through: no other answer ever has it, so a client cannot add to them (If-Range)."""
         return self.attempt_tag(secrets.token_hex(4))
+
+    def may_be_stored(self, head: FileHead) -> bool:
+        """Whether the store may have it: by RFC 9111 §3 where nothing but an answer's headers speaks for it."""
+        refusal = None if self.digest else storable(request_headers=_NONE, status=200, response_headers=head.headers)
+        return not isinstance(refusal, NotStorable)
 
     def headers(self, head: FileHead) -> CIMultiDict[str]:
         """The headers of an answer with this file, but for its length, range and entity tag. `head` is what the upstream said."""

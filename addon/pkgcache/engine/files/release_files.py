@@ -276,7 +276,11 @@ class ReleaseFiles:
             tags = (f'"{file.digest or Digest("sha256", fill.computed)}"', *tags)
             cache = CacheStatus(hit=True)
         else:
-            cache = CacheStatus(fwd="miss", stored=self._store.takes(head.total) and not joined, collapsed=joined)
+            cache = CacheStatus(
+                fwd="miss",
+                stored=self._store.takes(head.total) and file.may_be_stored(head) and not joined,
+                collapsed=joined,
+            )
         return FileRepresentation(
             total=head.total,
             etag=tags[0],

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from multidict import CIMultiDict
@@ -15,14 +17,16 @@ from pkgcache.engine.caching import CachedAnswers, Collaborators, Refresh, Refre
 from pkgcache.engine.files.fill_registry import FillRegistry
 from pkgcache.engine.files.identity import FileIdentity
 from pkgcache.engine.fills.fill import Fill
+from pkgcache.engine.fills.fill_request import IDENTITY, FileHead, OpenResponse
 from pkgcache.engine.responses.messages import Request
 from pkgcache.engine.runtime.single_flight import SingleFlight
 from pkgcache.engine.store.keys import StoreKey
 from pkgcache.engine.store.notes import FileNotes
 from pkgcache.engine.upstream.errors import AllFailedError, UpstreamError
 from pkgcache.engine.upstream.places import waiting_for_upstream
+from pkgcache.engine.upstream.response import UpstreamResponse
 from pkgcache.rules.http.cache_status import CacheStatus
-from pkgcache.rules.http.validation import freshened, validators
+from pkgcache.rules.http.validation import freshened, updates, validators
 
 
 class ReplacedError(Exception):
@@ -65,25 +69,50 @@ class Revalidation:
 
     async def _revalidate(self, file: FileIdentity, notes: FileNotes) -> FileNotes | Fill:
         """The new notes of a file that is unchanged, or the fill that replaces it. Raises AllFailedError."""
-        stored = notes.stored
+        conditions = validators(notes.upstream_headers)
+        # RFC 9111 §4.3.4: a 304 that is about another version says nothing of this one, so it is asked for without validators.
+        for conditional in (True, False) if conditions else (False,):
+            try:
+                outcome = await self._ask(file, notes, conditions if conditional else {})
+            except UpstreamError as error:
+                self._shared.metrics.upstream_failed(error)
+                raise AllFailedError([error]) from error
+            if outcome is not None:
+                return outcome
+        return self._fills.of(file) or self._fills.start(
+            file
+        )  # gone, it seems: what it says then is the client's answer
+
+    async def _ask(
+        self, file: FileIdentity, notes: FileNotes, conditions: Mapping[str, str]
+    ) -> FileNotes | Fill | None:
+        """Ask the upstream once; None where its answer is of no use. Raises UpstreamError."""
         url, authorization = file.route.sources[0]
         before = time.time()
-        try:
-            async with self._shared.client.request("GET", url, validators(stored.headers), authorization) as response:
-                if response.status == 304:
-                    now = freshened(stored, response.headers, before, time.time())
-                    fresh = replace(
-                        notes,
-                        upstream_headers=CIMultiDict(now.headers),
-                        request_time=now.request_time,
-                        response_time=now.response_time,
-                    )
-                    await self._shared.store.note(file.key, fresh.to_json())
-                    return fresh
-                if response.status >= 500:
-                    raise response.refused()
-        except UpstreamError as error:
-            self._shared.metrics.upstream_failed(error)
-            raise AllFailedError([error]) from error
-        # Changed, or gone: the body is not read here, since a fill asks again and can be read by several clients.
-        return self._fills.of(file) or self._fills.start(file)
+        async with AsyncExitStack() as stack:
+            asking = self._shared.client.request("GET", url, {**IDENTITY, **conditions}, authorization)
+            response = await stack.enter_async_context(asking)
+            if response.status >= 500:
+                raise response.refused()
+            if response.status == 304 and conditions and updates(notes.upstream_headers, response.headers):
+                return await self._freshened(file, notes, response, before)
+            if response.status == 200 and self._fills.of(file) is None:
+                # It goes on as a fill, which several clients can read.
+                return self._fills.start(file, OpenResponse(url=url, response=response, closing=stack.pop_all()))
+        return None
+
+    async def _freshened(
+        self, file: FileIdentity, notes: FileNotes, response: UpstreamResponse, before: float
+    ) -> FileNotes:
+        """The notes as a 304 renews them (RFC 9111 §4.3.4), and with them what clients are told."""
+        now = freshened(notes.stored, response.headers, before, time.time())
+        headers = CIMultiDict(now.headers)
+        fresh = replace(
+            notes,
+            headers=file.headers(FileHead(total=None, headers=headers, source=response.url)),
+            upstream_headers=headers,
+            request_time=now.request_time,
+            response_time=now.response_time,
+        )
+        await self._shared.store.note(file.key, fresh.to_json())
+        return fresh

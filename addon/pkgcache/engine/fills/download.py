@@ -239,8 +239,7 @@ class Download:
             headers["Range"] = f"bytes={self._progress.written}-"
             if url in self._tags:
                 headers["If-Range"] = self._tags[url]
-        sole = len(self._request.sources) == 1
-        async with self._client.request("GET", url, headers, authorization, sole_source=sole) as response:
+        async with self._request.response(self._client, url, headers, authorization) as response:
             skip = await self._accept(url, response)
             try:
                 while chunk := await response.chunk():

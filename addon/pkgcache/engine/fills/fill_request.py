@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from multidict import CIMultiDict
 
 from pkgcache.engine.fills.doubtful import doubt_about
+from pkgcache.engine.upstream.client import UpstreamClient
 from pkgcache.engine.upstream.errors import Failure, UpstreamError
 from pkgcache.engine.upstream.response import UpstreamResponse
 from pkgcache.rules.http.ranges import parse_content_range
@@ -18,18 +20,43 @@ IDENTITY = {"Accept": "*/*", "Accept-Encoding": "identity"}
 """Request headers for a release file. A digest is of the file's own bytes, so no content coding may be put on them."""
 
 
+@dataclass(slots=True, kw_only=True)
+class OpenResponse:
+    """An answer with the whole file, whose head a revalidation has read. `closing` lets go of its connection; it is `taken` once."""
+
+    url: Url
+    response: UpstreamResponse
+    closing: AsyncExitStack
+    taken: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FillRequest:
     """A request to download one file: the digest that it must have, its size in bytes (None: unknown), and its URLs.
 
     Each of `sources` is a URL with its `Authorization`. `otherwise` gives the file's bytes in another way, for when no source has it and
-    one says 404; it may raise UpstreamError.
+    one says 404; it may raise UpstreamError. `begun` is an answer of the first source that is there already.
     """
 
     digest: Digest | None
     size: int | None
     sources: Sequence[tuple[Url, str]]
     otherwise: Callable[[], Awaitable[bytes]] | None = None
+    begun: OpenResponse | None = None
+
+    @asynccontextmanager
+    async def response(
+        self, client: UpstreamClient, url: Url, headers: Mapping[str, str], authorization: str
+    ) -> AsyncIterator[UpstreamResponse]:
+        """Ask one of the sources for the file or, with `Range`, its rest; or take the answer that is there. Raises UpstreamError."""
+        if (begun := self.begun) and begun.url == url and not begun.taken and "Range" not in headers:
+            begun.taken = True
+            async with begun.closing:
+                yield begun.response
+            return
+        sole = len(self.sources) == 1
+        async with client.request("GET", url, headers, authorization, sole_source=sole) as response:
+            yield response
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,6 +47,10 @@ MOST_LARGE = 2
 _BASE = b"<base"
 
 
+class OtherVersionError(Exception):
+    """A 304 is about another version than the stored one, so it is to be asked for without validators (RFC 9111 §4.3.4)."""
+
+
 class PageFetcher:
     """Fetches pages from upstreams and stores them. `offline`: no upstream may be asked."""
 
@@ -94,6 +98,10 @@ class PageFetcher:
                     attempts.appendleft((upstream, True))  # it has no HTML at all: its JSON, then, to be converted
                     continue
                 failure = error
+            except OtherVersionError:
+                attempts.appendleft((upstream, html_refused))
+                stored = None
+                continue
             except Exception as error:  # whatever an upstream sends, it is that upstream that failed
                 logger.debug("an answer raised %r", error, exc_info=error)
                 failure = UpstreamError(Failure.WRONG_PAGE, upstream.simple, str(broken_by(error)))
@@ -132,7 +140,9 @@ class PageFetcher:
         async with self._client.request(
             "GET", url, headers, upstream.authorization, sole_source=sole_source
         ) as response:
-            if response.status == 304 and same is not None and updates(same.notes.headers, response.headers):
+            if response.status == 304 and same is not None:
+                if not updates(same.notes.headers, response.headers):
+                    raise OtherVersionError
                 return await self._freshened(same, response, before)
             # A 203 is a 200 that something on the way has changed (RFC 9110 §15.3.4), which pip and uv take.
             status = 200 if response.status == HTTPStatus.NON_AUTHORITATIVE_INFORMATION else response.status

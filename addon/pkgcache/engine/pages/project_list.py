@@ -20,7 +20,7 @@ from functools import partial
 from multidict import CIMultiDict
 
 from pkgcache.engine.caching import CachedAnswers, Collaborators, OnlyIfCachedError, Refresh, Refreshed
-from pkgcache.engine.pages.fetcher import PageFetcher
+from pkgcache.engine.pages.fetcher import OtherVersionError, PageFetcher
 from pkgcache.engine.pages.list_response import StoredList, growing_list_response, stored_list_response
 from pkgcache.engine.pages.project_list_fill import ProjectListFill
 from pkgcache.engine.responses.failures import failed, offline_error, only_stored, still_fetching
@@ -174,7 +174,10 @@ class ProjectLists:
                 return
             for upstream in self._fetcher.healthy_first(list_request.index):
                 try:
-                    await self._from_upstream(fill, upstream, list_request, stored)
+                    try:
+                        await self._from_upstream(fill, upstream, list_request, stored)
+                    except OtherVersionError:
+                        await self._from_upstream(fill, upstream, list_request, None)
                 except UpstreamError as error:
                     failure = error
                 except OSError:
@@ -212,7 +215,9 @@ class ProjectLists:
             headers |= validators(same.upstream_headers)
         before = time.time()
         async with self._client.request("GET", upstream.simple, headers, upstream.authorization) as response:
-            if response.status == 304 and same is not None and updates(same.upstream_headers, response.headers):
+            if response.status == 304 and same is not None:
+                if not updates(same.upstream_headers, response.headers):
+                    raise OtherVersionError
                 now = freshened(same.stored, response.headers, before, time.time())
                 renewed = replace(
                     same,

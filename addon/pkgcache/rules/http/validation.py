@@ -28,7 +28,12 @@ def updates(stored_headers: Headers, not_modified_headers: Headers) -> bool:
     the new response to update any stored responses." Weak tags are compared too, because one response is stored here, not a set.
     """
     etag, stored_etag = not_modified_headers.get("ETag"), stored_headers.get("ETag")
-    return etag is None or stored_etag is None or etag.removeprefix("W/") == stored_etag.removeprefix("W/")
+    if etag is not None and stored_etag is not None:
+        return etag.removeprefix("W/") == stored_etag.removeprefix("W/")
+    modified, stored_modified = (
+        parse_http_date(headers.get("Last-Modified", "")) for headers in (not_modified_headers, stored_headers)
+    )
+    return modified is None or stored_modified is None or modified == stored_modified
 
 
 # RFC 9111 §3.2 excepts from the update "The Content-Length header field", fields "automatically processed and removed", and fields that
