@@ -18,6 +18,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+from multidict import CIMultiDict, CIMultiDictProxy
+
 from pkgcache.engine.caching import Collaborators
 from pkgcache.engine.credentials import CredentialSpaces
 from pkgcache.engine.files.core_metadata import metadata_of_stored_wheel
@@ -52,6 +54,7 @@ from pkgcache.rules.policy.admission import (
 from pkgcache.rules.policy.redirects import judge_redirect
 from pkgcache.rules.routing.filenames import project_of
 from pkgcache.rules.routing.indexes import Index, Upstream, build_indexes
+from pkgcache.rules.routing.queries import NO_QUERY
 from pkgcache.rules.routing.router import Router
 from pkgcache.rules.routing.routes import (
     ProjectListPage,
@@ -218,7 +221,7 @@ class Service:
         if "Via" in request.headers or not self._open_to_all:
             return None
         if isinstance(route, ProjectPage):
-            return self.pages.try_from_memory(request, route)
+            return self.pages.try_from_memory(request, route) if route.query is NO_QUERY else None
         return self.files.try_from_memory(request, route) if isinstance(route, ReleaseFile) else None
 
     async def answer(self, request: Request, route: Route, waits: Callable[[], None] = lambda: None) -> Response:
@@ -230,7 +233,7 @@ class Service:
         with asking(kind, request.client, product_of(request.headers.get("User-Agent")), waits):
             if not self._open_to_all and (refusal := await self.refusal(route)):
                 return refusal
-            return await self._answer_route(request, route)
+            return await self._answer_route(_as_its_query_asks(request, route), route)
 
     async def _answer_route(self, request: Request, route: Route) -> Response:
         match route:
@@ -286,3 +289,12 @@ class Service:
         while True:
             await asyncio.sleep(MAINTENANCE_SECONDS)
             await self.store.run_maintenance()
+
+
+def _as_its_query_asks(request: Request, route: Route) -> Request:
+    """The request with the `Accept` that a page's `?format=` asks for (PEP 691: it "SHOULD take precedence")."""
+    if not isinstance(route, ProjectPage | ProjectListPage) or not route.query.accept:
+        return request
+    headers = CIMultiDict(request.headers)
+    headers["Accept"] = route.query.accept
+    return replace(request, headers=CIMultiDictProxy(headers))

@@ -23,6 +23,7 @@ from pkgcache.engine.upstream.client import UpstreamClient
 from pkgcache.engine.upstream.errors import Failure, UpstreamError
 from pkgcache.engine.upstream.parent_proxy import parent_of_environment
 from pkgcache.rules.routing.indexes import Index, Upstream
+from pkgcache.rules.routing.paths import page_at
 from pkgcache.rules.simple.representations import Representation
 from pkgcache.units import redact
 
@@ -224,7 +225,7 @@ async def _ask_all(upstreams: Sequence[tuple[Index, Upstream]]) -> list[Finding]
 
 async def _ask(client: UpstreamClient, index: Index, upstream: Upstream) -> Finding:
     check = f"upstream of {index.name}"
-    url = upstream.simple.with_path(f"{upstream.simple.path}{ASKED_PROJECT}/")
+    url = page_at(upstream, ASKED_PROJECT)
     began = time.monotonic()
     headers = {"Accept": f"{Representation.JSON.content_type}, text/html;q=0.1", "Accept-Encoding": "gzip"}
     try:

@@ -33,7 +33,7 @@ from pkgcache.rules.http.accept import parse_content_type
 from pkgcache.rules.http.storability import NotStorable, storable, storable_headers
 from pkgcache.rules.http.validation import freshened, updates, validators
 from pkgcache.rules.routing.indexes import Index, Upstream
-from pkgcache.rules.routing.paths import api_base
+from pkgcache.rules.routing.paths import document_at, page_at
 from pkgcache.rules.routing.urls import Url
 from pkgcache.rules.simple.limits import MAX_PAGE
 from pkgcache.rules.simple.page_model import BrokenPage, broken_by
@@ -131,6 +131,8 @@ class PageFetcher:
         """One upstream's page or its 404; JSON where it has `html_refused`. Raises UpstreamError."""
         url, accept = _target(upstream, page_request, html_refused=html_refused)
         headers = {"Accept": accept, "Accept-Encoding": "gzip"}
+        if page_request.reload:  # RFC 9111 §5.2.1.4
+            headers["Cache-Control"] = "no-cache"
         # Another upstream's validators mean nothing here: two mirrors may give different pages the same ETag.
         same = stored if stored is not None and stored.found and stored.notes.upstream == upstream.name else None
         if same is not None:
@@ -154,7 +156,8 @@ class PageFetcher:
                 request_time=before,
                 response_time=time.time(),
                 upstream=upstream.name,
-                url=str(response.url),
+                url=str(response.url.with_path(response.url.path)),  # a query may be secret, and no link needs it
+                transient=bool(page_request.query),
             )
             if status != 200:
                 return StoredPage(key=page_request.key, notes=notes, body=b"")
@@ -166,7 +169,9 @@ class PageFetcher:
                 Failure.WRONG_TYPE, url, f"no index page, but {content_type or 'something without a type'!r}"
             )
         refusal = storable(request_headers=CIMultiDict(), status=200, response_headers=response.headers)
-        notes = replace(notes, representation=representation, transient=isinstance(refusal, NotStorable))
+        notes = replace(
+            notes, representation=representation, transient=notes.transient or isinstance(refusal, NotStorable)
+        )
         coding = response.headers.get("Content-Encoding", "")
         in_thread = self._variants.in_thread
         if read := await in_thread(lambda: _read_if_small(body, coding, url)):
@@ -220,12 +225,11 @@ def _is_html(page_request: PageRequest) -> bool:
 
 
 def _target(upstream: Upstream, page_request: PageRequest, *, html_refused: bool) -> tuple[Url, str]:
-    """An upstream's URL of the page or document, and the Accept to send. A page's URL ends in a slash: mirrors redirect oddly."""
-    simple = upstream.simple
+    """An upstream's URL of the page or document, and the Accept to send."""
     if page_request.document:
-        return simple.with_path(api_base(simple) + page_request.document), "application/json"
+        return document_at(upstream, page_request.document, page_request.query), "application/json"
     accept = upstream_accept(page_request.representation, refused=html_refused)
-    return simple.with_path(f"{simple.path}{page_request.project}/"), accept
+    return page_at(upstream, page_request.project, page_request.query), accept
 
 
 def _representation(page_request: PageRequest, content_type: str | None) -> Representation | None:

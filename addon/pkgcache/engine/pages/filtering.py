@@ -48,7 +48,7 @@ class VariantFilter:
         now = time.time()
         if (found := self._filtered.get(key)) and now - found[0] < FILTERED_SECONDS:
             return found[1]
-        table = await self._known_files.table(page_request, variant.source_digest)
+        table = await self._known_files.table(page_request, variant.source_digest, page)
         names = await self._left_out(page_request, table, now) if table else frozenset()
         result = await self._variants.without(page_request, page, variant, names)
         filtered = variant

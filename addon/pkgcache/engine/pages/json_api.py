@@ -89,6 +89,7 @@ class JsonApi:
             representation=Representation.JSON,
             client_url=simple.with_path(f"{simple.path}{page_request.project}/"),
             document="",
+            query="",
         )
         try:
             page = await self._current_page(of_page)
@@ -116,6 +117,7 @@ class JsonApi:
             source_digest=body_digest(body),
             representation=Representation.JSON,
             has_base_href=False,
+            transient=page.notes.transient or bool(page_request.query),
         )
         return await self._fetcher.keep(page_request, notes, body, None)
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from pkgcache.engine.pages.stored_page import PageGoneError, PageRequest, find_page, read_page
+from pkgcache.engine.pages.stored_page import PageGoneError, PageRequest, StoredPage, find_page, read_page
 from pkgcache.engine.pages.variants import PageVariants
 from pkgcache.engine.store.keys import StoreKey, page_key
 from pkgcache.engine.store.lru import ByteLru
@@ -78,14 +78,20 @@ class KnownFiles:
                 return facts
         return None
 
-    async def table(self, page_request: PageRequest, source_digest: str = "") -> FileTable | None:
-        """All that the stored page says of its files; None where there is no such page. `source_digest`: of this version of it."""
+    async def table(
+        self, page_request: PageRequest, source_digest: str = "", page: StoredPage | None = None
+    ) -> FileTable | None:
+        """All that the stored page says of its files; None where there is no such page.
+
+        `source_digest`: of this version of it. `page`: the page itself, which need not be stored where its body is here.
+        """
         known = self._tables.get(page_request.key)
         if known is not None and (
             known.source_digest == source_digest if source_digest else await self._is_current(page_request.key, known)
         ):
             return known.table
-        page = await read_page(self._store, page_request.key)
+        if page is None or page.body is None:
+            page = await read_page(self._store, page_request.key)
         if page is None or not page.found:
             return None
         try:

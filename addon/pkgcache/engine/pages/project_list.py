@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from functools import partial
+from urllib.parse import quote
 
 from multidict import CIMultiDict
 
@@ -23,7 +24,7 @@ from pkgcache.engine.caching import CachedAnswers, Collaborators, OnlyIfCachedEr
 from pkgcache.engine.pages.fetcher import OtherVersionError, PageFetcher
 from pkgcache.engine.pages.list_response import StoredList, growing_list_response, stored_list_response
 from pkgcache.engine.pages.project_list_fill import ProjectListFill
-from pkgcache.engine.responses.failures import failed, offline_error, only_stored, still_fetching
+from pkgcache.engine.responses.failures import failed, offline, offline_error, only_stored, still_fetching
 from pkgcache.engine.responses.messages import CLIENT_SECONDS, Request, Response
 from pkgcache.engine.responses.relay import RelayBody
 from pkgcache.engine.runtime.tasks import shielded
@@ -36,12 +37,17 @@ from pkgcache.rules.http.cache_status import CacheStatus
 from pkgcache.rules.http.storability import NotStorable, storable, storable_headers
 from pkgcache.rules.http.validation import freshened, updates, validators
 from pkgcache.rules.routing.indexes import Index, Upstream
-from pkgcache.rules.routing.paths import own_page_path
+from pkgcache.rules.routing.paths import list_at, own_page_path
 from pkgcache.rules.routing.routes import ProjectListPage
+from pkgcache.rules.routing.urls import Url
 from pkgcache.rules.simple.page_model import broken_by
 from pkgcache.rules.simple.representations import NotAcceptable, Representation, accepts, negotiate, upstream_accept
 
 logger = logging.getLogger(__name__)
+
+
+_QUERY = "%&=+/:;@!$'()*,?~-._"
+"""Characters of a query that stay as they are in a redirect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,7 @@ class ProjectLists:
         if not route.client_url.path.endswith("/"):  # its links are relative to the folder
             # As it is configured, never as the client spelt it: `//evil.example/../pypi/simple` would lead to that host.
             where = own_page_path(route.index) if route.at_proxy_address else str(route.index.simple)
+            where += f"?{quote(route.client_url.query, safe=_QUERY)}" if route.client_url.query else ""
             moved = Response.text(301, where)
             moved.headers["Location"] = where
             return moved
@@ -88,6 +95,10 @@ class ProjectLists:
         if isinstance(representation, NotAcceptable):
             return Response.text(406, "a list is JSON or HTML: " + ", ".join(r.content_type for r in Representation))
         list_request = _ListRequest(route.index, representation, project_list_key(route.index.name, representation))
+        if route.query.passed:
+            if self._offline:
+                return offline(list_request.shown)
+            return await self._pass_through(request, list_request, route.query.passed, detail="query")
         fill = self._fills.get(list_request.key)
         stored = await self._find(request, list_request)
         if stored is None and fill is not None and fill is not self._fills.get(list_request.key):
@@ -214,7 +225,7 @@ class ProjectLists:
         if same is not None:
             headers |= validators(same.upstream_headers)
         before = time.time()
-        async with self._client.request("GET", upstream.simple, headers, upstream.authorization) as response:
+        async with self._client.request("GET", list_at(upstream), headers, upstream.authorization) as response:
             if response.status == 304 and same is not None:
                 if not updates(same.upstream_headers, response.headers):
                     raise OtherVersionError
@@ -246,12 +257,16 @@ class ProjectLists:
         )
         await shielded(self._store.adopt(list_request.key, fill.file.path, fill.written, notes.to_json()))
 
-    async def _pass_through(self, request: Request, list_request: _ListRequest) -> Response:
-        """The list for this client alone, as the upstream sends it: the disk takes nothing."""
+    async def _pass_through(
+        self, request: Request, list_request: _ListRequest, query: str = "", *, detail: str = "disk-failed"
+    ) -> Response:
+        """The list for this client alone, as the upstream sends it: the disk takes nothing, or the client asks for more than a list."""
         errors: list[UpstreamError] = []
         headers = {name: request.headers[name] for name in ("Accept", "Accept-Encoding") if name in request.headers}
         for upstream in self._fetcher.healthy_first(list_request.index):
-            body = RelayBody(partial(self._send, request.method, upstream, headers), immutable=False)
+            body = RelayBody(
+                partial(self._send, request.method, upstream, list_at(upstream, query), headers), immutable=False
+            )
             try:
                 response = await body.open()
                 if response.status != 200:
@@ -270,15 +285,15 @@ class ProjectLists:
                 status=200,
                 headers=passed,
                 body=b"" if request.method == "HEAD" else body,
-                cache=CacheStatus(fwd="bypass", fwd_status=200, detail="disk-failed"),
+                cache=CacheStatus(fwd="bypass", fwd_status=200, detail=detail),
                 upstream=response.url.origin,
             )
         return failed(list_request.shown, AllFailedError(errors), request)
 
     def _send(
-        self, method: str, upstream: Upstream, headers: dict[str, str], rest: dict[str, str]
+        self, method: str, upstream: Upstream, url: Url, headers: dict[str, str], rest: dict[str, str]
     ) -> AbstractAsyncContextManager[UpstreamResponse]:
-        return self._client.request(method, upstream.simple, headers | rest, upstream.authorization)
+        return self._client.request(method, url, headers | rest, upstream.authorization)
 
 
 def _refused(response: UpstreamResponse) -> UpstreamError:

@@ -103,6 +103,7 @@ class Pages:
             space=route.space,
             authorization=route.authorization,
             document=route.document,
+            query=route.query.passed,
         )
         lookup = _Lookup(page_request, representation)
         self._latest = route, lookup
@@ -130,7 +131,7 @@ class Pages:
             kinds = ", ".join(each.content_type for each in Representation)
             return Response.text(406, f"an index page is JSON or HTML: {kinds}")
         page_request, representation = lookup.page_request, lookup.representation
-        stored = await find_page(self._store, page_request.key)
+        stored = None if page_request.query else await find_page(self._store, page_request.key)
         if stored is not None:
             self._hot.put(stored.key, _Hot(stored, time.time()), 1)
         try:

@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import zlib
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
 from pkgcache.engine.pages.worker import LARGE
 from pkgcache.engine.store.entries import Notes
@@ -62,7 +63,8 @@ class StoredPage:
 class PageRequest:
     """One page, or the JSON API's `document`, as one kind of client asks for it.
 
-    `space` names whose credentials may read it, and `authorization` is what they are sent as; '' for a public page.
+    `space` names whose credentials may read it, and `authorization` is what they are sent as; '' for a public page. `query` is passed on
+    to the upstream, and what it says then is not stored. `reload`: no cache on the way may answer.
     """
 
     index: Index
@@ -73,13 +75,17 @@ class PageRequest:
     space: str
     authorization: str = ""
     document: str = ""
+    query: str = ""
+    reload: bool = False
 
     key: StoreKey = field(init=False)
-    """The page's key in the store."""
+    """The page's key in the store. With a query nothing is stored under it."""
 
     def __post_init__(self) -> None:
         """Make the key once: it is needed a dozen times a request."""
-        key = page_key(self.space, self.index.name, self.document or self.project, self.representation)
+        name = self.document or self.project
+        name = f"{name}?{quote(self.query)}" if self.query else name
+        key = page_key(self.space, self.index.name, name, self.representation)
         object.__setattr__(self, "key", key)
 
     @property

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pkgcache.rules.policy.admission import Admission, RefusalReason, Refused
 from pkgcache.rules.routing.filenames import project_of
 from pkgcache.rules.routing.indexes import Index, Upstream
-from pkgcache.rules.routing.paths import api_base
+from pkgcache.rules.routing.paths import document_at, list_at, page_at
 from pkgcache.rules.routing.router import Router
 from pkgcache.rules.routing.routes import ProjectListPage, ProjectPage, ReleaseFile, Route, Uncacheable, Unclear
 from pkgcache.rules.routing.spelling import strict_path
@@ -113,9 +113,6 @@ def _by_its_upstreams(route: ProjectPage | ProjectListPage | ReleaseFile, target
 
 
 def _page_at(upstream: Upstream, route: ProjectPage | ProjectListPage) -> Url:
-    simple = upstream.simple
     if isinstance(route, ProjectListPage):
-        return simple
-    if route.document:
-        return simple.with_path(api_base(simple) + route.document)
-    return simple.with_path(f"{simple.path}{route.project}/")
+        return list_at(upstream)
+    return document_at(upstream, route.document) if route.document else page_at(upstream, route.project)

@@ -29,12 +29,14 @@ class Upstream:
     """A place that an index is fetched from.
 
     `files` is the folder of files in PyPI's layout: `…/packages/` beside the mirror's `simple/`, or the default index's file host. It is
-    None for an index whose files are known only by its pages' links. `authorization` is an `Authorization` value, or empty.
+    None for an index whose files are known only by its pages' links. `authorization` is an `Authorization` value, or empty. `query` is
+    sent with every request for a page, and may be a secret: only the methods here put it into a URL.
     """
 
     simple: Url
     files: Url | None = None
     authorization: str = ""
+    query: str = ""
     name: str = field(init=False)
     """What logs and error pages call it: the URL, which holds no credentials."""
 
@@ -77,27 +79,27 @@ def build_indexes(settings: tuple[IndexSetting, ...], defaults: Defaults) -> tup
 
 
 def _pypi_upstream(text: str, defaults: Defaults) -> Upstream:
-    url, authorization = _split_credentials(text, "pypi")
-    if url == defaults.simple:
-        return Upstream(simple=url, files=defaults.files, authorization=authorization)
-    parent = url.path.rstrip("/").rpartition("/")[0]
-    return Upstream(simple=url, files=url.with_path(f"{parent}/packages/"), authorization=authorization)
+    url, authorization, query = _split_secrets(text, "pypi")
+    files = defaults.files
+    if url != defaults.simple:
+        files = url.with_path(f"{url.path.rstrip('/').rpartition('/')[0]}/packages/")
+    return Upstream(simple=url, files=files, authorization=authorization, query=query)
 
 
 def _named_index(name: str, urls: tuple[str, ...]) -> Index:
-    split = [_split_credentials(url, name) for url in urls]
-    upstreams = tuple(Upstream(simple=url, authorization=authorization) for url, authorization in split)
+    split = [_split_secrets(url, name) for url in urls]
+    upstreams = tuple(Upstream(simple=url, authorization=login, query=query) for url, login, query in split)
     return Index(name=name, simple=split[0][0], upstreams=upstreams[1:] or upstreams)
 
 
-def _split_credentials(text: str, name: str) -> tuple[Url, str]:
-    """Split an index's URL into the URL without user information, ending in a slash, and an `Authorization` value, or ''."""
+def _split_secrets(text: str, name: str) -> tuple[Url, str, str]:
+    """Split an index's URL into one without secrets that ends in a slash, an `Authorization` value or '', and its query."""
     try:
         parts = urlsplit(text)
         bare = text.replace(f"{parts.netloc}", parts.netloc.rpartition("@")[2], 1)
         url = parse_url(bare)
-        if url.query or "#" in text:
-            raise ValueError("an index URL has no query and no fragment")
+        if "#" in text:
+            raise ValueError("an index URL has no fragment")
     except ValueError as error:
         raise SettingError(f"pypi_cache_index={name}={redact(text)}: {error}") from None
-    return url.with_path(url.path.rstrip("/") + "/"), basic_credentials(parts.netloc.rpartition("@")[0])
+    return url.with_path(url.path.rstrip("/") + "/"), basic_credentials(parts.netloc.rpartition("@")[0]), url.query

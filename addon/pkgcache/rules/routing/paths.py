@@ -1,4 +1,4 @@
-"""Paths that the cache itself defines: of an index at the proxy's own address, and of the JSON API beside an index.
+"""Where an index has its pages: at its upstreams, in the JSON API beside it, and at the proxy's own address.
 
 At the proxy's own address an index has its pages at `/<index>/simple/`, and files of other hosts at
 `/<index>/files/<scheme>/<host[:port]>/<path>`. Leaves out: writing the latter, which `links` does as it rewrites a page.
@@ -6,7 +6,8 @@ At the proxy's own address an index has its pages at `/<index>/simple/`, and fil
 
 from urllib.parse import quote, unquote
 
-from pkgcache.rules.routing.indexes import Index
+from pkgcache.rules.routing.indexes import Index, Upstream
+from pkgcache.rules.routing.queries import joined_query
 from pkgcache.rules.routing.urls import DEFAULT_PORTS, Url, parse_url
 
 
@@ -35,6 +36,21 @@ def api_base(simple: Url) -> str:
     """
     parent = simple.path.rstrip("/").rpartition("/")[0] + "/"
     return parent if parent.endswith("/pypi/") else f"{parent}pypi/"
+
+
+def list_at(upstream: Upstream, query: str = "") -> Url:
+    """Where an upstream has the list of all projects. `query` is the client's, which goes behind the operator's."""
+    return upstream.simple.with_path(upstream.simple.path, joined_query(upstream.query, query))
+
+
+def page_at(upstream: Upstream, project: str, query: str = "") -> Url:
+    """Where an upstream has a project's page. The URL ends in a slash: mirrors redirect oddly."""
+    return upstream.simple.with_path(f"{upstream.simple.path}{project}/", joined_query(upstream.query, query))
+
+
+def document_at(upstream: Upstream, document: str, query: str = "") -> Url:
+    """Where an upstream has a document of the JSON API."""
+    return upstream.simple.with_path(api_base(upstream.simple) + document, joined_query(upstream.query, query))
 
 
 def own_page_path(index: Index, project: str = "") -> str:

@@ -23,6 +23,7 @@ from pkgcache.rules.routing.indexes import Index
 from pkgcache.rules.routing.package_hosts import Address, PackageHosts
 from pkgcache.rules.routing.paths import api_base, resolve_own_path
 from pkgcache.rules.routing.places import Places
+from pkgcache.rules.routing.queries import NO_QUERY, PageQuery, read_query
 from pkgcache.rules.routing.routes import ProjectListPage, ProjectPage, ReleaseFile, Route, Uncacheable, Unclear
 from pkgcache.rules.routing.spelling import as_spelt, strict_path
 from pkgcache.rules.routing.urls import Url, normalise_path, parse_url
@@ -124,8 +125,9 @@ class Router:
         if not path.startswith(prefix):
             return None
         name = unquote(path.removeprefix(prefix).removesuffix("/"))
+        query = read_query(client_url.query) if client_url.query else NO_QUERY
         if not name:
-            return ProjectListPage(index=index, client_url=client_url, at_proxy_address=at_proxy_address)
+            return ProjectListPage(index=index, client_url=client_url, at_proxy_address=at_proxy_address, query=query)
         if not is_project_name(name):
             return None
         if _is_file_beside_pages(index, path, name) and not at_proxy_address:
@@ -136,6 +138,7 @@ class Router:
             client_url=client_url,
             at_proxy_address=at_proxy_address,
             is_flat=not at_proxy_address and _is_flat_listing(index, path, name),
+            query=query,
         )
 
     def _document(self, index: Index, path: str, client_url: Url) -> ProjectPage | None:
@@ -148,8 +151,9 @@ class Router:
             return None
         project = canonicalize_name(match["project"])
         document = f"{project}/{match['version']}/json" if match["version"] else f"{project}/json"
+        query = PageQuery(passed=client_url.query)
         return ProjectPage(
-            index=index, project=project, client_url=client_url, at_proxy_address=False, document=document
+            index=index, project=project, client_url=client_url, at_proxy_address=False, document=document, query=query
         )
 
     def _pypi_file(self, index: Index, release: ReleasePath, asked: Url | None) -> ReleaseFile:

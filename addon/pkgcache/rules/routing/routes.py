@@ -11,6 +11,7 @@ from packaging.utils import NormalizedName
 
 from pkgcache.rules.routing.digests import ReleasePath
 from pkgcache.rules.routing.indexes import Index
+from pkgcache.rules.routing.queries import NO_QUERY, PageQuery
 from pkgcache.rules.routing.spelling import as_spelt
 from pkgcache.rules.routing.urls import Url
 
@@ -24,6 +25,7 @@ class ProjectPage:
 
     `client_url` is the URL as the client spelt it. `document` is empty for the page, else `<project>/json` or
     `<project>/<version>/json`. `is_flat`: it may be a listing of files of many projects, which only its own server knows.
+    `query` is what the client's URL says in its query.
     """
 
     index: Index
@@ -34,15 +36,17 @@ class ProjectPage:
     authorization: str = ""
     document: str = ""
     is_flat: bool = False
+    query: PageQuery = NO_QUERY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectListPage:
-    """The list of all projects of an index (PEP 503), at its URL itself."""
+    """The list of all projects of an index (PEP 503), at its URL itself. `query` is what the client's URL says in its query."""
 
     index: Index
     client_url: Url
     at_proxy_address: bool
+    query: PageQuery = NO_QUERY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
