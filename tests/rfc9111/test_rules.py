@@ -7,6 +7,7 @@ from multidict import CIMultiDict
 
 from pkgcache.rules.http.dates import format_http_date
 from pkgcache.rules.http.freshness import Fresh, MustRevalidate, Policy, Stored, decide, received_times, times_of
+from pkgcache.rules.http.validation import updates
 from tests.support.stored import DATE, NOW, T0, h, stored
 
 LATE, EARLY = format_http_date(T0 - 3600), format_http_date(T0 + 3600)
@@ -90,3 +91,44 @@ def test_vary(lines: tuple[str, ...], *, reusable: bool) -> None:
         decision = decide(answer, h(*asks), Policy(), NOW)
         assert isinstance(decision, Fresh) is reusable
         assert reusable or (isinstance(decision, MustRevalidate) and not decision.stale_if_error_ok)
+
+
+OTHER = format_http_date(T0 - 86_400)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "same"),
+    [
+        pytest.param(('ETag: "a"',), ('ETag: "a"',), True, id="§4.3.4 the same tag"),
+        pytest.param(('ETag: "a"',), ('ETag: "b"',), False, id="§4.3.4 another tag"),
+        pytest.param(('ETag: "a"',), ('ETag: W/"a"',), True, id="§4.3.4 made weak"),
+        pytest.param(('ETag: W/"a"',), ('ETag: "a"',), True, id="§4.3.4 made strong"),
+        pytest.param(('ETag: W/"a"',), ('ETag: W/"b"',), False, id="§4.3.4 another weak tag"),
+        pytest.param(('ETag: "abc--gzip"',), ('ETag: "abc"',), False, id="§4.3.4 the tag of another coding"),
+        pytest.param(('ETag: "a"',), (), True, id="§4.3.4 no validator in the 304"),
+        pytest.param((), (), True, id="§4.3.4 none in either"),
+        pytest.param(
+            ('ETag: "a"', f"Last-Modified: {DATE}"), ('ETag: "a"', f"Last-Modified: {OTHER}"), True, id="tag first"
+        ),
+        pytest.param(
+            ('ETag: "a"', f"Last-Modified: {DATE}"), ('ETag: "b"', f"Last-Modified: {DATE}"), False, id="alone"
+        ),
+        pytest.param((f"Last-Modified: {DATE}",), (f"Last-Modified: {DATE}",), True, id="§4.3.4 the same date"),
+        pytest.param((f"Last-Modified: {DATE}",), (f"Last-Modified: {OTHER}",), False, id="§4.3.4 another date"),
+        pytest.param(
+            (f"Last-Modified: {DATE}",),
+            ("Last-Modified: Thursday, 01-Jan-26 00:00:00 GMT",),
+            True,
+            id="RFC 9110 §5.6.7 the same date in an obsolete form",
+        ),
+        pytest.param((f"Last-Modified: {DATE}",), ("Last-Modified: today",), True, id="RFC 9110 §8.8.2 no date"),
+        pytest.param(
+            (f"Last-Modified: {DATE}",), ('ETag: "a"', f"Last-Modified: {OTHER}"), False, id="a new tag, another date"
+        ),
+        pytest.param(
+            (f"Last-Modified: {DATE}",), ('ETag: "a"', f"Last-Modified: {DATE}"), True, id="a new tag, the same date"
+        ),
+    ],
+)
+def test_which_304_updates_what_is_stored(ours: tuple[str, ...], theirs: tuple[str, ...], *, same: bool) -> None:
+    assert updates(h(*ours), h(*theirs)) is same

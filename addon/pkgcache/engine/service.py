@@ -18,11 +18,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from multidict import CIMultiDict, CIMultiDictProxy
-
 from pkgcache.engine.caching import Collaborators
 from pkgcache.engine.credentials import CredentialSpaces
 from pkgcache.engine.files.core_metadata import metadata_of_stored_wheel
+from pkgcache.engine.files.current_links import CurrentLinks
 from pkgcache.engine.files.release_files import ReleaseFiles
 from pkgcache.engine.pages.fetcher import PageFetcher
 from pkgcache.engine.pages.filtering import VariantFilter
@@ -31,6 +30,7 @@ from pkgcache.engine.pages.known_files import KnownFiles
 from pkgcache.engine.pages.learned_hosts import LearnedHosts
 from pkgcache.engine.pages.project_list import ProjectLists
 from pkgcache.engine.pages.project_pages import Pages
+from pkgcache.engine.pages.renewal import Renewal
 from pkgcache.engine.pages.variants import PageVariants
 from pkgcache.engine.pip_defaults import pip_defaults
 from pkgcache.engine.responses.messages import Request, Response
@@ -146,6 +146,13 @@ class Service:
                 upstream_metadata=partial(metadata_of_wheel, self.client),
             ),
         )
+        self.current_links = CurrentLinks(
+            self.files,
+            self.known_files,
+            Renewal(self.known_files, self.tasks, self.pages.renew),
+            route_of=self.router.route,
+            refusal=self.refusal,
+        )
         self.project_lists = ProjectLists(shared, fetcher)
         self._ready = asyncio.Event()
         self._open_to_all = self.admission == Admission()
@@ -233,14 +240,16 @@ class Service:
         with asking(kind, request.client, product_of(request.headers.get("User-Agent")), waits):
             if not self._open_to_all and (refusal := await self.refusal(route)):
                 return refusal
-            return await self._answer_route(_as_its_query_asks(request, route), route)
+            if isinstance(route, ProjectPage | ProjectListPage) and route.query.accept:
+                request = request.accepting(route.query.accept)
+            return await self._answer_route(request, route)
 
     async def _answer_route(self, request: Request, route: Route) -> Response:
         match route:
             case ProjectPage():
                 return await self.pages.answer(request, route)
             case ReleaseFile():
-                return await self.files.answer(request, await self._of_admitted_indexes(route))
+                return await self.current_links.answer(request, await self._of_admitted_indexes(route))
             case ProjectListPage():
                 return await self.project_lists.answer(request, route)
             case Uncacheable(reason=reason) | Unclear(reason=reason):
@@ -289,12 +298,3 @@ class Service:
         while True:
             await asyncio.sleep(MAINTENANCE_SECONDS)
             await self.store.run_maintenance()
-
-
-def _as_its_query_asks(request: Request, route: Route) -> Request:
-    """The request with the `Accept` that a page's `?format=` asks for (PEP 691: it "SHOULD take precedence")."""
-    if not isinstance(route, ProjectPage | ProjectListPage) or not route.query.accept:
-        return request
-    headers = CIMultiDict(request.headers)
-    headers["Accept"] = route.query.accept
-    return replace(request, headers=CIMultiDictProxy(headers))

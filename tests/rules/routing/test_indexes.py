@@ -3,6 +3,7 @@
 import pytest
 
 from pkgcache.rules.routing.indexes import Defaults, Index, build_indexes
+from pkgcache.rules.routing.paths import list_at, page_at
 from pkgcache.rules.routing.urls import parse_url
 from pkgcache.settings import SettingError, parse_index
 
@@ -86,7 +87,9 @@ def test_credentials_leave_the_url() -> None:
     assert upstream.authorization == "Basic dXNlcjpwQHNz"
 
 
-@pytest.mark.parametrize("url", ["https://corp.test/simple?x=1", "https://corp.test/simple#x", "https://corp.test:0/"])
+@pytest.mark.parametrize(
+    "url", ["https://corp.test/simple?x=1#y", "https://corp.test/simple#x", "https://corp.test:0/"]
+)
 def test_refused_urls(url: str) -> None:
     with pytest.raises(SettingError, match="pypi_cache_index=corp="):
         build(f"corp={url}")
@@ -94,5 +97,36 @@ def test_refused_urls(url: str) -> None:
 
 def test_a_refusal_shows_no_credentials() -> None:
     with pytest.raises(SettingError) as caught:
-        build("corp=https://user:secret@corp.test/simple?x=1")
+        build("corp=https://user:secret@corp.test/simple?x=secret#x")
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "simple", "query"),
+    [
+        ("https://corp.test/simple?token=a", "https://corp.test/simple/", "token=a"),
+        ("https://corp.test/simple/?token=a&b=%2F", "https://corp.test/simple/", "token=a&b=%2F"),
+        ("https://user:p@corp.test/simple?token=a@b", "https://corp.test/simple/", "token=a@b"),
+        ("https://corp.test?token=a", "https://corp.test/", "token=a"),
+        ("https://corp.test/simple?", "https://corp.test/simple/", ""),
+    ],
+)
+def test_a_query_is_kept_apart(text: str, simple: str, query: str) -> None:
+    """It may be a secret: no name and no URL that is shown has it."""
+    corp = build(f"corp={text}")[1]
+    (upstream,) = corp.upstreams
+    assert (str(corp.simple), str(upstream.simple), upstream.name, upstream.query) == (simple, simple, simple, query)
+    assert str(page_at(upstream, "six")) == f"{simple}six/" + (f"?{query}" if query else "")
+    assert str(page_at(upstream, "six", "x=1")) == f"{simple}six/?" + (f"{query}&x=1" if query else "x=1")
+    assert str(list_at(upstream)) == simple + (f"?{query}" if query else "")
+
+
+def test_a_mirrors_query_is_its_own() -> None:
+    """The index under the mirror's own URL has it too; its clients need not know it."""
+    indexes = build("pypi=https://one.test/pypi/simple?token=a https://two.test/simple")
+    assert [(index.name, each.name, each.query) for index in indexes for each in index.upstreams] == [
+        ("pypi", "https://one.test/pypi/simple/", "token=a"),
+        ("pypi", "https://two.test/simple/", ""),
+        ("pypi@https://one.test/pypi/simple/", "https://one.test/pypi/simple/", "token=a"),
+        ("pypi@https://two.test/simple/", "https://two.test/simple/", ""),
+    ]

@@ -74,3 +74,16 @@ def test_keys_are_never_found_in_what_is_said(said: dict[str, str], other: str) 
         assert facts is not None
         assert facts.filename == value + hostile
     assert (table.get(other) is not None) is (other in said)
+
+
+TEXTS = st.text(alphabet='a/"\\,:[{}].é', min_size=1, max_size=12)
+
+
+@given(rows=st.dictionaries(TEXTS, TEXTS, max_size=6), other=TEXTS)
+@example({'a,"b': 'x",', "{": 'x",'}, '",')
+@example({"a": ':["x",', "b": "x"}, "x")
+def test_names_are_never_found_in_what_is_said(rows: dict[str, str], other: str) -> None:
+    """Found by its name is what has this name, in the page's order, whatever keys and names look like."""
+    text = json.dumps({key: [name, {}, False, None, "", False] for key, name in rows.items()}, separators=(",", ":"))
+    for name in {*rows.values(), other}:
+        assert FileTable(text).named(name) == [key for key, each in rows.items() if each == name]

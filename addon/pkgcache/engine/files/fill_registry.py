@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from pkgcache.engine.store.keys import StoreKey
 from pkgcache.engine.store.lru import ByteLru
 from pkgcache.engine.store.notes import FileNotes
 from pkgcache.engine.store.rehash import Rehasher
+from pkgcache.engine.upstream.errors import AllFailedError
 from pkgcache.engine.upstream.wheel_metadata import metadata_of_wheel
 from pkgcache.rules.http.storability import storable_headers
 from pkgcache.rules.routing.digests import Digest
@@ -41,12 +43,16 @@ TOO_LARGE_FILES, TOO_LARGE_SECONDS = 256, 60.0
 
 
 class FillRegistry:
-    """Starts fills, finds them again, and stores what they bring. `close` after their tasks have ended."""
+    """Starts fills, finds them again, and stores what they bring. `close` after their tasks have ended.
+
+    `on_failure` is called for a file that no upstream gave, with the time at which its fill began (seconds since the epoch).
+    """
 
     def __init__(self, shared: Collaborators, rehasher: Rehasher) -> None:
         self._shared = shared
         self._rehasher = rehasher
         self._pool = ThreadPoolExecutor(WRITING_THREADS, thread_name_prefix="fill")
+        self.on_failure: Callable[[FileIdentity, AllFailedError, float], None] = lambda _file, _error, _began: None
         self.fills: dict[StoreKey, Fill] = {}
         self._lingering: list[Fill] = []
         self._too_large: ByteLru[StoreKey, float] = ByteLru(TOO_LARGE_FILES)  # each weighs 1
@@ -95,6 +101,8 @@ class FillRegistry:
         async def work() -> None:
             try:
                 await fill.run(lambda: self._find(file, started), lambda done: self._commit(file, done, started))
+                if fill.error is not None:
+                    self.on_failure(file, fill.error, started)
             finally:
                 if begun is not None:  # where the file was found elsewhere
                     await begun.closing.aclose()

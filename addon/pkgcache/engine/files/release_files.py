@@ -75,6 +75,12 @@ class ReleaseFiles:
     async def answer(self, request: Request, route: ReleaseFile) -> Response:
         """The answer to a GET or HEAD for a release file."""
         file = await (self._disputes.settle(request, route) if route.also else self._resolver.resolve(route))
+        response = await self._answer(request, route, file)
+        if response.error is not None:
+            response.failed_key = file.key
+        return response
+
+    async def _answer(self, request: Request, route: ReleaseFile, file: FileIdentity) -> Response:
         if (fill := self.fills.of(file)) is not None:
             return await self._from_fill(request, file, fill, joined=True)
         response = await self._from_store(request, file) or await self._from_stored_wheel(request, file)
@@ -212,19 +218,11 @@ class ReleaseFiles:
         if wheel is None or digest is None:
             return None
         metadata = await metadata_of_stored_wheel(self._store, (await self._resolver.resolve(wheel)).key)
-        if metadata is None:
+        if metadata is None or mismatch(digest, [metadata]):
             return None
-        if mismatch(digest, [metadata]):
-            return None
-        headers = CIMultiDict(
-            {
-                "Content-Type": "application/octet-stream",
-                "Content-Length": str(len(metadata)),
-                "ETag": f'"{digest}"',
-                "Cache-Control": IMMUTABLE,
-            }
-        )
         self._metrics.hit("file")
+        headers = CIMultiDict({"Content-Type": "application/octet-stream", "Content-Length": str(len(metadata))})
+        headers.update({"ETag": f'"{digest}"', "Cache-Control": IMMUTABLE})
         body = b"" if request.method == "HEAD" else metadata
         return Response(status=200, headers=headers, body=body, cache=CacheStatus(hit=True, detail="from-the-wheel"))
 

@@ -96,7 +96,7 @@ class Revalidation:
                 raise response.refused()
             if response.status == 304 and conditions and updates(notes.upstream_headers, response.headers):
                 return await self._freshened(file, notes, response, before)
-            if response.status == 200 and self._fills.of(file) is None:
+            if response.status in {200, 203} and self._fills.of(file) is None:
                 # It goes on as a fill, which several clients can read.
                 return self._fills.start(file, OpenResponse(url=url, response=response, closing=stack.pop_all()))
         return None

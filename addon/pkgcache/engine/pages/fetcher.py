@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from dataclasses import replace
 from http import HTTPStatus
 from typing import NamedTuple
@@ -30,6 +29,7 @@ from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamErr
 from pkgcache.engine.upstream.places import Kind, asking
 from pkgcache.engine.upstream.response import UpstreamResponse
 from pkgcache.rules.http.accept import parse_content_type
+from pkgcache.rules.http.cache_control import Headers
 from pkgcache.rules.http.storability import NotStorable, storable, storable_headers
 from pkgcache.rules.http.validation import freshened, updates, validators
 from pkgcache.rules.routing.indexes import Index, Upstream
@@ -87,21 +87,12 @@ class PageFetcher:
             raise offline_error(page_request.project)
         errors: list[UpstreamError] = []
         absent: StoredPage | None = None
-        attempts = deque((upstream, False) for upstream in self._upstreams_for(page_request))
-        while attempts:
-            upstream, html_refused = attempts.popleft()
+        for upstream in self._upstreams_for(page_request):
             try:
                 with asking(Kind.PAGES):  # a file's request may be what makes a page needed
-                    page = await self._fetch_from(upstream, page_request, stored, html_refused=html_refused)
+                    page = await self._from_upstream(upstream, page_request, stored)
             except UpstreamError as error:
-                if error.status == HTTPStatus.NOT_ACCEPTABLE and _is_html(page_request) and not html_refused:
-                    attempts.appendleft((upstream, True))  # it has no HTML at all: its JSON, then, to be converted
-                    continue
                 failure = error
-            except OtherVersionError:
-                attempts.appendleft((upstream, html_refused))
-                stored = None
-                continue
             except Exception as error:  # whatever an upstream sends, it is that upstream that failed
                 logger.debug("an answer raised %r", error, exc_info=error)
                 failure = UpstreamError(Failure.WRONG_PAGE, upstream.simple, str(broken_by(error)))
@@ -125,18 +116,29 @@ class PageFetcher:
         if not absent.notes.transient:
             await self._store.put(absent.key, b"-", absent.notes.to_json())
 
+    async def _from_upstream(
+        self, upstream: Upstream, page_request: PageRequest, stored: StoredPage | None
+    ) -> StoredPage:
+        """One upstream's page or its 404; asked for once more where the first answer says how. Raises UpstreamError."""
+        html_refused = False
+        while True:
+            try:
+                return await self._fetch_from(upstream, page_request, stored, html_refused=html_refused)
+            except OtherVersionError:
+                stored = None
+            except UpstreamError as error:
+                if error.status != HTTPStatus.NOT_ACCEPTABLE or html_refused or not _is_html(page_request):
+                    raise
+                html_refused = True  # it has no HTML at all: its JSON, then, to be converted
+
     async def _fetch_from(
         self, upstream: Upstream, page_request: PageRequest, stored: StoredPage | None, *, html_refused: bool
     ) -> StoredPage:
         """One upstream's page or its 404; JSON where it has `html_refused`. Raises UpstreamError."""
         url, accept = _target(upstream, page_request, html_refused=html_refused)
-        headers = {"Accept": accept, "Accept-Encoding": "gzip"}
-        if page_request.reload:  # RFC 9111 §5.2.1.4
-            headers["Cache-Control"] = "no-cache"
         # Another upstream's validators mean nothing here: two mirrors may give different pages the same ETag.
         same = stored if stored is not None and stored.found and stored.notes.upstream == upstream.name else None
-        if same is not None:
-            headers |= validators(same.notes.headers)
+        headers = _headers(accept, page_request, same)
         before = time.time()
         sole_source = len(page_request.index.upstreams) == 1
         async with self._client.request(
@@ -162,17 +164,23 @@ class PageFetcher:
             if status != 200:
                 return StoredPage(key=page_request.key, notes=notes, body=b"")
             body = await response.body(MAX_PAGE)
-        content_type = response.headers.get("Content-Type")
+        return await self._keep_body(page_request, notes, response.headers, url, body)
+
+    async def _keep_body(
+        self, page_request: PageRequest, notes: PageNotes, headers: Headers, url: Url, body: bytes
+    ) -> StoredPage:
+        """Read the body of an answer, and store it if that is allowed. Raises UpstreamError for what is no page."""
+        content_type = headers.get("Content-Type")
         representation = _representation(page_request, content_type)
         if representation is None:
             raise UpstreamError(
                 Failure.WRONG_TYPE, url, f"no index page, but {content_type or 'something without a type'!r}"
             )
-        refusal = storable(request_headers=CIMultiDict(), status=200, response_headers=response.headers)
+        refusal = storable(request_headers=CIMultiDict(), status=200, response_headers=headers)
         notes = replace(
             notes, representation=representation, transient=notes.transient or isinstance(refusal, NotStorable)
         )
-        coding = response.headers.get("Content-Encoding", "")
+        coding = headers.get("Content-Encoding", "")
         in_thread = self._variants.in_thread
         if read := await in_thread(lambda: _read_if_small(body, coding, url)):
             return await self._keep_read(page_request, notes, body, read)
@@ -230,6 +238,14 @@ def _target(upstream: Upstream, page_request: PageRequest, *, html_refused: bool
         return document_at(upstream, page_request.document, page_request.query), "application/json"
     accept = upstream_accept(page_request.representation, refused=html_refused)
     return page_at(upstream, page_request.project, page_request.query), accept
+
+
+def _headers(accept: str, page_request: PageRequest, stored: StoredPage | None) -> dict[str, str]:
+    """What to ask with: with the validators of the stored page, if that is to be revalidated."""
+    headers = {"Accept": accept, "Accept-Encoding": "gzip"}
+    if page_request.reload:  # RFC 9111 §5.2.1.4
+        headers["Cache-Control"] = "no-cache"
+    return headers | (validators(stored.notes.headers) if stored is not None else {})
 
 
 def _representation(page_request: PageRequest, content_type: str | None) -> Representation | None:

@@ -17,7 +17,7 @@ from pkgcache.engine.store.keys import StoreKey, page_key
 from pkgcache.engine.store.lru import ByteLru
 from pkgcache.engine.store.store import HOT_SECONDS, Store
 from pkgcache.rules.routing.filenames import projects_of
-from pkgcache.rules.routing.routes import ReleaseFile
+from pkgcache.rules.routing.routes import PUBLIC, ReleaseFile
 from pkgcache.rules.simple.file_table import FileFacts, FileTable, file_id
 from pkgcache.rules.simple.page_model import BrokenPage
 from pkgcache.rules.simple.representations import Representation
@@ -55,15 +55,7 @@ class KnownFiles:
         Only its own index: another one may have a different file of that name, and would vouch for the wrong digest.
         """
         identity = _identity(route)
-        for project, representation in _pages_of(route):
-            page_request = PageRequest(
-                index=route.index,
-                project=project,
-                representation=representation,
-                client_url=route.index.simple.with_path("/"),
-                at_proxy_address=False,
-                space=route.space,
-            )
+        for page_request in self.page_requests(route):
             table = await self.table(page_request)
             if table and (facts := table.get(identity)):
                 return facts
@@ -77,6 +69,32 @@ class KnownFiles:
             if known is not None and known.is_recent and (facts := known.table.get(identity)):
                 return facts
         return None
+
+    async def stored_pages(self, route: ReleaseFile) -> list[StoredPage]:
+        """The pages of the file's index that are stored and may link to it, without their bodies."""
+        found = [await find_page(self._store, request.key) for request in self.page_requests(route)]
+        return [page for page in found if page is not None and page.found]
+
+    async def links_to(self, route: ReleaseFile) -> list[str]:
+        """The URLs that stored pages of its index have for a file of this name; a path alone in PyPI's layout."""
+        tables = [await self.table(request) for request in self.page_requests(route)]
+        return [identity for table in tables if table for identity in table.named(route.filename)]
+
+    @staticmethod
+    def page_requests(route: ReleaseFile) -> list[PageRequest]:
+        """The pages that may link to a file, as its client may see them."""
+        return [
+            PageRequest(
+                index=route.index,
+                project=project,
+                representation=representation,
+                client_url=route.index.simple.with_path("/"),
+                at_proxy_address=False,
+                space=route.space,
+                authorization=route.sources[0][1] if route.space != PUBLIC and route.sources else "",
+            )
+            for project, representation in _pages_of(route)
+        ]
 
     async def table(
         self, page_request: PageRequest, source_digest: str = "", page: StoredPage | None = None

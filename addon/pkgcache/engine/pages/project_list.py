@@ -46,10 +46,6 @@ from pkgcache.rules.simple.representations import NotAcceptable, Representation,
 logger = logging.getLogger(__name__)
 
 
-_QUERY = "%&=+/:;@!$'()*,?~-._"
-"""Characters of a query that stay as they are in a redirect."""
-
-
 @dataclass(frozen=True, slots=True)
 class _ListRequest:
     """One index's list in one representation."""
@@ -85,20 +81,16 @@ class ProjectLists:
     async def answer(self, request: Request, route: ProjectListPage) -> Response:
         """The answer to a GET or HEAD for an index's list."""
         if not route.client_url.path.endswith("/"):  # its links are relative to the folder
-            # As it is configured, never as the client spelt it: `//evil.example/../pypi/simple` would lead to that host.
-            where = own_page_path(route.index) if route.at_proxy_address else str(route.index.simple)
-            where += f"?{quote(route.client_url.query, safe=_QUERY)}" if route.client_url.query else ""
-            moved = Response.text(301, where)
-            moved.headers["Location"] = where
-            return moved
+            return _moved(route)
         representation = negotiate(request.headers.get("Accept"))
         if isinstance(representation, NotAcceptable):
             return Response.text(406, "a list is JSON or HTML: " + ", ".join(r.content_type for r in Representation))
         list_request = _ListRequest(route.index, representation, project_list_key(route.index.name, representation))
         if route.query.passed:
-            if self._offline:
-                return offline(list_request.shown)
-            return await self._pass_through(request, list_request, route.query.passed, detail="query")
+            query = route.query.passed
+            return (
+                offline(list_request.shown) if self._offline else await self._pass_through(request, list_request, query)
+            )
         fill = self._fills.get(list_request.key)
         stored = await self._find(request, list_request)
         if stored is None and fill is not None and fill is not self._fills.get(list_request.key):
@@ -257,9 +249,7 @@ class ProjectLists:
         )
         await shielded(self._store.adopt(list_request.key, fill.file.path, fill.written, notes.to_json()))
 
-    async def _pass_through(
-        self, request: Request, list_request: _ListRequest, query: str = "", *, detail: str = "disk-failed"
-    ) -> Response:
+    async def _pass_through(self, request: Request, list_request: _ListRequest, query: str = "") -> Response:
         """The list for this client alone, as the upstream sends it: the disk takes nothing, or the client asks for more than a list."""
         errors: list[UpstreamError] = []
         headers = {name: request.headers[name] for name in ("Accept", "Accept-Encoding") if name in request.headers}
@@ -285,7 +275,7 @@ class ProjectLists:
                 status=200,
                 headers=passed,
                 body=b"" if request.method == "HEAD" else body,
-                cache=CacheStatus(fwd="bypass", fwd_status=200, detail=detail),
+                cache=CacheStatus(fwd="bypass", fwd_status=200, detail="query" if query else "disk-failed"),
                 upstream=response.url.origin,
             )
         return failed(list_request.shown, AllFailedError(errors), request)
@@ -301,3 +291,10 @@ def _refused(response: UpstreamResponse) -> UpstreamError:
     error = response.refused()
     error.failure = Failure.STATUS
     return error
+
+
+def _moved(route: ProjectListPage) -> Response:
+    """Redirect to the list as it is configured, never as the client spelt it: `//evil.example/../simple` would lead to that host."""
+    where = own_page_path(route.index) if route.at_proxy_address else str(route.index.simple)
+    where += f"?{quote(route.client_url.query, safe="%&=+/:;@!$'()*,?~")}" if route.client_url.query else ""
+    return Response.text(301, where, more=CIMultiDict({"Location": where}))

@@ -70,13 +70,14 @@ class ProjectListFill(Progress[ListHead | None]):
         if representation is None:
             what = response.headers.get("Content-Type", "something without a type")
             raise UpstreamError(Failure.WRONG_TYPE, response.url, f"no list of projects, but {what!r}")
+        url = response.url.with_path(response.url.path)  # a query may be secret, and no link needs it
         self.head = head = ListHead(
             representation=representation,
             headers=CIMultiDict(response.headers),
             upstream=upstream,
-            url=str(response.url),
+            url=str(url),
         )
-        editor = ProjectListEditor(response.url) if representation.kind == "html" else ProjectListChecker()
+        editor = ProjectListEditor(url) if representation.kind == "html" else ProjectListChecker()
         decoder = ContentDecoder(response.headers.get("Content-Encoding", ""), response.url)
         await self.in_thread(self._begin)
         while chunk := await response.chunk():

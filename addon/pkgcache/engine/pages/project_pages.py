@@ -243,6 +243,10 @@ class Pages:
                 return other, page, cache
         return None
 
+    async def renew(self, page_request: PageRequest) -> None:
+        """Ask for a page again, whatever is stored. Raises AllFailedError."""
+        await self._refresh(replace(page_request, reload=True), None).wait()
+
     async def make_known(self, route: ReleaseFile, project: str) -> None:
         """Fetch the page of a file that was asked for by itself, unless a fresh one is stored: its upload time must be known."""
         page_request = PageRequest(

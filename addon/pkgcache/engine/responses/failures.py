@@ -20,6 +20,13 @@ BUSY_SECONDS = 2
 
 
 def failed(what: str, error: AllFailedError, request: Request) -> Response:
+    """The answer where no upstream gave `what`, with the `error` itself (`_answer` has the table)."""
+    response = _answer(what, error, request)
+    response.error = error
+    return response
+
+
+def _answer(what: str, error: AllFailedError, request: Request) -> Response:
     """The answer where no upstream gave `what`. It names each of them and what went wrong.
 
     | all upstreams that were asked say | answer |

@@ -6,11 +6,12 @@ Stored files, growing files, byte ranges of either and an upstream's relayed byt
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from pkgcache.engine.upstream.errors import AllFailedError
 from pkgcache.rules.http.cache_status import CacheStatus
 from pkgcache.rules.routing.urls import Url
 from pkgcache.units import printable_lines, redact
@@ -69,6 +70,12 @@ class Request:
     at_proxy_address: bool = False
     client: str = ""
 
+    def accepting(self, content_type: str) -> Request:
+        """The request with this `Accept` in place of its own, as a page's `?format=` asks (PEP 691: it "SHOULD take precedence")."""
+        headers = CIMultiDict(self.headers)
+        headers["Accept"] = content_type
+        return replace(self, headers=CIMultiDictProxy(headers))
+
 
 @dataclass(slots=True, kw_only=True)
 class Response:
@@ -79,6 +86,9 @@ class Response:
     body: bytes | Body = b""
     cache: CacheStatus = field(default_factory=CacheStatus)
     upstream: str = ""
+    error: AllFailedError | None = None
+    failed_key: str = ""
+    """Why it is only a text that says what went wrong, where that was the upstreams' doing; and of a file its key in the store."""
 
     @classmethod
     def text(

@@ -113,6 +113,15 @@ class AllFailedError(Exception):
         """The reasons, without repetition."""
         return {error.failure for error in self.errors}
 
+    @property
+    def may_be_of_an_old_link(self) -> bool:
+        """Whether a newer page might have another link or digest for a file that failed so.
+
+        The file was replaced or removed, or its link has expired: blob stores answer 403 then, some of them 400 or 401.
+        """
+        outdated = {Failure.NOT_FOUND, Failure.WRONG_DIGEST, Failure.WRONG_LENGTH}
+        return any(error.failure in outdated or error.status in {400, 401, 403} for error in self.errors)
+
 
 class NoRoomError(OSError):
     """A file does not fit into the store, or on the disk beside the space to be left free. Both work, so this is no trouble of theirs."""

@@ -69,6 +69,19 @@ class FileTable:
             self._found[key] = None if at < 0 else _facts(_DECODER.raw_decode(self.text, at + len(name))[0])
         return self._found[key]
 
+    def named(self, filename: str) -> list[str]:
+        """The keys of the files with this name, in the page's order."""
+        found: list[str] = []
+        # As in `get`: a quote that has no backslash before it is not inside a JSON string.
+        row = f":[{json.dumps(filename)},"
+        at = self.text.find(row)
+        while at >= 0:
+            end = at - 1  # of the key, without its closing quote
+            start = 1 + max(self.text.rfind('{"', 0, end), self.text.rfind(',"', 0, end))
+            found.append(json.loads(self.text[start:at]))
+            at = self.text.find(row, at + len(row))
+        return found
+
     def items(self) -> Iterator[tuple[str, FileFacts]]:
         """All files with their keys."""
         return ((key, _facts(row)) for key, row in json.loads(self.text).items())
