@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import pytest
 
@@ -227,16 +227,18 @@ def test_a_portal_is_no_file(house: House, *, knows_digest: bool) -> None:
     assert house.fetch(file_url(house, release)).sha256 == release.sha256
 
 
+@pytest.mark.parametrize("framing", ["length", "chunked"])
 @pytest.mark.parametrize("by", [-1, 1, 1000])
-def test_a_size_that_is_not_the_files(by: int, house: House) -> None:
+def test_a_size_that_is_not_the_files(by: int, framing: Literal["length", "chunked"], house: House) -> None:
     """Neither pip nor uv looks at a page's `size`: the digest decides."""
-    release = published(house.upstream, f"size-{slug(by) or by}-{by > 0}".lower(), 300_000)
+    release = published(house.upstream, f"size-{slug(by)}-{by > 0}-{framing}".lower(), 300_000)
     listed = replace(release, size=release.size + by)
     page = project_json(release.project, [listed], page_url(house, release.project))
     house.upstream.serve(f"{CORP}{release.project}/", page, JSON_TYPE)
     assert house.fetch(page_url(house, release.project), headers={"Accept": JSON_TYPE}).status == 200
+    house.upstream.script(Behaviour(r"\.whl$", framing=framing))
     got = house.fetch(file_url(house, release))
-    assert (got.status, got.sha256) == (200, release.sha256), got.body[:300]
+    assert (got.status, got.sha256, got.complete) == (200, release.sha256, True), got.body[:300]
 
 
 # HEAD

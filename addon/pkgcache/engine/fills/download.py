@@ -274,10 +274,11 @@ class Download:
             # RFC 9110 §13.1.5: with If-Range, 200 means that the file is another one by now.
             raise UpstreamError(Failure.WRONG_SPAN, response.url, "the file has changed, and it has no digest")
         if self._progress.head is None:
+            # Clients are told only the upstream's own length: the page's may be wrong, and would cut their connection.
             known = total if total is not None else self._sources.size
             if known:  # what cannot fit is not even begun
                 await self._growth.cover(0, known)
-            self._progress.head = FileHead(total=known, headers=CIMultiDict(response.headers), source=response.url)
+            self._progress.head = FileHead(total=total, headers=CIMultiDict(response.headers), source=response.url)
             self._contributors.add(url)
             await self._progress.publish()
             self._progress.announce_unless_held_back()

@@ -199,7 +199,9 @@ class UpstreamClient:
                     if verdict.authorization:
                         credentials.setdefault(url.origin, verdict.authorization)
                     continue
-                if is_failure(response.status, retry_after(response.headers, time.time())):
+                if is_failure(
+                    response.status, retry_after(response.headers, 0.0)
+                ):  # whether there is one, not when it ends
                     self._record_failure(origin)
                 else:
                     self._breakers.pop(origin, None)
