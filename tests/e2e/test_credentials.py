@@ -347,8 +347,8 @@ def test_spaces_outlive_a_restart(scene: Scene) -> None:
     assert scene.get(scene.url("after-restart"), "alice").body == page.body
     assert scene.get(scene.file(release), "alice").sha256 == release.sha256
     for user in ("", "bob"):
-        assert scene.get(scene.url("after-restart"), user).status == 502
-        assert scene.get(scene.file(release), user).status == 502
+        assert scene.get(scene.url("after-restart"), user).status == 503
+        assert scene.get(scene.file(release), user).status == 503
     assert (scene.proxy.store / "secret").stat().st_mode & 0o777 == 0o600
 
 
@@ -366,7 +366,7 @@ def test_a_mirror_never_sees_a_credential(how: str, scene: Scene) -> None:
             first.down()
         elif how != "well":
             first.script(Behaviour(".", status=int(how)))
-        expected = {"well": {200}, "down": {502}, "500": {502}, "404": {404, 502}, "401": {401}}[how]
+        expected = {"well": {200}, "down": {503}, "500": {502}, "404": {404, 502}, "401": {401}}[how]
         for url in (
             f"{first.origin}/{index}/simple/{release.project}/",
             f"{first.origin}/{index}/{release.quoted_path}",

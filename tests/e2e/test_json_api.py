@@ -180,7 +180,7 @@ WRONG: Final = {
 
 @pytest.mark.parametrize("how", WRONG)
 def test_what_is_no_document(how: str, house: House) -> None:
-    """Refused with a 502 and not kept; where an earlier one is stored that is given, marked as stale."""
+    """Refused with a 502 (503 where it is down) and not kept; where an earlier one is stored that is given, marked as stale."""
     release = make_wheel(f"wrong-{slug(how)}")
     old = publish(house, release, "max-age=3600")
     assert house.fetch(api_url(release.project, "1.0")).body == old
@@ -191,7 +191,7 @@ def test_what_is_no_document(how: str, house: House) -> None:
         house.upstream.script(behaviour)
     house.proxy.lapse()
     cold = house.fetch(api_url(release.project))
-    assert (cold.status, cold.headers["Cache-Control"]) == (502, "no-store")
+    assert (cold.status, cold.headers["Cache-Control"]) == (503 if how == "down" else 502, "no-store")
     assert str(house.upstream.port).encode() in cold.body
     stale = house.fetch(api_url(release.project, "1.0"))
     assert (stale.status, stale.body) == (200, old)
@@ -205,7 +205,7 @@ def test_what_is_no_document(how: str, house: House) -> None:
 def test_a_404_passes(house: House) -> None:
     """And is remembered for a moment, as a page's is."""
     assert [house.fetch(api_url("not-yet")).status for _ in range(3)] == [404] * 3
-    assert [each.path for each in house.upstream.requests] == ["/pypi/not-yet/json", "/pypi/simple/not-yet/"]
+    assert [each.path for each in house.upstream.requests] == ["/pypi/not-yet/json"]
     body = publish(house, make_wheel("not-yet"))
     house.proxy.lapse()
     assert house.fetch(api_url("not-yet")).body == body
@@ -361,8 +361,11 @@ def expected_file(release: ReleaseFile) -> dict[str, Any]:
     }
 
 
+POETRY: Final = {"Accept": "application/json", "User-Agent": "poetry/2.2.1 CPython/3.13.0 Linux/6.1"}
+
+
 def made(house: House, version: str = "", project: str = "made") -> dict[str, Any]:
-    answer = house.fetch(api_url(project, version), headers={"Accept": "application/json"})
+    answer = house.fetch(api_url(project, version), headers=POETRY)
     assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json"), answer.body
     found: dict[str, Any] = json.loads(answer.body)
     return found
@@ -402,9 +405,8 @@ def test_a_project_is_made(make_proxy: MakeProxy, make_upstream: MakeUpstream) -
     assert [file["filename"] for file in found["releases"]["2.0"]] == [WHEELS[1].filename]
     assert found["releases"]["2.0"][0]["yanked_reason"] == "broken"
     assert found["urls"] == found["releases"]["1.0"]
-    assert house.fetch(api_url("made", "3.0")).status == 404
-    assert house.fetch(api_url("made", "no-version")).status == 404
-    assert house.fetch(api_url("nobody-knows")).status == 404
+    for url in (api_url("made", "3.0"), api_url("made", "no-version"), api_url("nobody-knows")):
+        assert house.fetch(url, headers=POETRY).status == 404
 
 
 @pytest.mark.parametrize("mode", ["html", "json"])
@@ -438,7 +440,7 @@ def test_metadata_that_cannot_be_had_for_now(make_proxy: MakeProxy, make_upstrea
     upstream = make_upstream(*WHEELS)
     house = House(upstream, make_proxy(upstream))
     upstream.script(Behaviour(".whl", status=500))
-    assert house.fetch(api_url("made", "1.0")).status == 502
+    assert house.fetch(api_url("made", "1.0"), headers=POETRY).status == 502
     upstream.unscript()
     assert made(house, "1.0")["info"]["requires_dist"]
 
@@ -457,7 +459,7 @@ def test_a_made_document_is_as_fresh_as_its_page(make_proxy: MakeProxy, make_ups
 
 
 def test_offline_a_document_is_made_of_what_is_there(make_proxy: MakeProxy, make_upstream: MakeUpstream) -> None:
-    """And lists the files that are in the store, as pages do."""
+    """And lists the versions that something is stored of, as pages do."""
     upstream = make_upstream(*WHEELS)
     house = House(upstream, make_proxy(upstream))
     house.page("made")
@@ -466,7 +468,100 @@ def test_offline_a_document_is_made_of_what_is_there(make_proxy: MakeProxy, make
     house.proxy.restart()
     found = made(house, "1.0")
     assert found["info"]["requires_dist"] == ["leaf>=1", "extra-leaf; extra == 'more'"]
-    assert [file["filename"] for file in found["urls"]] == [WHEELS[0].filename]
+    assert [file["filename"] for file in found["urls"]] == [WHEELS[0].filename, WHEELS[2].filename]
+    everything = made(house)
+    assert {version: len(files) for version, files in everything["releases"].items()} == {"1.0": 2, "2.0": 0}
+
+
+# For poetry alone
+
+
+OTHERS: Final = {
+    "pip-audit": "python-requests/2.32.5",
+    "pip": 'pip/26.2 {"ci":null,"installer":{"name":"pip","version":"26.2"}}',
+    "uv": "uv/0.13.9 {}",
+    "pdm": "unearth/0.18.0",
+    "pipenv": "pipenv/2026.0.3",
+    "bandersnatch": "bandersnatch/6.6.0 (cpython 3.13.0-final0, Linux x86_64)",
+    "a name that ends in it": "not-poetry/2.0",
+    "a word without a version": "poetry",
+    "in a comment": "audit/1.0 (poetry/2.0)",
+    "empty": "",
+}
+FOR_POETRY: Final = {
+    "today's": POETRY["User-Agent"],
+    "poetry 1": "poetry/1.8.5 CPython/3.9.18 Linux/6.1",
+    "behind another": "python-requests/2.32.5 poetry/2.2.1",
+}
+
+
+def test_a_made_document_is_for_poetry_alone(make_proxy: MakeProxy, make_upstream: MakeUpstream) -> None:
+    """pip-audit said "no known vulnerabilities" of a document that knew of none: it gets the mirror's 404, and skips the package.
+
+    Both answers are kept beside each other: through a restart, with the mirror dead, and offline.
+    """
+    upstream = make_upstream(*WHEELS)
+    house = House(upstream, make_proxy(upstream))
+    urls = [api_url("made", "1.0"), api_url("made")]
+
+    def check(status: int = 404) -> None:
+        for url in urls:
+            for agent in OTHERS.values():
+                for method in ("GET", "HEAD"):
+                    answer = house.fetch(url, method=method, headers={"User-Agent": agent})
+                    assert (answer.status, answer.headers["Vary"] or "") == (
+                        status,
+                        "User-Agent" if status == 404 else "",
+                    )
+            for agent in FOR_POETRY.values():
+                answer = house.fetch(url, headers={**POETRY, "User-Agent": agent})
+                assert (answer.status, answer.headers["Vary"]) == (200, "Accept, Accept-Encoding, User-Agent"), agent
+                assert "vulnerabilities" not in json.loads(answer.body), "it says no more than is known"
+                head = house.fetch(url, method="HEAD", headers={**POETRY, "User-Agent": agent})
+                same = {**POETRY, "User-Agent": agent, "If-None-Match": str(answer.headers["ETag"])}
+                unchanged = house.fetch(url, headers=same)
+                for other, expected in ((head, 200), (unchanged, 304)):
+                    assert (other.status, other.body) == (expected, b"")
+                    assert other.headers["Vary"] == answer.headers["Vary"]
+
+    check()
+    house.proxy.restart()
+    check()
+    upstream.down()
+    check()  # the mirror's 404 is remembered, and poetry's document is fresh
+    house.proxy.options["pypi_cache_offline"] = True
+    house.proxy.restart()
+    check()
+    for agent in (*OTHERS.values(), *FOR_POETRY.values()):  # at the proxy's own address there is no such API
+        assert house.fetch("/pypi/pypi/made/1.0/json", headers={"User-Agent": agent}).status == 404
+
+
+def test_a_made_document_where_no_upstream_answers(make_proxy: MakeProxy, make_upstream: MakeUpstream) -> None:
+    """poetry's is made of what is stored; nobody else is told that there is none, for who knows."""
+    upstream = make_upstream(*WHEELS)
+    house = House(upstream, make_proxy(upstream))
+    house.page("made")
+    house.fetch(names.file_url(WHEELS[0], ".metadata"))
+    upstream.down()
+    for agent in OTHERS.values():
+        assert house.fetch(api_url("made", "1.0"), headers={"User-Agent": agent}).status == 503
+    assert len(made(house, "1.0")["urls"]) == 2
+    house.proxy.options["pypi_cache_offline"] = True
+    house.proxy.restart()
+    for agent in OTHERS.values():
+        assert house.fetch(api_url("made", "1.0"), headers={"User-Agent": agent}).status == 504
+    assert len(made(house, "1.0")["urls"]) == 2
+
+
+def test_the_mirrors_own_document_is_everybodys(house: House) -> None:
+    """With what it says of vulnerabilities; also where poetry had a made one before."""
+    release = make_wheel("audited")
+    house.upstream.add(release)
+    assert house.fetch(api_url("audited", "1.0"), headers=POETRY).status == 200
+    said = publish(house, release, vulnerable=True)
+    for agent in (*OTHERS.values(), *FOR_POETRY.values()):
+        answer = house.fetch(api_url("audited", "1.0"), headers={"User-Agent": agent, "Cache-Control": "no-cache"})
+        assert (answer.status, answer.body, answer.headers["Vary"]) == (200, said, "Accept, Accept-Encoding")
 
 
 @pytest.mark.parametrize("api", [True, False])
@@ -508,4 +603,5 @@ def test_a_large_page_in_the_process_of_its_own(make_proxy: MakeProxy, make_upst
     house.proxy.options["pypi_cache_offline"] = True
     house.proxy.restart()
     assert not any(Path("/proc", child).exists() for child in children), "it ends with the proxy"
-    assert len(json.loads(house.page("vast").body)["files"]) == 0
+    left = [file["filename"] for file in json.loads(house.page("vast").body)["files"]]
+    assert left == [releases[7].filename, releases[399].filename], "of these the metadata was read"

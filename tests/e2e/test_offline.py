@@ -87,7 +87,10 @@ def scene(shared: Scene) -> Iterator[Scene]:
 @pytest.mark.parametrize("kind", ACCEPTS)
 @pytest.mark.parametrize("address", ["index", "own"])
 def test_pages_list_what_is_there(kind: str, address: str, scene: Scene) -> None:
-    """Of three versions the store has 1.0's wheel and 2.0's sdist: these are on the page, and PEP 700's `versions` agrees."""
+    """Of three versions the store has 1.0's wheel and 2.0's sdist: these versions are on the page, whole; `versions` (PEP 700) agrees.
+
+    A lock names all files of a version, so 2.0's wheel is listed, too.
+    """
     name = f"listed-{kind}-{address}"
     wheels = [make_wheel(name, version) for version in ("1.0", "2.0", "3.0")]
     sdist = make_sdist(name, "2.0")
@@ -97,13 +100,60 @@ def test_pages_list_what_is_there(kind: str, address: str, scene: Scene) -> None
     page = scene.offline.fetch(url, headers={"Accept": ACCEPTS[kind]})
     assert page.status == 200
     listed = [link.partition("#")[0].rpartition("/")[2] for link in links_of(page, url)]
-    assert listed == [wheels[0].filename, sdist.filename]
+    assert sorted(listed) == sorted([wheels[0].filename, wheels[1].filename, sdist.filename])
     if kind == "json":
         assert json.loads(page.body)["versions"] == ["1.0", "2.0"]
     assert page.headers["Last-Modified"] is None  # what is left out changes with the store
     whole = scene.online.fetch(url, headers={"Accept": ACCEPTS[kind]})
     assert len(links_of(whole, url)) == 4, "the stored page was changed"
     assert whole.headers["ETag"] != page.headers["ETag"]
+    assert scene.upstream.count() == 0
+
+
+def linux_wheel(project: str, version: str) -> ReleaseFile:
+    return make_wheel(project, version, tag="py3-none-manylinux_2_17_x86_64")
+
+
+TRACES: Final = ["the file", "metadata", "a range", "poetry's document", "the sdist", "nothing"]
+
+
+@pytest.mark.parametrize("trace", TRACES)
+@pytest.mark.parametrize("address", ["index", "own"])
+def test_a_version_stays_whole(trace: str, address: str, scene: Scene) -> None:
+    """While anything of it is stored: then it was installed or locked through this proxy, and a lock names each of its files."""
+    name = f"whole-{slug(trace)}-{address}"
+    wheel, linux, sdist, newer = (
+        make_wheel(name, "1.0"),
+        linux_wheel(name, "1.0.0"),  # equal versions (PEP 440)
+        make_sdist(name, "1.0"),
+        make_wheel(name, "2.0"),
+    )
+    scene.upstream.add(wheel, linux, sdist, newer)
+    url = names.page_url(name) if address == "index" else f"/pypi/simple/{name}/"
+    for kind in ACCEPTS:
+        whole = scene.online.page(name, kind)
+        assert len(links_of(whole, url)) == 4
+    match trace:
+        case "the file":
+            assert scene.online.fetch(names.file_url(linux)).status == 200
+        case "metadata":
+            assert scene.online.fetch(names.file_url(linux, ".metadata")).status == 200
+        case "a range":
+            assert scene.online.fetch(names.file_url(linux), headers={"Range": "bytes=-99"}).status == 206
+        case "poetry's document":
+            api = names.INDEX_URL.replace("/simple/", f"/pypi/{name}/1.0/json")
+            assert scene.online.fetch(api, headers={"User-Agent": "poetry/2.2.1"}).status == 200
+        case "the sdist":
+            assert scene.online.fetch(names.file_url(sdist)).status == 200
+    scene.upstream.clear()
+    expected = set() if trace == "nothing" else {wheel.filename, linux.filename, sdist.filename}
+
+    def listed(kind: str) -> set[str]:
+        page = scene.offline.fetch(url, headers={"Accept": ACCEPTS[kind]})
+        return {link.partition("#")[0].rpartition("/")[2] for link in links_of(page, url)}
+
+    # A range is stored in the background.
+    scene.upstream.wait_until(lambda: all(listed(kind) == expected for kind in ACCEPTS), timeout=30)
     assert scene.upstream.count() == 0
 
 
@@ -190,6 +240,36 @@ def test_metadata_of_a_wheel_that_is_there(way: Way, scene: Scene, home: Path, t
     assert scene.offline.fetch(names.file_url(release, ".metadata")).body == release.metadata
     way.install(scene.offline.proxy, home, [release.project], tmp_path / "target").ok()
     assert installed(tmp_path / "target") == {release.project: "1.0"}
+    assert scene.upstream.count() == 0
+
+
+def test_a_lock_is_made_again(scene: Scene, tmp_path: Path) -> None:
+    """A universal lock of uv, online and then offline, is the same to the byte.
+
+    It names files for other platforms, which nobody has fetched, and a project for Windows alone; and the page has learned meanwhile of
+    a newer version, of which nothing is stored.
+    """
+    scene.upstream.serves_metadata = True
+    leaf = [make_wheel("uni-leaf", "1.0"), linux_wheel("uni-leaf", "1.0"), make_sdist("uni-leaf", "1.0")]
+    windows = make_wheel("uni-windows", "3.1")
+    old, stem = (
+        make_wheel("uni-stem", "0.9"),
+        make_wheel("uni-stem", "1.0", requires=["uni-leaf", "uni-windows; sys_platform == 'win32'"]),
+    )
+    scene.upstream.add(*leaf, windows, old, stem)
+    locks = []
+    for name, house in (("online", scene.online), ("offline", scene.offline)):
+        home = tmp_path / name
+        home.mkdir()
+        result, lock = uv_lock(home, ["uni-stem"], env=UV_ENV.env(house.proxy))
+        result.ok()
+        locks.append(lock)
+        if name == "online":
+            scene.upstream.add(make_wheel("uni-leaf", "2.0"))
+            assert scene.online.page("uni-leaf", Cache_Control="no-cache").status == 200
+            scene.upstream.clear()
+    assert locks[0] == locks[1]
+    assert all(names.file_url(each) in locks[1] for each in (*leaf, windows, stem))
     assert scene.upstream.count() == 0
 
 
@@ -300,7 +380,7 @@ def test_an_outage(way: Way, how: str, scene: Scene, tmp_path: Path) -> None:
     missing = make_wheel(f"steady-missing-{slug(way)}-{how}")
     for url in (names.page_url(missing.project), names.file_url(missing)):
         answer = scene.online.fetch(url)
-        assert answer.status == 502
+        assert answer.status == (503 if how == "down" else 502)
         assert str(scene.upstream.port).encode() in answer.body
 
 
@@ -318,7 +398,7 @@ def test_an_outage_lists_all_that_the_index_lists(make_proxy: MakeProxy, make_up
     assert page.headers["Cache-Control"] == "no-store"
     assert "detail=stale-if-error" in str(page.headers["Cache-Status"])
     assert house.fetch(names.file_url(one)).sha256 == one.sha256
-    assert house.fetch(names.file_url(two)).status == 502
+    assert house.fetch(names.file_url(two)).status == 503
 
 
 def test_offline_and_back(make_proxy: MakeProxy, make_upstream: MakeUpstream) -> None:

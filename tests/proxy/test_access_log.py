@@ -9,6 +9,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from pkgcache.engine.responses.messages import Request, Response
 from pkgcache.proxy.access_log import CLIENT_LEFT, AccessLog
 from pkgcache.proxy.exchange import Exchange
+from pkgcache.rules.http.cache_status import CacheStatus
 from pkgcache.rules.routing.urls import parse_url
 from tests.proxy.connections import make_client, make_request
 
@@ -53,6 +54,26 @@ def test_a_line(tmp_path: Path) -> None:
         "upstream": "",
         "agent": "pip/26.0",
     }
+
+
+@pytest.mark.parametrize(
+    ("cache", "shown"),
+    [
+        (CacheStatus(hit=True, ttl=9), ""),
+        (CacheStatus(hit=True, ttl=-9, detail="stale-if-error"), ""),
+        (CacheStatus(fwd="stale", fwd_status=304), "mirror.test"),
+        (CacheStatus(fwd="miss", fwd_status=200, stored=True), "mirror.test"),
+        (CacheStatus(fwd="miss", fwd_status=200, collapsed=True), "mirror.test"),
+    ],
+    ids=str,
+)
+def test_no_upstream_is_named_on_a_hit(cache: CacheStatus, shown: str, tmp_path: Path) -> None:
+    """A hit on a page that was revalidated earlier named the upstream of that."""
+    exchange = make_exchange()
+    assert exchange.response is not None
+    exchange.response.cache, exchange.response.upstream = cache, "mirror.test"
+    (entry,) = written(tmp_path / "log", exchange)
+    assert entry["upstream"] == shown
 
 
 def test_the_proxys_own_paths_have_no_host(tmp_path: Path) -> None:

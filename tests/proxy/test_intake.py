@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import pytest
@@ -13,10 +14,12 @@ from multidict import CIMultiDict
 
 from pkgcache.engine.responses.messages import Response
 from pkgcache.engine.service import Service
+from pkgcache.engine.upstream import breakers
 from pkgcache.proxy import intake as intake_module
 from pkgcache.proxy.authentication import Authenticator
 from pkgcache.proxy.exchange import Exchange
 from pkgcache.proxy.intake import Intake
+from pkgcache.rules.policy.circuit_breaker import OPEN_SECONDS
 from pkgcache.rules.routing.routes import ProjectPage, Uncacheable
 from pkgcache.settings import make_settings
 from pkgcache.web.endpoints import ProxyPages
@@ -264,3 +267,56 @@ def test_a_failure_on_the_short_cut_takes_the_ordinary_way(
     monkeypatch.setattr(scene.intake.service, "try_from_memory", fail)
     assert scene.intake.try_from_memory(exchange) is None
     assert "RuntimeError: broken" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("host", "why", "status"),
+    [
+        ("near.test", "Connect call failed", 503),
+        ("NEAR.test.", "Connect call failed", 503),
+        pytest.param("near.test", "Connection killed: that is this proxy itself", None, id="a rule of ours"),
+        pytest.param("other.test", "Connect call failed", None, id="no package host"),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+def test_a_host_that_cannot_be_reached(
+    make_scene: MakeScene, method: str, host: str, why: str, status: int | None
+) -> None:
+    """An ordinary flow's answer is the one that a page would get; any other host's is mitmproxy's."""
+    request = make_request(method, "/account/login?x=1", host=host)
+    request.host, request.port, request.scheme = host, 443, "https"
+    answer = make_scene().intake.unreachable(request, why)
+    assert (answer and answer.status_code) == status
+    if answer is not None:
+        assert answer.headers["Retry-After"] == "3"
+        assert bool(answer.content) == (method != "HEAD")
+        assert int(answer.headers["Content-Length"]) > 0
+
+
+def test_a_dead_host_is_not_asked(make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of ordinary flows, too, one goes out as a probe, and the others are answered at once."""
+    now = 1000.0
+    monkeypatch.setattr(breakers, "time", SimpleNamespace(monotonic=lambda: now))
+    scene = make_scene()
+
+    def ask(method: str, path: str) -> int | None:
+        return status_of(scene.inside(make_request(method, path, host="near.test", headers={"Cookie": "a=b"})))
+
+    request = make_request("GET", "/account/login", host="near.test")
+    request.host, request.port, request.scheme = "near.test", 443, "https"
+    ways = [("GET", "/account/login"), ("HEAD", "/account/login"), ("POST", "/legacy/"), ("GET", "/simple/")]
+    for _ in range(2):
+        assert scene.intake.unreachable(request, "refused") is not None
+        assert [ask(*way) for way in ways] == [None] * 4
+    now += OPEN_SECONDS
+    assert ask(*ways[0]) is None, "the probe"
+    answer = scene.intake.unreachable(request, "refused")
+    assert answer is not None
+    assert answer.status_code == 504
+    assert [ask(*way) for way in ways] == [504] * 4
+    page = scene.inside(make_request("GET", "/simple/six/", host="near.test"))
+    assert status_of(page) == 0, "what may be stored is looked for"
+    now += OPEN_SECONDS
+    assert [ask(*way) for way in ways] == [None, 504, 504, 504]
+    scene.intake.service.client.breakers.answered("https://near.test")
+    assert [ask(*way) for way in ways] == [None] * 4

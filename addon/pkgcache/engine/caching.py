@@ -69,11 +69,15 @@ class StoredAnswer(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refreshed[T]:
-    """What a refresh brought. `status` is the upstream's: 304 where the stored answer is still right. `kept`: it is stored now."""
+    """What a refresh brought. `status` is the upstream's: 304 where the stored answer is still right. `kept`: it is stored now.
+
+    `collapsed`: another request's refresh had ended just before, and has brought it.
+    """
 
     answer: T
     status: int
     kept: bool = False
+    collapsed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,13 +166,10 @@ class CachedAnswers:
                 assert_never(never)
 
     def _forwarded[R](self, fwd: Forwarded, refresh: Refresh[R], brought: Refreshed[R]) -> tuple[R, CacheStatus]:
-        (self._metrics.collapsed if refresh.collapsed else self._metrics.miss)(self._kind)
-        return brought.answer, CacheStatus(
-            fwd=fwd,
-            fwd_status=brought.status,
-            stored=brought.kept and not refresh.collapsed,
-            collapsed=refresh.collapsed,
-        )
+        collapsed = refresh.collapsed or brought.collapsed
+        (self._metrics.collapsed if collapsed else self._metrics.miss)(self._kind)
+        stored = brought.kept and not collapsed
+        return brought.answer, CacheStatus(fwd=fwd, fwd_status=brought.status, stored=stored, collapsed=collapsed)
 
     def _hit(self, ttl: float) -> CacheStatus:
         self._metrics.hit(self._kind)

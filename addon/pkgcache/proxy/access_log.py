@@ -45,7 +45,8 @@ class AccessLog:
             "bytes": exchange.sent,
             "seconds": round(time.time() - exchange.started, 4),
             "cache": redact(response.headers.get("Cache-Status") or str(response.cache)) if response else "",
-            "upstream": redact(response.upstream) if response else "",
+            # A hit may have been revalidated once; nobody was asked for this request.
+            "upstream": redact(response.upstream) if response and not response.cache.hit else "",
             "agent": redact(request.headers.get("User-Agent", "").partition(" ")[0]),
         }
         if exchange.cut:

@@ -104,7 +104,8 @@ class PypiCache:
         self.service, self._log = service, log
         parent = service.client.parent
         own_ports = lambda: {port for _, port in self._listens()}  # noqa: E731
-        self.flows.open(Tunnels(settings, service.router, parent, own_ports), parent, service.instance)
+        breakers = service.client.breakers
+        self.flows.open(Tunnels(settings, service.router, parent, own_ports), parent, service.instance, breakers)
         self._connections.open(service.health)
         self.intake = Intake(
             service,

@@ -5,11 +5,9 @@ from __future__ import annotations
 import weakref
 from pathlib import Path
 
-from cryptography import x509
 from OpenSSL import SSL
-from OpenSSL.crypto import X509
 
-from pkgcache.engine.upstream.trust import root_certificates
+from pkgcache.engine.upstream.trust import root_certificates, root_files
 
 
 def ca_file(confdir: str) -> Path:
@@ -35,10 +33,12 @@ class FlowTrust:
         """Extend one of mitmproxy's TLS contexts; these are cached, so each is extended once.
 
         The certificates go into the context's store: pyOpenSSL deprecates other changes to a context that already has a connection.
+        OpenSSL reads the files itself. `cryptography` would judge each root by RFC 5280, and some public ones have no positive serial
+        number.
         """
         store = context.get_cert_store()
         if store is None or context in self._extended:
             return
         self._extended.add(context)
-        for certificate in x509.load_pem_x509_certificates(root_certificates()):
-            store.add_cert(X509.from_cryptography(certificate))
+        for path in root_files():
+            store.load_locations(path)

@@ -142,6 +142,15 @@ def _as_sent(text: str) -> bytes:
     return text.encode("latin-1", "replace").translate(_SPACES)
 
 
+def plain_response(response: Response, *, with_body: bool) -> http.Response:
+    """Return a text of ours as the response of an ordinary flow. Without its body it answers a HEAD (RFC 9110 §9.3.2)."""
+    assert isinstance(response.body, bytes)
+    headers = {**response.headers, "Cache-Status": str(response.cache)}
+    made = http.Response.make(response.status, response.body if with_body else b"", headers)
+    made.headers["Content-Length"] = str(len(response.body))
+    return made
+
+
 def _drop_body(response: Response) -> None:
     if not isinstance(response.body, bytes):
         response.body.close()

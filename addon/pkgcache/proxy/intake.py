@@ -17,13 +17,16 @@ from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import HTTPMode
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from pkgcache.engine.responses.failures import failed
 from pkgcache.engine.responses.messages import Request, Response
 from pkgcache.engine.service import Service
+from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
 from pkgcache.proxy.authentication import Authenticator
-from pkgcache.proxy.exchange import Exchange
+from pkgcache.proxy.exchange import Exchange, plain_response
 from pkgcache.proxy.request_checks import (
     Destination,
     destination,
+    destination_url,
     drop_upgrade,
     public_address,
     unavailable,
@@ -37,6 +40,9 @@ from pkgcache.rules.routing.urls import Url
 from pkgcache.web.endpoints import ProxyPages
 
 logger = logging.getLogger(__name__)
+
+FORBIDDEN = "Connection killed: "
+"""How mitmproxy begins the error where the hook `server_connect` has forbidden the connection."""
 
 READY_SECONDS = 5.0
 """How long a client that comes right after the start waits for the learned hosts, which are read in a few milliseconds."""
@@ -109,6 +115,8 @@ class Intake:
             route, way = self._route(asked)
             refusal = self._why_stopped(asked, route, way)
         if refusal is None and way is not Way.ANSWER:
+            refusal = self._why_dead(asked)
+        if refusal is None and way is not Way.ANSWER:
             drop_upgrade(request)
             if way is Way.PASS:
                 return None
@@ -152,6 +160,29 @@ class Intake:
             why = "the store does not keep this, and the proxy is offline (pypi_cache_offline)"
             return Response.text(504, f"{asked.url}: {why}")
         return None
+
+    def _why_dead(self, asked: Request) -> Response | None:
+        """Return the answer where the host has not answered for long, or None: the request becomes an ordinary flow."""
+        try:
+            self.service.client.breakers.begin(asked.url)
+        except UpstreamError as error:
+            return failed(str(asked.url), AllFailedError([error]), asked)
+        return None
+
+    def unreachable(self, request: http.Request, why: str) -> http.Response | None:
+        """Return the answer where an ordinary flow cannot be connected to a package host: as for a page.
+
+        None for another host, and for a connection that one of our rules forbids.
+        """
+        url = destination_url(request)
+        if why.startswith(FORBIDDEN) or not self.router.hosts.is_package_host((url.host, url.port)):
+            return None
+        breakers = self.service.client.breakers
+        breakers.failed(url.origin, why)
+        error = UpstreamError(Failure.UNREACHABLE, url, why, origin=url.origin, dead=breakers.is_dead(url.origin))
+        asked = Request(method=request.method, url=url, headers=CIMultiDictProxy(CIMultiDict()))
+        response = failed(str(url), AllFailedError([error]), asked)
+        return plain_response(response, with_body=request.method != "HEAD")
 
     async def answer(self, exchange: Exchange) -> Response | None:
         """Return the response to a request. None: it was only to be judged, and may be passed on."""

@@ -17,10 +17,11 @@ from mitmproxy.options import Options
 from mitmproxy.proxy import server_hooks
 from mitmproxy.proxy.mode_specs import ProxyMode, UpstreamMode
 
+from pkgcache.engine.upstream.breakers import Breakers
 from pkgcache.engine.upstream.parent_proxy import ParentProxy, parent_of_environment
 from pkgcache.proxy.dial import PinnedDials
 from pkgcache.proxy.forwarded import forward_request, forward_response
-from pkgcache.proxy.request_checks import CLOSING, FAILED
+from pkgcache.proxy.request_checks import CLOSING, FAILED, destination_url
 from pkgcache.proxy.streaming import Streaming
 from pkgcache.proxy.tunnels import Tunnels
 
@@ -33,13 +34,17 @@ class OrdinaryFlows:
     def __init__(self, report: Callable[[str, Exception], None]) -> None:
         self.tunnels: Tunnels | None = None
         self._parent: ParentProxy | None = None
+        self._breakers: Breakers | None = None
         self._dials: PinnedDials | None = None
         self._report = report
         self._name = ""
 
-    def open(self, tunnels: Tunnels, parent: ParentProxy | None, name: str) -> None:
-        """Let connections be made, as `tunnels` says, through `parent` if there is one. `name` is this proxy's in `Via`."""
-        self.tunnels, self._parent, self._name = tunnels, parent, name
+    def open(self, tunnels: Tunnels, parent: ParentProxy | None, name: str, breakers: Breakers) -> None:
+        """Let connections be made, as `tunnels` says, through `parent` if there is one.
+
+        `name` is this proxy's in `Via`. `breakers` hear who answers.
+        """
+        self.tunnels, self._parent, self._name, self._breakers = tunnels, parent, name, breakers
         self._dials = PinnedDials(asyncio.get_running_loop())
 
     def close(self) -> None:
@@ -91,6 +96,8 @@ class OrdinaryFlows:
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         """Make of an upstream's response what the client gets, and let its body stream."""
+        if self._breakers is not None and flow.response is not None and flow.response.status_code < 500:
+            self._breakers.answered(destination_url(flow.request).origin)
         if flow.response is not None:
             forward_response(flow.response, self._name)
         Streaming(ctx.options, ctx.master.addons.lookup).response(flow)

@@ -21,7 +21,7 @@ from pkgcache.rules.http.request_head import is_host
 from pkgcache.rules.http.request_limits import too_long
 from pkgcache.rules.policy.gate import CACHED_METHODS
 from pkgcache.rules.routing.package_hosts import Address
-from pkgcache.rules.routing.urls import DEFAULT_PORTS, parse_authority
+from pkgcache.rules.routing.urls import DEFAULT_PORTS, Url, parse_authority
 
 CLOSING = "the proxy is starting or stopping; retry"
 FAILED = "pypi-cache failed; its log says why"
@@ -53,6 +53,12 @@ def destination(
         return Destination(scheme, own, at_proxy=True)
     address = canonical_address((request.host, request.port))
     return Destination(request.scheme, address, is_proxy_address(address, client, public_address))
+
+
+def destination_url(request: http.Request) -> Url:
+    """Return the URL that an ordinary flow's request goes to, without its query."""
+    host, port = canonical_address((request.host, request.port))
+    return Url(request.scheme, host, port, request.path.partition("?")[0] or "/", "")
 
 
 def canonical_address(address: tuple[str, int]) -> Address:

@@ -79,7 +79,7 @@ def test_the_next_upstream_answers(way: str, first: Scripted) -> None:
         ),
         pytest.param(TWO, {"mirror": Scripted(404), "other": Scripted(410)}, 404, id="one has it no more"),
         pytest.param(TWO, {"mirror": Scripted(404), "other": Scripted(404)}, 404, id="none has it"),
-        pytest.param(TWO, {"mirror": NO_ANSWER, "other": Scripted(404)}, 502, id="one cannot be asked"),
+        pytest.param(TWO, {"mirror": NO_ANSWER, "other": Scripted(404)}, 503, id="one cannot be asked"),
         pytest.param(TWO, {"mirror": PORTAL, "other": GZIPPED}, 502, id="no file in either"),
     ],
 )

@@ -70,7 +70,7 @@ def test_it_is_fetched_until_it_is_there(gone: int, tmp_path: Path) -> None:
         return NOTES.to_json()
 
     async def answered() -> int:
-        part: Any = SimpleNamespace(active=False, variant=variant, fetch=fetch, notes=notes, usable=True)
+        part: Any = SimpleNamespace(active=False, variant=variant, fetch=fetch, keep=None, notes=notes, usable=True)
         tasks = Tasks()
         shared = Collaborators(
             store=part,

@@ -19,8 +19,12 @@ def said(status: int, origin: str) -> UpstreamError:
     return refused(parse_url(f"{origin}/x"), status, CIMultiDict({"WWW-Authenticate": CHALLENGE}), origin)
 
 
-def without_answer(failure: Failure, origin: str = MIRROR) -> UpstreamError:
-    return UpstreamError(failure, f"{origin}/x", "scripted", origin=origin)
+def without_answer(failure: Failure, origin: str = MIRROR, *, dead: bool = False) -> UpstreamError:
+    return UpstreamError(failure, f"{origin}/x", "scripted", origin=origin, dead=dead)
+
+
+def dead(failure: Failure = Failure.UNREACHABLE, origin: str = MIRROR) -> UpstreamError:
+    return without_answer(failure, origin, dead=True)
 
 
 def request(url: str, *, at_proxy_address: bool = False) -> Request:
@@ -77,10 +81,25 @@ def test_who_may_refuse_a_client(
         ([said(503, MIRROR)], 502),
         ([said(500, MIRROR)], 502),
         ([said(404, MIRROR), said(500, OTHER)], 502),
-        ([without_answer(Failure.TIMEOUT)], 504),
-        ([without_answer(Failure.TIMEOUT), said(404, OTHER)], 504),
-        ([without_answer(Failure.TIMEOUT), without_answer(Failure.UNREACHABLE)], 502),
-        ([without_answer(Failure.UNREACHABLE)], 502),
+        # It may be back in a moment: pip and uv come again, as they would not after a 504.
+        ([without_answer(Failure.TIMEOUT)], 503),
+        ([without_answer(Failure.TIMEOUT), said(404, OTHER)], 503),
+        ([without_answer(Failure.TIMEOUT), without_answer(Failure.UNREACHABLE)], 503),
+        ([without_answer(Failure.UNREACHABLE)], 503),
+        ([without_answer(Failure.UNREACHABLE), said(500, OTHER)], 503),
+        ([without_answer(Failure.UNREACHABLE), said(401, OTHER)], 503),
+        ([without_answer(Failure.UNREACHABLE), without_answer(Failure.TLS, OTHER)], 503),
+        ([without_answer(Failure.UNREACHABLE), dead(origin=OTHER)], 503),
+        # Dead: a probe has had no answer either.
+        ([dead()], 504),
+        ([dead(Failure.TIMEOUT)], 504),
+        ([dead(), dead(Failure.TIMEOUT, OTHER)], 504),
+        ([dead(), said(404, OTHER)], 504),
+        ([dead(), said(500, OTHER)], 502),
+        ([dead(), said(401, OTHER)], 502),
+        ([dead(), without_answer(Failure.BUSY, OTHER)], 503),
+        ([without_answer(Failure.TLS)], 502),
+        ([without_answer(Failure.BROKEN)], 502),
         ([without_answer(Failure.WRONG_DIGEST)], 502),
         ([without_answer(Failure.OFFLINE)], 504),
         ([without_answer(Failure.BUSY)], 503),
@@ -118,6 +137,14 @@ def test_a_client_that_retries_is_told_when() -> None:
     busy = failures.failed("six", AllFailedError([without_answer(Failure.BUSY)]), request(NAMED["file"]))
     assert busy.headers["Retry-After"] == "2"
     assert (busy.cache.detail, busy.cache.fwd) == ("busy", "")
+    for errors, seconds in (
+        ([without_answer(Failure.UNREACHABLE)], str(failures.UNREACHABLE_SECONDS)),
+        ([dead()], None),
+        ([said(500, MIRROR)], None),
+    ):
+        assert (
+            failures.failed("six", AllFailedError(errors), request(NAMED["file"])).headers.get("Retry-After") == seconds
+        )
 
 
 @pytest.mark.parametrize(

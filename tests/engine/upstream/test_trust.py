@@ -1,10 +1,13 @@
 """Which roots upstreams are trusted by: the same for fills, ordinary flows and /bundle.pem."""
 
+import contextlib
 import ssl
+import warnings
 from pathlib import Path
 
 import certifi
 import pytest
+from OpenSSL import SSL
 
 from pkgcache.engine.upstream import trust
 from pkgcache.engine.upstream.trust import root_certificates, root_files, upstream_ssl_context
@@ -89,3 +92,53 @@ def test_a_file_that_holds_no_certificate(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "bad.pem"))
     with pytest.raises(OSError):
         upstream_ssl_context()
+
+
+@pytest.mark.parametrize("serial", [b"\x02\x01\x00", b"\x02\x01\xff"], ids=["0", "-1"])
+def test_a_root_without_a_positive_serial_number(
+    serial: bytes, monkeypatch: pytest.MonkeyPatch, ca: Authority, tmp_path: Path
+) -> None:
+    """Some public roots have one (RFC 5280 §4.1.2.2 forbids it). `cryptography` warns that it will refuse them, and no root is parsed.
+
+    Ordinary flows verify by what stands behind it in the bundle, and fills too.
+    """
+    der = ssl.PEM_cert_to_DER_cert(Path(ca.bundle).read_text())
+    at = der.index(b"\xa0\x03\x02\x01\x02\x02") + 5  # behind the version comes the serial number
+    odd = der[:at] + serial + der[at + 2 + der[at + 1] :]
+    shorter = len(der) - len(odd)
+    for start in (2, 6):  # the lengths of Certificate and TBSCertificate, two bytes each
+        odd = odd[:start] + (int.from_bytes(odd[start : start + 2]) - shorter).to_bytes(2) + odd[start + 2 :]
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_text(ssl.DER_cert_to_PEM_cert(odd) + Path(ca.bundle).read_text())
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    flows = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    flows.set_verify(SSL.VERIFY_PEER)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(2):
+            certificates.FlowTrust().extend(flows)
+    assert upstream_ssl_context().cert_store_stats()["x509_ca"] == 2
+    assert is_trusted(flows, ca)
+
+
+def is_trusted(context: SSL.Context, ca: Authority) -> bool:
+    """Whether a client with this context accepts a server of the authority. Raises SSL.Error where it does not."""
+    client = SSL.Connection(context)
+    client.set_connect_state()
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = ca.server_context("server.test").wrap_bio(to_server, to_client, server_side=True)
+    for _ in range(4):
+        for end in (client, server):
+            try:
+                end.do_handshake()
+            except (SSL.WantReadError, ssl.SSLWantReadError):
+                pass
+            else:
+                if end is client:
+                    return True
+            with contextlib.suppress(SSL.WantReadError):
+                to_server.write(client.bio_read(1 << 16))
+            if more := to_client.read():
+                client.bio_write(more)
+    return False

@@ -1,5 +1,7 @@
 """When an upstream that fails is left alone."""
 
+from typing import Final
+
 import pytest
 
 from pkgcache.rules.policy.circuit_breaker import FAILURES, OPEN_SECONDS, Breaker, is_failure
@@ -65,3 +67,69 @@ def test_a_request_changes_nothing_while_it_is_closed() -> None:
 )
 def test_which_answers_are_failures_of_the_upstream(status: int, retry_after: int | None, failed: bool) -> None:
     assert is_failure(status, retry_after) is failed
+
+
+# Each row: what happened, second by second, and what becomes of a request at the end. A request is asked ("ask"), and fails without an
+# answer ("fail") or with a 5xx ("5xx"); "fail@3": the one that went out at second 3.
+USUAL: Final = "usual"
+LAST: Final = "after others"
+NOT: Final = "not at all"
+OPEN: Final = OPEN_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("events", "at", "asked"),
+    [
+        pytest.param([], 0, USUAL, id="nothing"),
+        pytest.param([(0, "fail")], 0, USUAL, id="one failure may be chance"),
+        pytest.param([(0, "fail"), (1, "fail")], 1, LAST, id="two in a row"),
+        pytest.param([(0, "fail"), (1, "fail")], OPEN, LAST, id="open"),
+        pytest.param([(0, "fail"), (1, "fail")], 1 + OPEN, USUAL, id="half-open: this one is the probe"),
+        pytest.param([(0, "fail"), (1, "fail"), (5, "ask"), (6, "fail@5")], 7, LAST, id="asked while open, to no avail"),
+        pytest.param(
+            [(0, "fail"), (1, "fail"), *((n, "fail") for n in range(2, 14))], 1 + OPEN, USUAL, id="failures do not put the probe off"
+        ),
+        pytest.param([(0, "fail"), (1, "fail"), (1 + OPEN, "ask")], 2 + OPEN, LAST, id="while the probe is under way"),
+        pytest.param([(0, "fail"), (1, "fail"), (1 + OPEN, "ask"), (2 + OPEN, "fail")], 3 + OPEN, NOT, id="the probe failed too"),
+        pytest.param(
+            [(0, "fail"), (1, "fail"), (1 + OPEN, "ask"), (2 + OPEN, "fail")], 2 + 2 * OPEN, USUAL, id="dead: the next probe"
+        ),
+        pytest.param(
+            [(0, "fail"), (1, "fail"), (1 + OPEN, "ask"), (2 + OPEN, "fail"), (2 + 2 * OPEN, "ask")],
+            3 + 2 * OPEN,
+            NOT,
+            id="dead: one probe at a time",
+        ),
+        pytest.param(
+            [(0, "fail"), (1, "fail"), (14, "ask"), (1 + OPEN, "ask"), (2 + OPEN, "fail@14")],
+            3 + OPEN,
+            LAST,
+            id="a slow failure from before the probe is no evidence",
+        ),
+        pytest.param(
+            [(0, "fail"), (1, "fail"), (1 + OPEN, "ask"), (2 + OPEN, "ask"), (3 + OPEN, "fail@17")],
+            4 + OPEN,
+            NOT,
+            id="one from after it is",
+        ),
+        pytest.param([(0, "5xx"), (1, "5xx"), (1 + OPEN, "ask"), (2 + OPEN, "5xx")], 3 + OPEN, LAST, id="a 5xx is a sign of life"),
+        pytest.param(
+            [(0, "fail"), (1, "fail"), (1 + OPEN, "ask"), (2 + OPEN, "fail"), (2 + 2 * OPEN, "ask"), (3 + 2 * OPEN, "5xx")],
+            4 + 2 * OPEN,
+            LAST,
+            id="dead, and a probe was answered with a 5xx",
+        ),
+    ],
+)  # fmt: skip
+def test_the_rule(events: list[tuple[float, str]], at: float, asked: str) -> None:
+    breaker = Breaker()
+    for now, event in events:
+        what, _, sent = event.partition("@")
+        if what == "ask":
+            assert not breaker.refuses(now)
+            breaker = breaker.half_open(now)
+        elif sent:
+            breaker = breaker.failed(now, asked=float(sent))
+        else:
+            breaker = breaker.failed(now, heard=what == "5xx")
+    assert (NOT if breaker.refuses(at) else USUAL if breaker.allows(at) else LAST) == asked

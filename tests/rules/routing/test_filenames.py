@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.version import Version
 
-from pkgcache.rules.routing.filenames import is_distribution, project_of, projects_of, split_filename, version_of
+from pkgcache.rules.routing.filenames import (
+    is_distribution,
+    project_of,
+    projects_of,
+    split_filename,
+    version_in,
+    version_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -121,3 +128,41 @@ def test_no_name_has_many_projects() -> None:
 )
 def test_companions_of_a_name_without_an_extension(name: str, suffix: str) -> None:
     assert split_filename(name) == (name.removesuffix(suffix), suffix)
+
+
+@pytest.mark.parametrize(
+    ("filename", "project", "version"),
+    [
+        ("six-1.0-py3-none-any.whl", "six", "1.0"),
+        pytest.param("six-1.0-2build-py3-none-any.whl", "six", "1.0", id="a build number (PEP 427)"),
+        pytest.param("torch-2.0+cpu-cp312-cp312-linux_x86_64.whl", "torch", "2.0+cpu", id="a local version"),
+        ("six-1.0.tar.gz", "six", "1.0"),
+        ("six-1.0.zip", "six", "1.0"),
+        ("six-1.0.tar.bz2", "six", "1.0"),
+        ("six-1.0.tgz", "six", "1.0"),
+        ("SIX-1.0.TAR.GZ", "six", "1.0"),
+        ("foo_bar-1.0rc1.tar.gz", "foo-bar", "1.0rc1"),
+        ("foo-bar-1.0-rc1.tar.gz", "foo-bar", "1.0rc1"),
+        pytest.param("foo-bar-1.0-2.tar.bz2", "foo-bar", "1.0.post2", id="a post-release with a hyphen (PEP 440)"),
+        pytest.param("foo-2-1.0.tar.gz", "foo-2", "1.0", id="a number in the name"),
+        ("Foo.Bar-1.0-py2.7.egg", "foo-bar", "1.0"),
+        ("Foo.Bar-1.0-py2.7-linux-x86_64.egg", "foo-bar", "1.0"),
+        ("Foo.Bar-1.0.win32-py2.7.exe", "foo-bar", "1.0"),
+        ("Foo.Bar-1.0.win-amd64-py2.7.msi", "foo-bar", "1.0"),
+        ("foo-1.0.linux-x86_64.tar.gz", "foo", "1.0"),
+        ("foo-1.0.macosx-10.9-x86_64.exe", "foo", "1.0"),
+        ("foo-1.0-1.noarch.rpm", "foo", "1.0"),
+        pytest.param("other-1.0.tar.gz", "six", "1.0", id="another project's name"),
+        pytest.param("six-unknown.tar.gz", "six", None, id="no version"),
+        pytest.param("six.tar.gz", "six", None, id="no hyphen"),
+        pytest.param("", "six", None, id="empty"),
+        pytest.param("six-1.0.whl", "six", None, id="no wheel's name"),
+    ],
+)
+def test_version_in(filename: str, project: str, version: str | None) -> None:
+    assert version_in(filename, project, {}) == (Version(version) if version else None)
+
+
+@given(st.text(max_size=40), st.sampled_from([".whl", ".tar.gz", ".egg", ".exe", ""]))
+def test_version_in_takes_any_name(name: str, ending: str) -> None:
+    version_in(name + ending, "six", {})

@@ -35,8 +35,8 @@ MAX_KEY = 4096
 FILE_FIELDS: Final = frozenset({"content-type", "last-modified", "cache-control", "expires"})
 """The header fields that the proxy serves a release file with, beside those that it makes itself (`FileIdentity.headers`)."""
 
-_PAGE_NAME: Final = re.compile(r"[^/|%A-Z_.\x00-\x20\x7f]+(?:(?:/[^/|\x00-\x20\x7f]+)?/json)?")
-"""A normalised project name (PEP 503), or a document of the JSON API: `six/json`, `six/1.0/json`."""
+_PAGE_NAME: Final = re.compile(r"[^/|%A-Z_.\x00-\x20\x7f]+(?:(?:/[^/|\x00-\x20\x7f]+)?/json(?:/made)?)?")
+"""A normalised project name (PEP 503), or a document of the JSON API: `six/json`, `six/1.0/json`, `six/1.0/json/made`."""
 
 
 type Taken = FileNotes | PageNotes | ListNotes | HostNotes

@@ -144,7 +144,9 @@ async def _response(client: UpstreamClient, item: FetchItem) -> AsyncIterator[Up
         url = parse_url(item.url)
     except ValueError as error:
         raise ProxyError(f"{item.url}: {error}") from None
-    headers = {"User-Agent": "pypi-cache warm", "Accept-Encoding": "identity", "Accept": item.accept or "*/*"}
+    # Documents are poetry's: where no upstream has them, they are made for nobody else (`rules/simple/json_api_build`).
+    agent = "pypi-cache-warm poetry/2" if item.accept == "application/json" else "pypi-cache warm"
+    headers = {"User-Agent": agent, "Accept-Encoding": "identity", "Accept": item.accept or "*/*"}
     until = time.monotonic() + RETRY_SECONDS
     while True:
         async with client.request("GET", url, headers, item.authorization) as response:

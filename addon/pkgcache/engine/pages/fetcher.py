@@ -76,9 +76,7 @@ class PageFetcher:
             return [Upstream(simple=page_request.index.simple, authorization=page_request.authorization)]
         return self.healthy_first(page_request.index)
 
-    async def fetch(
-        self, page_request: PageRequest, stored: StoredPage | None, *, remember_absence: bool = True
-    ) -> StoredPage:
+    async def fetch(self, page_request: PageRequest, stored: StoredPage | None) -> StoredPage:
         """The page from the first upstream that has it, revalidated where `stored` came from the same one; stored then.
 
         A page of status 404 or 410 where every upstream that answered says so. Raises AllFailedError where none answered.
@@ -107,14 +105,9 @@ class PageFetcher:
             raise AllFailedError(errors)  # one that was not asked may have it: a 404 would send uv to the next index
         if errors:  # the upstream that failed may have the page, so the 404 is for this request only
             return replace(absent, notes=replace(absent.notes, transient=True))
-        if remember_absence:
-            await self.remember_absence(absent)
-        return absent
-
-    async def remember_absence(self, absent: StoredPage) -> None:
-        """Store a 404 or 410, unless it is only true for now."""
         if not absent.notes.transient:
             await self._store.put(absent.key, b"-", absent.notes.to_json())
+        return absent
 
     async def _from_upstream(
         self, upstream: Upstream, page_request: PageRequest, stored: StoredPage | None

@@ -1,4 +1,8 @@
-"""Pages without the files that a client must not choose: those younger than the cooldown, and offline those that are not stored.
+"""Pages without the files that a client must not choose: those younger than the cooldown, and offline the versions that are not stored.
+
+Offline a version stays whole on its page while anything of it is stored: one of its files, its metadata, a cached range, its document of
+the JSON API. A lock names all files of a version, also those that nobody has installed here, so what was locked through this proxy can
+be locked again. A version that nothing is stored of cannot be installed, and a resolver must not choose it.
 
 The filter is applied to the variant that the client would get; the stored page stays whole. What is left out depends on the time and
 on the store, so a filtered variant lives in memory for a few seconds only. Which file is too young is decided in
@@ -8,18 +12,25 @@ on the store, so a filtered variant lives in memory for a few seconds only. Whic
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from packaging.utils import canonicalize_version
+from packaging.version import Version
 
 from pkgcache.engine.pages.known_files import KnownFiles
 from pkgcache.engine.pages.stored_page import PageRequest, StoredPage, gzipped_page
 from pkgcache.engine.pages.variants import PageVariant, PageVariants
-from pkgcache.engine.store.keys import StoreKey, file_key
+from pkgcache.engine.store.keys import StoreKey, file_key, made_document, page_key, range_key
 from pkgcache.engine.store.lru import ByteLru
 from pkgcache.engine.store.store import Store
 from pkgcache.rules.http.validation import strong_tag
 from pkgcache.rules.policy.admission import Admission, Refused
 from pkgcache.rules.routing.digests import parse_release_path, strongest
+from pkgcache.rules.routing.filenames import version_in
 from pkgcache.rules.routing.routes import PUBLIC
-from pkgcache.rules.simple.file_table import FileTable
+from pkgcache.rules.simple.file_table import FileFacts, FileTable
+from pkgcache.rules.simple.representations import Representation
 
 FILTERED_SECONDS = 5.0
 """How long a filtered variant is used, so the delay before a file that was stored, or has outgrown the cooldown, appears on a page."""
@@ -68,24 +79,63 @@ class VariantFilter:
 
     async def _left_out(self, page_request: PageRequest, table: FileTable, now: float) -> frozenset[str]:
         """The names of the files that are left out."""
-        young, keys = await self._variants.in_thread(lambda: self._examine(page_request, table, now))
-        if not self._offline:
-            return young
-        present = await self._store.present(list(keys))
-        return young | set(keys.values()) - {keys[key] for key in present}
+        young, versions = await self._variants.in_thread(lambda: self._examine(page_request, table, now))
+        keys = {key: version for version in versions.values() for key in version.keys}
+        stored = {keys[key] for key in await self._store.present(list(keys))} if keys else set()
+        absent = [version for version in versions.values() if version not in stored]
+        return young.union(*(version.filenames for version in absent))
 
     def _examine(
         self, page_request: PageRequest, table: FileTable, now: float
-    ) -> tuple[frozenset[str], dict[StoreKey, str]]:
-        """The names of the files that are too young; and offline, the store keys of all files, with their names."""
-        keys: dict[StoreKey, str] = {}
+    ) -> tuple[frozenset[str], dict[str, _Version]]:
+        """The names of the files that are too young; and offline, all versions."""
+        versions: dict[str, _Version] = {}
+        known: dict[str, Version] = {}
         young: set[str] = set()
+        spaces = {page_request.space, PUBLIC}  # what is public is served to clients with credentials too
         for identity, facts in table.items():
             if isinstance(self._admission.admit_file(facts.upload_time, now), Refused):
                 young.add(facts.filename)
             if self._offline:
-                release = parse_release_path(identity) if page_request.index.shares_pypi_files else None
-                digest = release.digest if release else strongest(facts.hashes)
-                for space in {page_request.space, PUBLIC}:  # what is public is served to clients with credentials too
-                    keys[file_key(space, str(digest or identity), facts.filename)] = facts.filename
-        return frozenset(young), keys
+                version = version_in(facts.filename, page_request.project, known)
+                # Equal versions are spelt alike without their trailing zeros (PEP 440). A file without one stands for itself.
+                name = canonicalize_version(version) if version else facts.filename
+                of_version = versions.setdefault(name, _Version())
+                of_version.filenames.add(facts.filename)
+                spellings = {str(version), facts.filename.split("-")[1]} if version else set()
+                for space in spaces:
+                    of_version.keys.update(_keys_of_file(page_request, space, identity, facts))
+                    of_version.keys.update(_keys_of_documents(page_request, space, spellings))
+        return frozenset(young), versions
+
+
+@dataclass(eq=False, slots=True)
+class _Version:
+    """The files of one version, and the keys of whatever may be stored of it."""
+
+    filenames: set[str] = field(default_factory=set)
+    keys: set[StoreKey] = field(default_factory=set)
+
+
+def _keys_of_file(page_request: PageRequest, space: str, identity: str, facts: FileFacts) -> Iterator[StoreKey]:
+    """The keys of a file, of ranges of it, and of its metadata."""
+    index = page_request.index
+    release = parse_release_path(identity) if index.shares_pypi_files else None
+    digest = release.digest if release else strongest(facts.hashes)
+    file = file_key(space, str(digest or identity), facts.filename)
+    yield file
+    yield range_key(file)
+    if facts.has_metadata:
+        url = f"{index.canonical_files if release else ''}{identity}.metadata"
+        digest = None if isinstance(facts.core_metadata, bool) else strongest(facts.core_metadata)
+        yield file_key(space, str(digest or url), f"{facts.filename}.metadata")
+
+
+def _keys_of_documents(page_request: PageRequest, space: str, spellings: set[str]) -> Iterator[StoreKey]:
+    """The keys of a version's documents of the JSON API. poetry reads its metadata there."""
+    if not page_request.index.shares_pypi_files:
+        return
+    for spelling in spellings:
+        document = f"{page_request.project}/{spelling}/json"
+        for name in (document, made_document(document)):
+            yield page_key(space, page_request.index.name, name, Representation.JSON)

@@ -1,22 +1,24 @@
-"""The older JSON API's documents (`/pypi/<project>/json`): the upstream's own, or made where no upstream has one.
+"""Documents of the older JSON API (`/pypi/<project>/json`) that are made here, for poetry, where no upstream has one.
 
-poetry asks for them. Most mirrors do not have them, so a document is then made of the project's page and a wheel's core metadata
-(`rules/simple/json_api_build`). It lives as long as the page that it is made of. While the page is there and the metadata cannot be
-had for now, nothing is made: poetry would lock what an incomplete document says.
+Most mirrors do not have them, so a document is then made of the project's page and a wheel's core metadata
+(`rules/simple/json_api_build`, which also says who gets it). It is stored beside the upstream's 404, and lives as long as the page that
+it is made of. While the page is there and the metadata cannot be had for now, nothing is made: poetry would lock what an incomplete
+document says.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from pkgcache.engine.pages.fetcher import PageFetcher
 from pkgcache.engine.pages.stored_page import PageGoneError, PageRequest, StoredPage, body_digest
 from pkgcache.engine.pages.variants import PageVariants
 from pkgcache.engine.responses.messages import Request, Response
 from pkgcache.engine.store.keys import StoreKey, file_key
+from pkgcache.engine.store.notes import PageNotes
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
 from pkgcache.rules.routing.digests import strongest
 from pkgcache.rules.routing.paths import api_base
@@ -45,40 +47,47 @@ class FileSources:
     upstream_metadata: Callable[[Sequence[tuple[Url, str]]], Awaitable[bytes]]
 
 
+def was_made(page: StoredPage) -> bool:
+    """Whether an earlier version of this program has made a document, and stored it as if it were the upstream's."""
+    return page.found and page.notes.headers.keys() <= {"Content-Type", *_LIFETIME_HEADERS}
+
+
 class JsonApi:
-    """Finds or makes documents. `current_page` gives a page as any client would get it now (raises AllFailedError, TimeoutError)."""
+    """Makes documents.
+
+    `keep` stores one like a fetched page. `current_page` gives a page as any client would get it now (raises AllFailedError, TimeoutError).
+    """
 
     def __init__(
         self,
-        fetcher: PageFetcher,
         variants: PageVariants,
+        keep: Callable[[PageRequest, PageNotes, bytes, bytes | None], Awaitable[StoredPage]],
         sources: FileSources,
         current_page: Callable[[PageRequest], Awaitable[StoredPage]],
         *,
         offline: bool,
     ) -> None:
-        self._fetcher = fetcher
         self._variants = variants
+        self._keep = keep
         self._sources = sources
         self._current_page = current_page
         self._offline = offline
 
-    async def fetch(self, page_request: PageRequest, stored: StoredPage | None) -> StoredPage:
-        """The document from an upstream, or made; of status 404 where there is no such release. Raises AllFailedError."""
-        try:
-            document = await self._fetcher.fetch(page_request, stored, remember_absence=False)
-        except AllFailedError:
-            # What an upstream gave before, however stale, is better than what can be made of its page.
-            made = None if stored is not None and stored.found else await self._make(page_request)
-            if made is None:
-                raise
-            return made
-        if document.found:
-            return document
+    async def make(self, page_request: PageRequest) -> StoredPage:
+        """The document made of its page; of status 404 where there is no page, or no such release on it. Raises AllFailedError."""
         if made := await self._make(page_request):
             return made
-        await self._fetcher.remember_absence(document)
-        return document
+        now = time.time()
+        notes = PageNotes(
+            status=404,
+            headers=CIMultiDict(),
+            request_time=now,
+            response_time=now,
+            upstream="",
+            url=str(page_request.client_url),
+            transient=True,
+        )
+        return StoredPage(key=page_request.key, notes=notes, body=b"")
 
     async def _make(self, page_request: PageRequest) -> StoredPage | None:
         """The document made of its page; None where there is no page, or no such release on it. Raises AllFailedError."""
@@ -90,6 +99,7 @@ class JsonApi:
             client_url=simple.with_path(f"{simple.path}{page_request.project}/"),
             document="",
             query="",
+            made=False,
         )
         try:
             page = await self._current_page(of_page)
@@ -97,7 +107,7 @@ class JsonApi:
                 return None
             variant = await self._variants.variant(of_page, page, "json")
             release = await self._variants.release(variant, version)
-        except (AllFailedError, PageGoneError, BrokenPage, TimeoutError):
+        except (PageGoneError, BrokenPage, TimeoutError):
             return None
         if release is None:
             return None
@@ -119,7 +129,7 @@ class JsonApi:
             has_base_href=False,
             transient=page.notes.transient or bool(page_request.query),
         )
-        return await self._fetcher.keep(page_request, notes, body, None)
+        return await self._keep(page_request, notes, body, None)
 
     # Core metadata
 

@@ -51,7 +51,7 @@ def stored_list_response(request: Request, stored: StoredList, cache: CacheStatu
         other_tags=(),
         headers=headers,
         cache=cache,
-        upstream="" if cache.hit else notes.upstream,
+        upstream=notes.upstream,
     )
     source = StoredBytes(entry.value) if entry.file is None else StoredFile(entry.file, entry.size)
     return file_response(request, representation, source)

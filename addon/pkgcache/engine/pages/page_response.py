@@ -65,7 +65,7 @@ def page_response(
         headers=headers,
         body=b"" if request.method == "HEAD" else body,
         cache=cache,
-        upstream="" if cache.hit else page.notes.upstream,
+        upstream=page.notes.upstream,
     )
 
 

@@ -1,8 +1,9 @@
 """Answers requests for one project's index page, or for its document of the older JSON API.
 
-The page comes from the store while RFC 9111 allows it (`engine/caching`), else from the first upstream that has it (`fetcher`). One
-refresh a page, however many clients ask. Where no upstream gives a page in the representation asked for, the stored one in another
-representation is converted. Left out: the list of all projects (`project_list`), what a page is made into for a client (`variants`).
+The page comes from the store while RFC 9111 allows it (`engine/caching`), else from the first upstream that has it (`refresher`). Where no
+upstream gives a page in the representation asked for, the stored one in another representation is converted; where none has a document,
+poetry gets one that is made here. Left out: the list of all projects (`project_list`), what a page is made into for a client
+(`variants`).
 """
 
 from __future__ import annotations
@@ -12,28 +13,27 @@ import contextlib
 import time
 from collections.abc import Awaitable
 from dataclasses import dataclass, replace
-from functools import partial
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from pkgcache.engine.caching import CachedAnswers, Collaborators, OnlyIfCachedError, Refresh, Refreshed
+from pkgcache.engine.caching import CachedAnswers, Collaborators, OnlyIfCachedError
 from pkgcache.engine.pages.fetcher import PageFetcher
 from pkgcache.engine.pages.filtering import VariantFilter
-from pkgcache.engine.pages.json_api import FileSources, JsonApi
+from pkgcache.engine.pages.json_api import FileSources, JsonApi, was_made
 from pkgcache.engine.pages.page_response import page_response, served_representation
+from pkgcache.engine.pages.refresher import PageRefresher
 from pkgcache.engine.pages.stored_page import PageGoneError, PageRequest, StoredPage, find_page
 from pkgcache.engine.pages.variants import PageVariants
 from pkgcache.engine.responses.failures import failed, only_stored, still_fetching
 from pkgcache.engine.responses.messages import CLIENT_SECONDS, Request, Response
-from pkgcache.engine.runtime.single_flight import SingleFlight
 from pkgcache.engine.store.keys import StoreKey
 from pkgcache.engine.store.lru import ByteLru
 from pkgcache.engine.store.store import HOT_SECONDS
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
-from pkgcache.engine.upstream.places import waiting_for_upstream
 from pkgcache.rules.http.cache_status import CacheStatus
 from pkgcache.rules.http.freshness import Fresh, Policy, decide
 from pkgcache.rules.routing.routes import PUBLIC, ProjectPage, ReleaseFile
+from pkgcache.rules.simple.json_api_build import is_made_for
 from pkgcache.rules.simple.page_model import BrokenPage
 from pkgcache.rules.simple.representations import NotAcceptable, Representation, negotiate
 
@@ -74,15 +74,13 @@ class Pages:
         negative = shared.settings.negative_ttl
         self._negative_policy = replace(shared.policy, default_lifetime=negative, override=negative)
         self._needs_upload_times = shared.settings.cooldown > 0
-        self._fetcher = fetcher
         self._variants = variants
         self._filter = variant_filter
-        offline = shared.policy.offline
-        self._json_api = JsonApi(fetcher, variants, sources, self._current_page, offline=offline)
         self._answers = CachedAnswers("page", shared.policy, shared.metrics)
-        self._refreshes: SingleFlight[StoreKey, StoredPage] = SingleFlight(shared.tasks, expected=AllFailedError)
         self._latest: tuple[ProjectPage, _Lookup] | None = None
         self._hot: ByteLru[StoreKey, _Hot] = ByteLru(HOT_PAGES)  # each weighs 1
+        json_api = JsonApi(variants, fetcher.keep, sources, self._current_page, offline=shared.policy.offline)
+        self._refresher = PageRefresher(shared, fetcher, json_api, self._hot.drop)
 
     # What is asked for
 
@@ -131,22 +129,55 @@ class Pages:
             kinds = ", ".join(each.content_type for each in Representation)
             return Response.text(406, f"an index page is JSON or HTML: {kinds}")
         page_request, representation = lookup.page_request, lookup.representation
-        stored = None if page_request.query else await find_page(self._store, page_request.key)
-        if stored is not None:
-            self._hot.put(stored.key, _Hot(stored, time.time()), 1)
         try:
             async with asyncio.timeout(CLIENT_SECONDS):
-                page, cache = await self._decide(request, page_request, stored)
+                page_request, page, cache = await self._find(request, page_request)
         except OnlyIfCachedError as error:
             return only_stored(page_request.shown, stale=error.stale)
         except AllFailedError as error:
-            other = await self._in_another_representation(page_request, error) if stored is None else None
-            if other is None:
-                return failed(page_request.shown, error, request)
-            page_request, page, cache = other
+            return failed(page_request.shown, error, request)
         except TimeoutError:
             return still_fetching(page_request.shown)
-        return await self._serve(request, page_request, representation, page, cache)
+        response = await self._serve(request, page_request, representation, page, cache)
+        if page_request.document and (page_request.made or not page.found):  # RFC 9110 §12.5.5: what others get differs
+            response.headers["Vary"] = ", ".join(filter(None, [response.headers.get("Vary"), "User-Agent"]))
+        return response
+
+    async def _find(self, request: Request, page_request: PageRequest) -> tuple[PageRequest, StoredPage, CacheStatus]:
+        """The page, or what takes its place, with the request that it is stored for; what the cache did.
+
+        Raises AllFailedError, TimeoutError and OnlyIfCachedError.
+        """
+        stored = None if page_request.query else await find_page(self._store, page_request.key)
+        if stored is not None and page_request.document and was_made(stored):
+            stored = None
+        if stored is not None:
+            self._hot.put(stored.key, _Hot(stored, time.time()), 1)
+        try:
+            page, cache = await self._decide(request, page_request, stored)
+        except AllFailedError as error:
+            if stored is not None and stored.found:
+                raise
+            with contextlib.suppress(AllFailedError):  # the upstream's failure is what the client hears of
+                if made := await self._make(request, page_request):
+                    return made
+            other = await self._in_another_representation(page_request, error) if stored is None else None
+            if other is None:
+                raise
+            return other
+        made = None if page.found else await self._make(request, page_request)
+        return made or (page_request, page, cache)
+
+    async def _make(
+        self, request: Request, page_request: PageRequest
+    ) -> tuple[PageRequest, StoredPage, CacheStatus] | None:
+        """The document that is made where no upstream has one; None if this client gets none. Raises AllFailedError and TimeoutError."""
+        if not page_request.document or not is_made_for(request.headers.get("User-Agent", "")):
+            return None
+        page_request = replace(page_request, made=True)
+        stored = await find_page(self._store, page_request.key)
+        page, cache = await self._decide(request, page_request, stored)
+        return (page_request, page, cache) if page.found else None
 
     # From the store, or refreshed
 
@@ -157,7 +188,7 @@ class Pages:
         return self._answers.answer(
             stored,
             request.headers,
-            lambda: self._refresh(page_request, stored),
+            lambda: self._refresher.refresh(page_request, stored),
             policy=self._policy_for(stored),
             private=bool(page_request.authorization),
         )
@@ -170,26 +201,6 @@ class Pages:
         request = Request(method="GET", url=page_request.client_url, headers=CIMultiDictProxy(CIMultiDict()))
         stored = await find_page(self._store, page_request.key)
         return (await self._decide(request, page_request, stored))[0]
-
-    def _refresh(self, page_request: PageRequest, stored: StoredPage | None) -> Refresh[StoredPage]:
-        """The one refresh of this page that is under way, begun if there is none."""
-        key, fetcher = page_request.key, self._json_api if page_request.document else self._fetcher
-        collapsed = key in self._refreshes
-        task = self._refreshes.join(
-            key, partial(fetcher.fetch, page_request, stored), f"refresh of {page_request.project}"
-        )
-        if not collapsed:
-            task.add_done_callback(lambda _: self._hot.drop(key))
-
-        async def wait() -> Refreshed[StoredPage]:
-            waiting_for_upstream()
-            page = await asyncio.shield(task)
-            unchanged = stored is not None and page.body is None
-            status = 304 if unchanged else page.notes.status
-            kept = not unchanged and self._store.usable and not page.notes.transient
-            return Refreshed(answer=page, status=status, kept=kept)
-
-        return Refresh(wait=wait, collapsed=collapsed)
 
     # The answer
 
@@ -214,7 +225,7 @@ class Pages:
                     variant = await self._filter.apply(page_request, page, variant)
             except PageGoneError:  # evicted just now, or damaged: there is another one to be had
                 try:
-                    page = (await self._refresh(page_request, None).wait()).answer
+                    page = (await self._refresher.refresh(page_request, None, gone=page).wait()).answer
                 except AllFailedError as error:
                     return failed(page_request.shown, error, request)
                 cache = CacheStatus(fwd="miss")
@@ -245,7 +256,7 @@ class Pages:
 
     async def renew(self, page_request: PageRequest) -> None:
         """Ask for a page again, whatever is stored. Raises AllFailedError."""
-        await self._refresh(replace(page_request, reload=True), None).wait()
+        await self._refresher.refresh(replace(page_request, reload=True), None).wait()
 
     async def make_known(self, route: ReleaseFile, project: str) -> None:
         """Fetch the page of a file that was asked for by itself, unless a fresh one is stored: its upload time must be known."""
@@ -263,4 +274,4 @@ class Pages:
         if stored is None or not isinstance(decide(stored.stored, CIMultiDict(), policy, time.time()), Fresh):
             with contextlib.suppress(AllFailedError, TimeoutError):
                 async with asyncio.timeout(CLIENT_SECONDS):
-                    await self._refresh(page_request, stored).wait()
+                    await self._refresher.refresh(page_request, stored).wait()

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from pkgcache.engine.pages.worker import LARGE
 from pkgcache.engine.store.entries import Notes
-from pkgcache.engine.store.keys import StoreKey, page_key, variant_key
+from pkgcache.engine.store.keys import StoreKey, made_document, page_key, variant_key
 from pkgcache.engine.store.notes import PageNotes
 from pkgcache.engine.store.store import Store
 from pkgcache.rules.http.freshness import Stored
@@ -63,8 +63,9 @@ class StoredPage:
 class PageRequest:
     """One page, or the JSON API's `document`, as one kind of client asks for it.
 
-    `space` names whose credentials may read it, and `authorization` is what they are sent as; '' for a public page. `query` is passed on
-    to the upstream, and what it says then is not stored. `reload`: no cache on the way may answer.
+    `space` names whose credentials may read it, and `authorization` is what they are sent as; '' for a public page. `made`: not the
+    upstream's document, but the one that is made here where no upstream has it. `query` is passed on to the upstream, and what it says
+    then is not stored. `reload`: no cache on the way may answer.
     """
 
     index: Index
@@ -77,13 +78,14 @@ class PageRequest:
     document: str = ""
     query: str = ""
     reload: bool = False
+    made: bool = False
 
     key: StoreKey = field(init=False)
     """The page's key in the store. With a query nothing is stored under it."""
 
     def __post_init__(self) -> None:
         """Make the key once: it is needed a dozen times a request."""
-        name = self.document or self.project
+        name = made_document(self.document) if self.made else self.document or self.project
         name = f"{name}?{quote(self.query)}" if self.query else name
         key = page_key(self.space, self.index.name, name, self.representation)
         object.__setattr__(self, "key", key)

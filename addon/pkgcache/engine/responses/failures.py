@@ -18,6 +18,11 @@ UNDECIDED = "undecided"
 BUSY_SECONDS = 2
 """When to come again where all connections were in use. pip and uv do so three to five times."""
 
+UNREACHABLE_SECONDS = 3
+"""When to come again where no upstream could be reached just now: pip's five tries then outlast a mirror's restart of 15 s."""
+
+_NO_ANSWER = frozenset({Failure.UNREACHABLE, Failure.TIMEOUT})
+
 
 def failed(what: str, error: AllFailedError, request: Request) -> Response:
     """The answer where no upstream gave `what`, with the `error` itself (`_answer` has the table)."""
@@ -36,7 +41,8 @@ def _answer(what: str, error: AllFailedError, request: Request) -> Response:
     | 429, or 503 with Retry-After, one of them, and none has it | the same, with the least Retry-After |
     | 451 | 451 |
     | 401 or 403, and the origin that the client named is one of them | the same, with that origin's challenge |
-    | nothing in time (or 404) | 504 |
+    | nothing, not even to a probe (or 404): each is dead | 504, which pip does not try again |
+    | nothing, and one may be back in a moment | 503 with Retry-After |
     | anything else | 502 |
     """
     text = "\n".join([f"{what} cannot be had from any upstream:", *(f"  {each}" for each in error.errors)])
@@ -53,9 +59,19 @@ def _answer(what: str, error: AllFailedError, request: Request) -> Response:
         return Response.text(error.status, text, cache=cache, more=named.headers if named else None)
     if overloaded := [each for each in error.errors if each.overloaded]:
         return _overloaded(text, overloaded)
-    too_late = Failure.TIMEOUT in failures and failures <= {Failure.TIMEOUT, Failure.NOT_FOUND}
-    detail = UNDECIDED if failures and failures <= DOUBTFUL else "upstreams-failed"
-    return Response.text(504 if too_late else 502, text, cache=CacheStatus(fwd="miss", detail=detail))
+    return _no_good_answer(text, error)
+
+
+def _no_good_answer(text: str, error: AllFailedError) -> Response:
+    silent = [each for each in error.errors if each.failure in _NO_ANSWER]
+    heard = error.failures - _NO_ANSWER - {Failure.NOT_FOUND}
+    may_be_back = not all(each.dead for each in silent)
+    status = 503 if may_be_back else 504 if silent and not heard else 502
+    detail = UNDECIDED if error.failures and error.failures <= DOUBTFUL else "upstreams-failed"
+    response = Response.text(status, text, cache=CacheStatus(fwd="miss", detail=detail))
+    if may_be_back:
+        response.headers["Retry-After"] = str(UNREACHABLE_SECONDS)
+    return response
 
 
 def _of_named_origin(error: AllFailedError, request: Request) -> UpstreamError | None:

@@ -51,6 +51,15 @@ def page_key(space: str, index: str, name: str, representation: Representation) 
     return StoreKey(f"page|{space}|{index}|{name}|{representation}")
 
 
+def made_document(document: str) -> str:
+    """Make the `name` of a document that was made here, beside what the upstream answers for it.
+
+    >>> made_document("six/1.0/json")
+    'six/1.0/json/made'
+    """
+    return f"{document}/made"
+
+
 def variant_key(variant: str, kind: Literal["html", "json"], page: StoreKey) -> StoreKey:
     """Make the key of a page's variant. `variant` says which clients see it so (`PageRequest.variant`)."""
     return StoreKey(f"view|{variant}|{kind}|{page}")

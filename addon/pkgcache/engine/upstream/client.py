@@ -15,14 +15,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import aiohttp
 import yarl
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from pkgcache.engine.upstream.breakers import Breakers
 from pkgcache.engine.upstream.errors import Failure, UpstreamError, redirected
 from pkgcache.engine.upstream.guard import GuardedResolver, MayBePrivate, check_literal
 from pkgcache.engine.upstream.lenient_heads import MAX_FIELDS, MAX_HEAD, LenientConnector
@@ -32,7 +33,7 @@ from pkgcache.engine.upstream.response import UpstreamResponse, as_upstream_erro
 from pkgcache.engine.upstream.trust import upstream_ssl_context
 from pkgcache.rules.http.refusals import retry_after
 from pkgcache.rules.http.user_agent import sent_agent
-from pkgcache.rules.policy.circuit_breaker import Breaker, is_failure
+from pkgcache.rules.policy.circuit_breaker import is_failure
 from pkgcache.rules.policy.places import PlaceLimits
 from pkgcache.rules.policy.redirects import Barred, Followed, Verdict
 from pkgcache.rules.routing.urls import Url
@@ -107,7 +108,7 @@ class UpstreamClient:
         self._read_seconds = READ_SECONDS if read_seconds is None else read_seconds
         self._judge = judge
         self._session: aiohttp.ClientSession | None = None
-        self._breakers: dict[str, Breaker] = {}  # by origin; without an entry: closed
+        self.breakers = Breakers()
         self._mirrors = mirrors
         self._unauthorized: set[tuple[str, str]] = set()  # of the mirrors
 
@@ -144,8 +145,7 @@ class UpstreamClient:
 
     def is_open(self, url: Url) -> bool:
         """Whether the circuit breaker of this upstream is open: it failed repeatedly, and is left alone for a while."""
-        breaker = self._breakers.get(url.origin) if self._breakers else None
-        return breaker is not None and not breaker.allows(time.monotonic())
+        return self.breakers.is_open(url)
 
     def is_shut_out(self, url: Url, authorization: str) -> bool:
         """Whether a mirror has last answered 401, with what the operator has given for it. No client can cure that."""
@@ -164,29 +164,36 @@ class UpstreamClient:
         `authorization` is sent to `url`'s own origin only. `sole_source`: there is no other upstream to turn to, so the answer may take
         long to begin (`SOLE_SOURCE_SECONDS`).
         """
+        began = self.breakers.begin(url)
         waiting_for_upstream()
-        timeouts = SOLE_SOURCE_SECONDS if sole_source else (self._read_seconds,)
+        timeouts = (
+            SOLE_SOURCE_SECONDS if sole_source and not self.breakers.is_dead(url.origin) else (self._read_seconds,)
+        )
         async with (
             self.places.held(url, ASKER.get()),
-            self._followed(method, url, headers, authorization, timeouts) as found,
+            self._followed(method, url, headers, authorization, timeouts, began) as found,
         ):
             yield found
 
     @asynccontextmanager
     async def _followed(
-        self, method: str, url: Url, headers: Mapping[str, str], authorization: str, timeouts: Sequence[float]
+        self,
+        method: str,
+        url: Url,
+        headers: Mapping[str, str],
+        authorization: str,
+        timeouts: Sequence[float],
+        began: float,
     ) -> AsyncIterator[UpstreamResponse]:
         """Make one request, and follow its redirects hop by hop."""
         asked, origin = url, url.origin
-        if origin in self._breakers:
-            self._record(origin, Breaker.half_open)
         credentials = {origin: authorization}
         cookies = _Cookies()
         for _ in range(MAX_REDIRECTS + 1):
             sent = {"User-Agent": sent_agent(ASKER.get().product), "Via": self._via, **headers, **cookies.for_url(url)}
             if credentials.get(url.origin):
                 sent["Authorization"] = credentials[url.origin]
-            async with self._hop(method, url, sent, asked, timeouts) as response:
+            async with self._hop(method, url, sent, asked, timeouts, began) as response:
                 cookies.keep(response)
                 if response.status in _REDIRECTS and (location := response.headers.get("Location")):
                     verdict = self._judge(asked, url, target := redirected(url, location))
@@ -199,12 +206,11 @@ class UpstreamClient:
                     if verdict.authorization:
                         credentials.setdefault(url.origin, verdict.authorization)
                     continue
-                if is_failure(
-                    response.status, retry_after(response.headers, 0.0)
-                ):  # whether there is one, not when it ends
-                    self._record_failure(origin)
+                # Whether there is a Retry-After, not when it ends: so no clock is needed.
+                if is_failure(response.status, retry_after(response.headers, 0.0)):
+                    self.breakers.failed(origin, f"it answered {response.status}", heard=True)
                 else:
-                    self._breakers.pop(origin, None)
+                    self.breakers.answered(origin)
                 if (mirror := (origin, authorization)) in self._mirrors:
                     (self._unauthorized.add if response.status == 401 else self._unauthorized.discard)(mirror)
                 yield UpstreamResponse(
@@ -214,7 +220,7 @@ class UpstreamClient:
                     asked=asked,
                     _content=response.content,
                     _transport=response.connection.transport if response.connection else None,
-                    _record_failure=lambda: self._record_failure(origin),
+                    _record_failure=partial(self.breakers.failed, origin, "it broke off", heard=True),
                     _read_seconds=self._read_seconds,
                 )
                 return
@@ -227,17 +233,25 @@ class UpstreamClient:
 
     @asynccontextmanager
     async def _hop(
-        self, method: str, url: Url, headers: Mapping[str, str], asked: Url, timeouts: Sequence[float]
+        self,
+        method: str,
+        url: Url,
+        headers: Mapping[str, str],
+        asked: Url,
+        timeouts: Sequence[float],
+        began: float,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Make one request without following a redirect. Its error names the URL that was asked, and where that has led."""
         try:
             check_literal(url, self._may_be_private)
             response = await self._response_head(method, url, headers, timeouts)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            self._record_failure(asked.origin)
             failure = as_upstream_error(asked, error)
             if url != asked:
                 failure = UpstreamError(failure.failure, asked, f"it redirects to {url}: {failure.detail}")
+            if failure.failure is not Failure.REFUSED_ADDRESS:
+                self.breakers.failed(asked.origin, failure.detail, asked=began, heard=url != asked)
+                failure.dead = self.breakers.is_dead(asked.origin)
             raise failure from error
         try:
             yield response
@@ -264,11 +278,3 @@ class UpstreamClient:
                         proxy=proxy,
                     )
         raise TimeoutError(f"none within {sum(timeouts):g} s")
-
-    def _record_failure(self, origin: str) -> None:
-        self._record(origin, Breaker.failed)
-
-    def _record(self, origin: str, change: Callable[[Breaker, float], Breaker]) -> None:
-        breaker = change(self._breakers.get(origin, Breaker()), time.monotonic())
-        if breaker != Breaker():
-            self._breakers[origin] = breaker

@@ -43,6 +43,7 @@ class UpstreamError(Exception):
 
     `url` is where it failed, after redirects; `origin` is the origin that was asked first. `status` is the status of its answer, or 0
     if there was none; `headers` are what a refused client needs of that answer, and `retry_after` the seconds after which to ask again.
+    `dead`: it has not answered for so long that nobody should try again soon (`breakers`).
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class UpstreamError(Exception):
         headers: CIMultiDict[str] | None = None,
         retry_after: int | None = None,
         origin: str = "",
+        dead: bool = False,
     ) -> None:
         self.failure = failure
         self.url = str(url)
@@ -63,6 +65,7 @@ class UpstreamError(Exception):
         self.headers = headers or CIMultiDict()
         self.retry_after = retry_after
         self.origin = origin
+        self.dead = dead
         super().__init__(printable(redact(f"{self.url}: {detail}")))
 
     @property

@@ -16,6 +16,8 @@ _DISTRIBUTION: Final = r"\.(?:whl|tar\.(?:gz|bz2|xz|lzma|lz|Z|zst)|tar|tgz|tbz|t
 _PROJECT: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")  # PEP 508's names
 _FILE_ITSELF: Final = re.compile(rf".+{_DISTRIBUTION}", re.IGNORECASE | re.DOTALL)
 _COMPANION: Final = re.compile(rf"(.+{_DISTRIBUTION})(\..+)", re.IGNORECASE | re.DOTALL)
+_ENDING: Final = re.compile(rf"{_DISTRIBUTION}\Z", re.IGNORECASE)
+_PLATFORM: Final = re.compile(r"\.(?:win|linux|macosx|noarch|src|x86|i[3-6]86|amd64).*\Z", re.IGNORECASE)
 # In a name without such an extension only the companions that are known.
 _COMPANIONS: Final = frozenset({"metadata", "asc", "sig", "provenance", "sigstore", "attestation"})
 _WHEEL_NAME: Final = re.compile(r"[\w.]+")
@@ -104,6 +106,28 @@ def version_of(filename: str, known: dict[str, Version]) -> Version | None:
     except ValueError:  # also from `int`: a number of more than 4,300 digits
         return None
     return known[stem]
+
+
+def version_in(filename: str, project: str, known: dict[str, Version]) -> Version | None:
+    """The version of a file that is on the page of `project`, of formats from before wheels too; None where it cannot be read.
+
+    Clients lock all files of a version. `known` is as in `version_of`.
+
+    >>> version_in("Foo.Bar-1.0.win32-py2.7.exe", "foo-bar", {}), version_in("foo-bar-1.0-2.tar.bz2", "foo-bar", {})
+    (<Version('1.0')>, <Version('1.0.post2')>)
+    """
+    if filename.endswith(".whl"):
+        return version_of(filename, known)
+    parts = _ENDING.sub("", filename).split("-")
+    ends = range(1, min(len(parts), _MOST_PROJECTS + 1))
+    start = next((end for end in ends if canonicalize_name("-".join(parts[:end])) == project), None)
+    if start is None:
+        return version_of(filename, known)
+    # Behind the version an egg or an installer names its Python and its platform.
+    for text in ("-".join(parts[start:]), parts[start], _PLATFORM.sub("", parts[start])):
+        with contextlib.suppress(ValueError):
+            return Version(text)
+    return None
 
 
 def _parse_wheel(filename: str) -> tuple[str, Version]:

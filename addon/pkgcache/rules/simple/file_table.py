@@ -34,6 +34,11 @@ class FileFacts:
     upload_time: str
     yanked: bool | str
 
+    @property
+    def has_metadata(self) -> bool:
+        """Whether its metadata can be asked for alone (PEP 658)."""
+        return self.core_metadata is not False
+
 
 class FileTable:
     """The files of one page by key."""

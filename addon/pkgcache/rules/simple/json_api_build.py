@@ -1,13 +1,15 @@
 """Makes a document of the older JSON API for an index that has `simple/` alone: poetry asks for it, and locks what it says.
 
-It is made of the project's page (PEP 691, 592, 700) and a wheel's core metadata (PEP 566, 658), with the members that clients read,
-in the spelling of the default index.
+It is made of the project's page (PEP 691, 592, 700) and a wheel's core metadata (PEP 566, 658), with the members that poetry reads,
+in the spelling of the default index. Nobody else gets it: pip-audit reads from such a document that there are no known vulnerabilities,
+whether its `vulnerabilities` are empty or missing, and here nothing is known about them.
 
 Leaves out: vulnerabilities, download figures, the web pages' addresses, the long description, and what no page tells (`md5_digest`
 without an MD5). A release that has no wheel has `requires_dist: null`, which tells a client to look into the files itself.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -27,6 +29,7 @@ _PACKAGE_TYPES: Final = {
     ".rpm": "bdist_rpm",
     ".dmg": "bdist_dmg",
 }
+_POETRY: Final = re.compile(r"(?:^|\s)poetry/", re.IGNORECASE)  # a product of RFC 9110 §10.1.5, wherever it stands
 _MAX_SPECIFIERS: Final = 1000  # characters; longer ones are passed on as they are
 
 
@@ -47,6 +50,15 @@ class Release:
             key=lambda file: (has_metadata(file), filename_of(file).endswith("-none-any.whl")),
             default=None,
         )
+
+
+def is_made_for(user_agent: str) -> bool:
+    """Whether a client of this User-Agent gets a document that was made here.
+
+    >>> is_made_for("poetry/2.2.1 CPython/3.13.0 Linux/6.1"), is_made_for("python-requests/2.32.5")
+    (True, False)
+    """
+    return _POETRY.search(user_agent) is not None
 
 
 def find_release(page: bytes, version: str) -> Release | None:
@@ -100,12 +112,12 @@ def build_document(project: str, release: Release, metadata: bytes | None, page:
         if all(yanked)
         else None,
     }
-    document: dict[str, Any] = {"info": info, "last_serial": 0}
+    document: dict[str, Any] = {"info": info}
     if page is not None:
         document["releases"] = {
             str(version): [_file_entry(file) for file in files] for version, files in sorted(_releases(page).items())
         }
-    document |= {"urls": [_file_entry(file) for file in release.files], "vulnerabilities": []}
+    document["urls"] = [_file_entry(file) for file in release.files]
     return json.dumps(document, separators=(",", ":")).encode("ascii")
 
 
