@@ -152,7 +152,9 @@ def test_only_if_cached(kind: str, hasty: House) -> None:
     }[kind]
 
     def asked(method: str, **headers: str) -> Fetched:
-        named = {"Accept": "*/*", **{name.replace("_", "-"): value for name, value in headers.items()}}
+        # The document is made here, which is done for poetry alone.
+        named = {"Accept": "*/*", "User-Agent": "poetry/2.2.1"}
+        named |= {name.replace("_", "-"): value for name, value in headers.items()}
         return hasty.fetch(url, method=method, headers=named)
 
     def refused(why: str) -> None:
