@@ -72,7 +72,7 @@ class Suite:
         before, began = len(proxy.access_log()) if proxy else 0, time.monotonic()
         with (home / "output").open("wb") as output:
             subprocess.run(
-                ["nice", "-n", "19", *words],
+                words,
                 cwd=self.checkout,
                 env={**clean, **path, **env},
                 stdout=output,
