@@ -124,7 +124,12 @@ def once(tool: Tool, path: Path, home: Path, env: Mapping[str, str]) -> tuple[st
         "PIP_CONFIG_FILE": "/dev/null",
         "PIPX_HOME": str(home / "pipx"),
     }
-    own |= {"XDG_CACHE_HOME": str(home / "cache"), "UV_CACHE_DIR": str(home / "uv"), "PEX_ROOT": str(home / "pex")}
+    own |= {
+        "XDG_CACHE_HOME": str(home / "cache"),
+        "UV_CACHE_DIR": str(home / "uv"),
+        "UV_PYTHON": str(path / "python"),
+        "PEX_ROOT": str(home / "pex"),
+    }
     began = time.monotonic()
     result = run(
         home, [path / tool.words[0], *tool.words[1:]], env={**own, **(tool.env or {}), **env}, cwd=home, timeout=400
