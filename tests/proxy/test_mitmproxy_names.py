@@ -69,7 +69,7 @@ SIGNATURES: Final[list[tuple[Callable[..., Any], str, str]]] = [
     (http.HttpStream.handle_connect_finish, "self", "ConnectStream answers the CONNECT by it"),
     (http.HttpStream.check_killed, "self, emit_error_hook", "ConnectStream.handle_connect"),
     (http.HttpStream.passthrough, "self, event", "ConnectStream.passthrough carries tunnels itself"),
-    (http.HttpStream.send_response, "self, already_streamed=…", "FastPathStream: a package host cannot be reached"),
+    (http.HttpStream.send_response, "self, already_streamed=…", "ConnectStream: a package host cannot be reached"),
     (http.HttpStream.state_done, "self, _", "FastPathStream ends in it"),
     (http.HttpStream.state_errored, "self, _", "FastPathStream ends in it"),
     (http.validate_request, "mode, request, validate_inbound_headers", "FastPathStream: a bad header is a 400"),
@@ -340,7 +340,7 @@ def test_bodies_that_stream() -> None:
 
 
 def test_where_a_flow_cannot_be_connected() -> None:
-    """FastPathStream answers this error for package hosts; Intake.unreachable leaves those alone that a rule has forbidden."""
+    """ConnectStream answers this error for package hosts; Intake.unreachable leaves those alone that a rule has forbidden."""
     source = inspect.getsource(http.HttpStream.make_server_connection)
     assert "handle_protocol_error(" in source
     assert "ErrorCode.CONNECT_FAILED" in source

@@ -18,10 +18,11 @@ from mitmproxy.proxy.layers.http._events import (
     ErrorCode,
     RequestData,
     RequestEndOfMessage,
+    RequestProtocolError,
     ResponseData,
     ResponseProtocolError,
 )
-from mitmproxy.proxy.layers.http._hooks import HttpConnectHook
+from mitmproxy.proxy.layers.http._hooks import HttpConnectHook, HttpResponseHeadersHook
 
 from pkgcache.proxy.exchange import FastPathHook, TunnelPlan
 from pkgcache.proxy.intake import Intake
@@ -37,11 +38,29 @@ class PypiCacheTunnelHook(FastPathHook):
 
 
 class ConnectStream(HttpStream):
-    """mitmproxy's stream of one request, with a CONNECT of its own."""
+    """mitmproxy's stream of one request, with a CONNECT of its own, and an answer of ours where a package host cannot be reached."""
 
     def __init__(self, context: Context, stream_id: int, intake: Intake) -> None:
         super().__init__(context, stream_id)
         self.intake = intake
+
+    def handle_protocol_error(
+        self, event: RequestProtocolError | ResponseProtocolError
+    ) -> layer.CommandGenerator[None]:
+        """End an ordinary flow after an error. Where a package host cannot be reached the client is told when to come again."""
+        response = None
+        unreached = isinstance(event, ResponseProtocolError) and event.code is ErrorCode.CONNECT_FAILED
+        if unreached and self.client_state == self.state_done:  # it does not stream: no body is still to come
+            response = self.intake.unreachable(self.flow.request, event.message)
+        if response is None:
+            yield from super().handle_protocol_error(event)
+            return
+        self.flow.response = response
+        yield HttpResponseHeadersHook(self.flow)
+        # mitmproxy keeps the error with the client's connection, and would not dial again for the next request on it.
+        response.headers["Connection"] = "close"
+        if not (yield from self.check_killed(emit_error_hook=True)):
+            yield from self.send_response()
 
     def handle_connect(self) -> layer.CommandGenerator[None]:
         """Answer a CONNECT: a package host without connecting anywhere, any other host after connecting to it.

@@ -210,27 +210,11 @@ class FastPathStream(ConnectStream):
         HttpStream's method would report the error to a server connection, which does not exist here: a KeyError.
         """
         if self.exchange is None:
-            yield from self._end_flow(event)
+            yield from super().handle_protocol_error(event)
             return
         self.exchange.close()
         self.client_state = self.server_state = self.state_errored
         yield DropStream(self.stream_id)
-
-    def _end_flow(self, event: RequestProtocolError | ResponseProtocolError) -> layer.CommandGenerator[None]:
-        """End an ordinary flow after an error. Where a package host cannot be reached the client is told when to come again."""
-        response = None
-        unreached = isinstance(event, ResponseProtocolError) and event.code is ErrorCode.CONNECT_FAILED
-        if unreached and self.client_state == self.state_done:  # it does not stream: no body is still to come
-            response = self.intake.unreachable(self.flow.request, event.message)
-        if response is None:
-            yield from super().handle_protocol_error(event)
-            return
-        self.flow.response = response
-        yield HttpResponseHeadersHook(self.flow)
-        # mitmproxy keeps the error with the client's connection, and would not dial again for the next request on it.
-        response.headers["Connection"] = "close"
-        if not (yield from self.check_killed(emit_error_hook=True)):
-            yield from self.send_response()
 
     # The answer
 
