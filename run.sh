@@ -315,7 +315,7 @@ case ${1:-} in
         shift
         install dev
         cd "$root"
-        exec "$venv/bin/python" -m pytest -n 3 --dist loadgroup "$@"
+        exec "$venv/bin/python" -m pytest -n 4 --dist loadgroup "$@"
         ;;
     lint)
         install dev

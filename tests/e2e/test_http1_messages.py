@@ -80,7 +80,7 @@ ERRORS: Final = {
     "no upstream": (502, "/dead/simple/any/", HOST),
     "504": (504, "/pypi/simple/never-seen/", f"{HOST}Cache-Control: only-if-cached\r\n"),
     "505": (505, "VERSION", HOST),
-    "502 of mitmproxy": (502, "http://127.0.0.1:9/", "Host: 127.0.0.1:9\r\n"),
+    "503 of mitmproxy": (503, "http://127.0.0.1:9/", "Host: 127.0.0.1:9\r\n"),
 }
 
 

@@ -77,6 +77,8 @@ def town(tmp_path_factory: pytest.TempPathFactory, ca: Authority) -> Iterator[To
         {
             "engine.upstream.places.PlaceLimits": f"lambda: PlaceLimits(host={HOST}, client={CLIENT}, queue={QUEUE})",
             "engine.upstream.places.PLACE_SECONDS": 0.5,
+            "engine.responses.relay.PLACE_SECONDS": 0.5,
+            "engine.fills.fill.PLACE_SECONDS": 0.5,
             "engine.responses.relay.SLOW_SECONDS": 0.1,
             "proxy.client_connections.TAKE_SECONDS": 4.0,
         },

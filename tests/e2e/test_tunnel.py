@@ -508,7 +508,7 @@ def test_what_the_parent_refuses_ends(make_proxy: MakeProxy, upstream: Upstream)
 def test_a_dead_parent_is_named(make_proxy: MakeProxy, upstream: Upstream, closed_port: int) -> None:
     proxy = make_proxy(upstream, env={"HTTPS_PROXY": f"http://127.0.0.1:{closed_port}"})
     answer = fetch(proxy.port, page_url("beta"), ca=proxy.ca)
-    assert answer.status == 502
+    assert answer.status == 503
     assert str(closed_port) in answer.body.decode()
 
 

@@ -15,7 +15,8 @@ VARIABLE: Final = "PYPI_CACHE_TEST_CLOCK"
 """Tells a forked proxy its clock's path."""
 
 _SECONDS: Final = struct.Struct("d")
-_furthest = 0.0
+_running: dict[Path, float] = {}
+"""By a clock's path: how far it is ahead."""
 _ahead: "memoryview[float]" = memoryview(array("d", [0.0]))
 
 
@@ -33,13 +34,23 @@ class Clock:
             (ahead,) = _SECONDS.unpack(file.read())
             file.seek(0)
             file.write(_SECONDS.pack(ahead + seconds))
-        global _furthest  # noqa: PLW0603 - of all clocks
-        _furthest = max(_furthest, ahead + seconds)
+        _running[self.path] = ahead + seconds
+
+    def begin(self) -> None:
+        """Its proxy starts."""
+        (_running[self.path],) = _SECONDS.unpack(self.path.read_bytes())
+
+    def end(self) -> None:
+        """Its proxy has ended: upstreams need no longer go by it."""
+        _running.pop(self.path, None)
 
 
 def furthest() -> float:
-    """Now by the clock that is furthest ahead. Upstreams go by it: a Date in the past would make their answers old (RFC 9111 §4.2.3)."""
-    return time.time() + _furthest
+    """Now by the clock of a running proxy that is furthest ahead. Upstreams go by it.
+
+    By a Date in the past their answers would be old (RFC 9111 §4.2.3).
+    """
+    return time.time() + max(_running.values(), default=0.0)
 
 
 def install() -> None:

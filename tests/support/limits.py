@@ -7,7 +7,7 @@ from typing import Final
 from tests.support.proxy import ADDON
 
 BREAKER_BY_CLOCK: Final = {
-    "engine.upstream.client.time": "importlib.import_module('types').SimpleNamespace(monotonic=importlib.import_module('time').time)"
+    "engine.upstream.breakers.time": "importlib.import_module('types').SimpleNamespace(monotonic=importlib.import_module('time').time)"
 }
 """How long an upstream is left alone after failures goes by the clock that `Proxy.lapse` moves."""
 

@@ -128,6 +128,7 @@ class Proxy:
         assert not self.alive, "already running"
         if not self.confdir.exists():
             shutil.copytree(_made_ca(), self.confdir)
+        self.clock.begin()
         if not self.wrapper and may_fork(self.env):
             arguments = self.command[1:]
             self.process = start_forked(arguments, env=self.env, cwd=self.folder, output=self.output_path)
@@ -174,6 +175,7 @@ class Proxy:
         if not self.alive:
             raise ProxyDied(f"exit {self.process.returncode} before stop:\n{self.output}")
         self.process.send_signal(sign)
+        self.clock.end()
         try:
             return self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
@@ -186,6 +188,7 @@ class Proxy:
         if self.process is not None:
             self.process.kill()
             self.process.wait(PATIENCE)
+        self.clock.end()
 
     def restart(self, *, kill: bool = False) -> None:
         """Stop (or kill) and start again, on the same port and folders, with `options` as they are by now."""
@@ -251,6 +254,7 @@ class Proxy:
                 self.process.wait(PATIENCE)
             except subprocess.TimeoutExpired:
                 self.kill()
+        self.clock.end()
         self._reservation.close()
 
     def __enter__(self) -> Self:

@@ -27,7 +27,7 @@ HOP_BY_HOP: Final = frozenset(
 _FRAMING: Final = frozenset({b"host", b"content-length", b"transfer-encoding"})
 """Fields that stay though `Connection` names them: without them the message would be another one."""
 
-_LINE_BREAKS: Final = re.compile(rb"[ \t]*[\r\n\0]+[ \t]*")
+_LINE_BREAKS: Final = re.compile(rb"[\r\n\0]+")
 _COUNT: Final = re.compile(rb"[0-9]+")
 
 
@@ -89,7 +89,7 @@ def unfolded(fields: Fields) -> Fields:
     """
     if not any(b"\r" in value or b"\n" in value or b"\0" in value for _, value in fields):
         return fields
-    return tuple((name, _LINE_BREAKS.sub(b" ", value)) for name, value in fields)
+    return tuple((name, b" ".join(part.strip(b" \t") for part in _LINE_BREAKS.split(value))) for name, value in fields)
 
 
 def forwards_left(method: bytes, fields: Fields) -> int | None:

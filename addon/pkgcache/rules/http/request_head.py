@@ -24,7 +24,7 @@ _FRAMING: Final = frozenset({b"GET", b"HEAD", b"CONNECT"})
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?)(?::([0-9]{0,5}))?")
 _MAX_PORT: Final = 65535
 
-_EMPTY_PATH: Final = re.compile(rb"([^ ]+ [A-Za-z][A-Za-z0-9+.-]*://[^/?# ]+)(\?)")
+_EMPTY_PATH: Final = re.compile(rb"[^ ]++ [A-Za-z][A-Za-z0-9+.-]*+://[^/?# ]++(?=\?)")
 _WHOLE_SERVER: Final = re.compile(rb"OPTIONS [A-Za-z][A-Za-z0-9+.-]*://[^/?# ]+ ")
 _FORBIDDEN: Final = re.compile(rb"[\0-\x08\x0a-\x1f\x7f]")
 
@@ -35,7 +35,8 @@ def with_path(line: bytes) -> bytes:
     >>> with_path(b"GET http://a.test?x=1 HTTP/1.1")
     b'GET http://a.test/?x=1 HTTP/1.1'
     """
-    return _EMPTY_PATH.sub(rb"\1/\2", line, count=1) if b"://" in line else line
+    found = _EMPTY_PATH.match(line)
+    return line if found is None else line[: found.end()] + b"/" + line[found.end() :]
 
 
 def is_for_whole_server(line: bytes) -> bool:
