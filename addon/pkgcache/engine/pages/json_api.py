@@ -93,14 +93,7 @@ class JsonApi:
         """The document made of its page; None where there is no page, or no such release on it. Raises AllFailedError."""
         simple = page_request.index.simple
         version = page_request.document.removeprefix(f"{page_request.project}/").removesuffix("json").removesuffix("/")
-        of_page = replace(
-            page_request,
-            representation=Representation.JSON,
-            client_url=simple.with_path(f"{simple.path}{page_request.project}/"),
-            document="",
-            query="",
-            made=False,
-        )
+        of_page = _page_request(page_request)
         try:
             page = await self._current_page(of_page)
             if not page.found:
@@ -191,3 +184,16 @@ async def _read(response: Response) -> bytes:
     finally:
         response.body.close()
     return bytes(body)
+
+
+def _page_request(document_request: PageRequest) -> PageRequest:
+    """The request for the project's page, of which its document is made."""
+    simple = document_request.index.simple
+    return replace(
+        document_request,
+        representation=Representation.JSON,
+        client_url=simple.with_path(f"{simple.path}{document_request.project}/"),
+        document="",
+        query="",
+        made=False,
+    )
