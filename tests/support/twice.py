@@ -52,7 +52,9 @@ def asked_twice(
     for name, text in case.sees.items():
         seen = again.headers[name]
         if name == "Age" and text is not None:
-            assert int(text) <= int(seen or -1) <= min(int(text) + 300, 2**31)
+            assert (
+                int(text) <= int(seen or -1) <= min(int(text) + 3000, 2**31)
+            )  # dates are made at collection, minutes before
         else:
             assert seen == text, name
     assert parse_http_date(again.headers["Date"] or "") is not None or case.outcome == "failed"
