@@ -71,6 +71,7 @@ FLOORS: Final[dict[str, tuple[frozenset[str], ...]]] = {
         ),
         frozenset(
             {
+                "addresses",
                 "exchange",
                 "mitmproxy_options",
                 "certificates",

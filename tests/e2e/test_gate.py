@@ -22,11 +22,12 @@ import pytest
 
 from tests.support.authority import Authority
 from tests.support.factories import MakeProxy, MakeUpstream
+from tests.support.names import INDEX_URL, file_url, page_url
 from tests.support.proxy import ADDON, Proxy
 from tests.support.upstream import Upstream
 from tests.support.waiting import eventually
 from tests.support.wheels import make_wheel
-from tests.support.wire import Fetched, Wire, fetch
+from tests.support.wire import Fetched, Via, Wire, fetch
 
 EVIL, GOOD = make_wheel("evil"), make_wheel("good")
 ACME = make_wheel("acme-tools", "99.0")
@@ -407,3 +408,26 @@ def test_while_options_change(tmp_path: Path, make_upstream: MakeUpstream, make_
             assert (answer.status, answer.headers["Connection"]) == (503, "close")
         assert fetch(proxy.port, f"{upstream.origin}/corp/simple/good/", ca=proxy.ca).status == 403
     assert upstream.count() == before
+
+
+def test_plain_http_is_no_way_around(make_proxy: MakeProxy, upstream: Upstream) -> None:
+    """To port 80 of hosts that an https index owns: the same routing and rules, by absolute form and within a CONNECT."""
+    upstream.add(EVIL, GOOD)
+    proxy = make_proxy(upstream, options={"pypi_cache_deny": "evil*"})
+    ways: tuple[Via, ...] = ("absolute", "connect")
+    for url, status in (
+        (page_url(GOOD.project), 200),
+        (file_url(GOOD), 200),
+        (page_url(EVIL.project), 403),
+        (file_url(EVIL), 403),
+        (file_url(EVIL, ".metadata"), 403),
+        (f"{INDEX_URL}/{EVIL.project}", 403),
+        (f"{INDEX_URL}{EVIL.project}/index.html", 404),
+        (f"{INDEX_URL}x/..%2f{EVIL.project}/", 404),
+    ):
+        plain = url.replace("https://", "http://")
+        for headers in ({}, {"Cookie": "a=b"}) if status != 200 else ({},):
+            for via in ways:
+                answer = fetch(proxy.port, plain, headers=headers, via=via)
+                assert answer.status == status, (plain, headers, via, answer.status)
+    assert not upstream.count(path_contains="evil")

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 from mitmproxy.proxy.layers.http import HTTPMode
 
+from pkgcache.proxy.addresses import canonical_address
 from pkgcache.proxy.request_checks import (
     MAX_HOST,
     Destination,
-    canonical_address,
     destination,
     drop_upgrade,
     is_proxy_address,

@@ -59,6 +59,7 @@ from pkgcache.rules.routing.router import Router
 from pkgcache.rules.routing.routes import (
     ProjectListPage,
     ProjectPage,
+    Provenance,
     ReleaseFile,
     Route,
     Uncacheable,
@@ -211,7 +212,9 @@ class Service:
         authorization = request.headers.get("Authorization")
         if authorization is None:
             return route
-        return with_credentials(route, request.url, authorization, self.spaces.of(authorization))
+        return with_credentials(
+            route, self.router.hosts.with_tls(request.url), authorization, self.spaces.of(authorization)
+        )
 
     async def wait_until_ready(self, seconds: float) -> bool:
         """Wait until the learned hosts are known, without which nothing can be decided. Returns whether they are by then."""
@@ -252,13 +255,15 @@ class Service:
                 return await self.current_links.answer(request, await self._of_admitted_indexes(route))
             case ProjectListPage():
                 return await self.project_lists.answer(request, route)
+            case Provenance():
+                return Response.text(404, f"{request.url.target}: it is only passed on")
             case Uncacheable(reason=reason) | Unclear(reason=reason):
                 return Response.text(404, f"{request.url.target}: {reason}")
 
     async def refusal(self, route: Route) -> Response | None:
         """The operator's refusal of a page or a file: 403, or 404 for a name that belongs to another index. None: it is admitted."""
         what: str
-        if isinstance(route, ProjectPage):
+        if isinstance(route, ProjectPage | Provenance):
             what, verdict = route.project, self.admission.admit_project(route.project, route.index.name)
         elif isinstance(route, ReleaseFile):
             what, verdict = printable(route.filename), await self._admit_file(route)

@@ -24,9 +24,10 @@ from mitmproxy.proxy.layers.http._events import (
 )
 from mitmproxy.proxy.layers.http._hooks import HttpConnectHook, HttpResponseHeadersHook
 
+from pkgcache.proxy.addresses import canonical_address
 from pkgcache.proxy.exchange import FastPathHook, TunnelPlan
 from pkgcache.proxy.intake import Intake
-from pkgcache.proxy.request_checks import CLOSING, canonical_address, why_connect_refused
+from pkgcache.proxy.request_checks import CLOSING, why_connect_refused
 from pkgcache.rules.routing.package_hosts import Address
 
 

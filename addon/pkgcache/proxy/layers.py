@@ -9,9 +9,9 @@ from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers import ClientTLSLayer, HttpLayer, ServerTLSLayer, TCPLayer
 from mitmproxy.proxy.layers.http import HTTPMode
 
+from pkgcache.proxy.addresses import canonical_address
 from pkgcache.proxy.fast_path import FastPathLayer, FastPathTlsLayer
 from pkgcache.proxy.intake import Intake
-from pkgcache.proxy.request_checks import canonical_address
 
 
 class RefusingLayer(layer.Layer):

@@ -7,9 +7,7 @@ different host.
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
-from ipaddress import IPv6Address
 
 from mitmproxy import http
 from mitmproxy.connection import Client
@@ -17,6 +15,7 @@ from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import HTTPMode
 
 from pkgcache.engine.responses.messages import Request, Response
+from pkgcache.proxy.addresses import canonical_address
 from pkgcache.rules.http.request_head import is_host
 from pkgcache.rules.http.request_limits import too_long
 from pkgcache.rules.policy.gate import CACHED_METHODS
@@ -59,32 +58,6 @@ def destination_url(request: http.Request) -> Url:
     """Return the URL that an ordinary flow's request goes to, without its query."""
     host, port = canonical_address((request.host, request.port))
     return Url(request.scheme, host, port, request.path.partition("?")[0] or "/", "")
-
-
-def canonical_address(address: tuple[str, int]) -> Address:
-    """Return a (host, port) in the spelling of the routing tables: lower case, no trailing dot, and of an address the usual form.
-
-    mitmproxy decodes `xn--` names, which the tables have as the operator writes them.
-
-    >>> canonical_address(("Files.Example.", 443)), canonical_address(("b\u00fccher.example", 443)), canonical_address(("10.5", 80))
-    (('files.example', 443), ('xn--bcher-kva.example', 443), ('10.0.0.5', 80))
-    """
-    host, port = address[0].lower().rstrip("."), address[1]
-    if host.isascii() and ":" not in host and not host[:1].isdigit():
-        return host, port
-    return _respelt(host), port
-
-
-def _respelt(host: str) -> str:
-    try:
-        if not host.isascii():
-            return host.encode("idna").decode("ascii")
-        if ":" in host:
-            ip = IPv6Address(host)
-            return str(ip.ipv4_mapped or ip)  # the kernel dials the IPv4 address
-        return socket.inet_ntoa(socket.inet_aton(host))  # takes `127.1` and `0x7f.1` as the resolver does
-    except (ValueError, OSError):
-        return host
 
 
 def is_proxy_address(address: Address, client: Client, public_address: Address | None) -> bool:

@@ -18,6 +18,7 @@ from mitmproxy.proxy.mode_specs import UpstreamMode
 
 from pkgcache.engine.upstream.guard import is_own_address
 from pkgcache.engine.upstream.parent_proxy import ParentProxy
+from pkgcache.proxy.addresses import canonical_address
 from pkgcache.proxy.exchange import TunnelPlan
 from pkgcache.rules.policy.addresses import is_local, is_local_allowed, refusal_line
 from pkgcache.rules.routing.package_hosts import Address
@@ -87,7 +88,7 @@ class Tunnels:
         """
         if server in self._planned or server.via or not server.address:
             return None
-        host, port = server.address[0], server.address[1]
+        host, port = canonical_address((server.address[0], server.address[1]))
         if self._parent is not None and self._parent.address == (host, port):
             return None
         # The operator's own hosts may well be on this machine.

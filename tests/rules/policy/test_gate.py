@@ -31,6 +31,9 @@ ROUTER = Router(
         ("https://torch.test/whl/links.html", Way.JUDGE, Way.JUDGE),
         ("https://torch.test/whl/links.html/", Way.ANSWER, Way.JUDGE),
         ("https://torch.test/whl/six-1.0.zip", Way.ANSWER, Way.JUDGE),
+        ("http://index.example/simple/six/", Way.ANSWER, Way.JUDGE),
+        ("http://index.example/legacy/", Way.PASS, Way.PASS),
+        ("https://index.example/integrity/six/1/six-1.zip/provenance", Way.JUDGE, Way.JUDGE),
         ("https://index.example/simple/six/x", Way.REFUSE, Way.REFUSE),
     ],
 )

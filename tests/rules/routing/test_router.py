@@ -1,5 +1,7 @@
 """What a URL means, as tables: at an index, on a file host, at the proxy's own address, and with credentials."""
 
+from typing import Final
+
 import pytest
 
 from pkgcache.rules.routing.indexes import Defaults, build_indexes
@@ -7,6 +9,7 @@ from pkgcache.rules.routing.router import Router
 from pkgcache.rules.routing.routes import (
     ProjectListPage,
     ProjectPage,
+    Provenance,
     ReleaseFile,
     Route,
     Uncacheable,
@@ -37,6 +40,8 @@ def shown(route: Route) -> tuple[object, ...]:
             return (route.index.name,)
         case ReleaseFile():
             return route.index.name, str(route.identity), route.suffix
+        case Provenance():
+            return ("provenance", route.index.name, route.project)
         case Uncacheable():
             return ()
         case Unclear():
@@ -58,7 +63,21 @@ def shown(route: Route) -> tuple[object, ...]:
         pytest.param("https://corp.test/a/pypi/six/json", (), id="no JSON API on another index"),
         pytest.param("https://index.example/simple/six/x/", ("unclear",), id="too deep"),
         pytest.param("https://index.example/simple/-six/", ("unclear",), id="no project's name"),
-        pytest.param("http://index.example/simple/six/", (), id="another scheme, another port"),
+        pytest.param(
+            "http://index.example/simple/six/", ("pypi", "six", ""), id="without TLS: the same host's same page"
+        ),
+        pytest.param("http://index.example/simple//%65vil", ("pypi", "evil", ""), id="in any spelling"),
+        pytest.param("http://index.example/simple/", ("pypi",), id="its list of projects"),
+        pytest.param("http://index.example/simple/six/x/", ("unclear",), id="nor is there anything else below it"),
+        pytest.param("http://index.example/pypi/six/json", ("pypi", "six", "six/json"), id="its JSON API"),
+        pytest.param("http://corp.test/a/simple/six/", ("corp", "six", ""), id="another index"),
+        pytest.param(
+            "http://mirror.test/pypi/simple/six/", ("pypi@https://mirror.test/pypi/simple/", "six", ""), id="a mirror"
+        ),
+        pytest.param("http://index.example/legacy/", (), id="nothing of an index, without TLS"),
+        pytest.param("https://index.example:80/simple/six/", ("pypi", "six", ""), id="TLS on the port that has none"),
+        pytest.param("http://index.example:8080/simple/six/", (), id="another port is another server"),
+        pytest.param("https://index.example:8443/simple/six/", (), id="with TLS too"),
         pytest.param("http://index.example:443/simple/six/", ("unclear",), id="another scheme on the same port"),
         pytest.param("https://index.example/", (), id="the index's website"),
     ],
@@ -178,6 +197,43 @@ def test_at_the_proxys_own_address(path: str, meaning: tuple[object, ...]) -> No
     assert isinstance(route, Uncacheable | ReleaseFile) or route.at_proxy_address
 
 
+INTEGRITY: Final = "https://index.example/integrity"
+
+
+@pytest.mark.parametrize(
+    ("url", "meaning"),
+    [
+        (f"{INTEGRITY}/six/1.0/six-1.0-py3-none-any.whl/provenance", ("provenance", "pypi", "six")),
+        pytest.param(f"{INTEGRITY}/Six/1.0/six-1.0.tar.gz/provenance/", ("provenance", "pypi", "six"), id="an sdist"),
+        pytest.param(
+            f"{INTEGRITY}//%73ix/1.0/./six-1.0.zip/provenance", ("provenance", "pypi", "six"), id="in any spelling"
+        ),
+        pytest.param(
+            "http://index.example/integrity/six/1.0/six-1.0.zip/provenance",
+            ("provenance", "pypi", "six"),
+            id="without TLS",
+        ),
+        pytest.param(
+            "https://corp.test/a/integrity/six/1.0/six-1.0.zip/provenance", ("provenance", "corp", "six"), id="corp's"
+        ),
+        pytest.param(
+            f"{INTEGRITY}/six/1.0/evil-1.0-py3-none-any.whl/provenance", ("unclear",), id="another project's file"
+        ),
+        pytest.param(f"{INTEGRITY}/six/1.0/evil%252d1.0.zip/provenance", ("unclear",), id="encoded twice"),
+        pytest.param(f"{INTEGRITY}/six/1.0/x%2f..%2fevil-1.0.zip/provenance", ("unclear",), id="an encoded slash"),
+        pytest.param(f"{INTEGRITY}/six/1.0/six-1.0.zip/publish", ("unclear",), id="another word"),
+        pytest.param(f"{INTEGRITY}/six/1.0/x/six-1.0.zip/provenance", ("unclear",), id="too deep"),
+        pytest.param(f"{INTEGRITY}/six/1.0/six/provenance", (), id="no file"),
+        pytest.param(
+            "https://files.example/integrity/six/1.0/six-1.0.zip/provenance", ("unclear",), id="no index's host"
+        ),
+    ],
+)
+def test_provenance(url: str, meaning: tuple[object, ...]) -> None:
+    """PEP 740's attestations: the index's own business, but of a project."""
+    assert shown(ROUTER.route(parse_url(url))) == meaning
+
+
 @pytest.mark.parametrize(
     ("host", "package_host", "configured"),
     [
@@ -193,7 +249,9 @@ def test_at_the_proxys_own_address(path: str, meaning: tuple[object, ...]) -> No
 def test_hosts(host: str, *, package_host: bool, configured: bool) -> None:
     assert ROUTER.hosts.is_package_host((host, 443)) is package_host
     assert ROUTER.hosts.is_configured_by_operator((host, 443)) is configured
-    assert not ROUTER.hosts.is_package_host((host, 80)), "another port is another server"
+    assert ROUTER.hosts.is_package_host((host, 80)) is package_host, "plain http is no way around the rules"
+    assert not ROUTER.hosts.is_configured_by_operator((host, 80)), "what may be dialled is another question"
+    assert not ROUTER.hosts.is_package_host((host, 8080)), "another port is another server"
 
 
 def test_a_host_is_learned_while_the_router_lives() -> None:

@@ -31,7 +31,20 @@ def test_two_readings(path: str, strict: str, loose: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["//host:80/a/b/", "/%2fhost/a/b", "/\\host/a/b", "//%5chost//a/./b", "//host/x/../a%2fb"]
+    "path",
+    [
+        "//host:80/a/b/",
+        "/%2fhost/a/b",
+        "/\\host/a/b",
+        "//%5chost//a/./b",
+        "//host/x/../a%2fb",
+        # with dot segments to be removed first (RFC 3986 §5.2.4)
+        "/.//host/a/b",
+        "/x/..//host/a/b",
+        "/%2e/%2fhost/a/b",
+        "/./.\\\\host/a/b",
+        "/.;x//host/a/b",
+    ],
 )
 def test_a_path_that_may_begin_with_a_host(path: str) -> None:
     assert [reading[-2:] for reading in loose_readings(path)] == [("a", "b")] * 2

@@ -11,7 +11,15 @@ from __future__ import annotations
 import enum
 from typing import assert_never
 
-from pkgcache.rules.routing.routes import ProjectListPage, ProjectPage, ReleaseFile, Route, Uncacheable, Unclear
+from pkgcache.rules.routing.routes import (
+    ProjectListPage,
+    ProjectPage,
+    Provenance,
+    ReleaseFile,
+    Route,
+    Uncacheable,
+    Unclear,
+)
 
 CACHED_METHODS = frozenset({"GET", "HEAD"})
 
@@ -41,6 +49,8 @@ def way_of(route: Route, *, method: str, has_cookies: bool) -> Way:
             return Way.JUDGE
         case ProjectListPage():
             return Way.PASS if has_cookies or method not in CACHED_METHODS else Way.ANSWER
+        case Provenance():
+            return Way.JUDGE
         case ProjectPage() | ReleaseFile():
             return Way.JUDGE if has_cookies or method not in CACHED_METHODS else Way.ANSWER
         case _:

@@ -9,16 +9,24 @@ Leaves out: `pypi_cache_cooldown`, which is applied to the file or page that was
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pkgcache.rules.policy.admission import Admission, RefusalReason, Refused
 from pkgcache.rules.routing.filenames import project_of
 from pkgcache.rules.routing.indexes import Index, Upstream
 from pkgcache.rules.routing.paths import document_at, list_at, page_at
 from pkgcache.rules.routing.router import Router
-from pkgcache.rules.routing.routes import ProjectListPage, ProjectPage, ReleaseFile, Route, Uncacheable, Unclear
+from pkgcache.rules.routing.routes import (
+    ProjectListPage,
+    ProjectPage,
+    Provenance,
+    ReleaseFile,
+    Route,
+    Uncacheable,
+    Unclear,
+)
 from pkgcache.rules.routing.spelling import strict_path
-from pkgcache.rules.routing.urls import DEFAULT_PORTS, Url
+from pkgcache.rules.routing.urls import Url
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +54,7 @@ type Verdict = Followed | Absent | Barred
 
 def judge_redirect(router: Router, admission: Admission, asked: Url, previous: Url, target: Url) -> Verdict:
     """Decide about one redirect: `asked` was asked first, and `previous`, often the same, has answered with `target`."""
-    judged = _with_tls(router, target)
+    judged = router.hosts.with_tls(target)
     if (judged.host, judged.port) not in router.hosts.file_places:
         return Followed(target)
     route = router.route(judged)
@@ -61,20 +69,12 @@ def judge_redirect(router: Router, admission: Admission, asked: Url, previous: U
         verdict = admission.admit_project(project, route.index.name)
         if isinstance(verdict, Refused):
             return Absent() if verdict.reason is RefusalReason.PRIVATE_NAME else Barred(f"but {verdict.text(project)}")
-    if route.index.name.partition("@")[0] in {_family(origin), _family(router.route(asked))}:
+    if isinstance(route, Provenance) or route.index.name.partition("@")[0] in {
+        _family(origin),
+        _family(router.route(asked)),
+    }:
         return Followed(target)
     return _by_its_upstreams(route, judged)
-
-
-def _with_tls(router: Router, url: Url) -> Url:
-    """`http://` to an index that is at `https://` of that host means the index: such servers redirect, or answer alike."""
-    if (
-        url.scheme == "http"
-        and url.port == DEFAULT_PORTS["http"]
-        and (url.host, DEFAULT_PORTS["https"]) in router.hosts.file_places
-    ):
-        return replace(url, scheme="https", port=DEFAULT_PORTS["https"])
-    return url
 
 
 def _index_of(route: Route) -> Index | None:
@@ -96,7 +96,7 @@ def _is_below(route: Route, url: Url) -> bool:
 
 def _projects(*routes: Route) -> list[str]:
     """The projects that these routes are about."""
-    names = [route.project for route in routes if isinstance(route, ProjectPage)]
+    names = [route.project for route in routes if isinstance(route, ProjectPage | Provenance)]
     return list(
         dict.fromkeys([*names, *(project_of(route.filename) for route in routes if isinstance(route, ReleaseFile))])
     )

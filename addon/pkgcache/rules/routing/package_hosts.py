@@ -5,10 +5,11 @@ links of index pages.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from pkgcache.rules.routing.indexes import Index
 from pkgcache.rules.routing.spelling import strict_path
-from pkgcache.rules.routing.urls import Url, parse_url
+from pkgcache.rules.routing.urls import DEFAULT_PORTS, Url, parse_url
 
 type Address = tuple[str, int]
 """A host, in the form of `Url.host`, and a port."""
@@ -33,7 +34,28 @@ class PackageHosts:
 
     def is_package_host(self, address: Address) -> bool:
         """Whether requests for this address are answered here, and tunnels to it decrypted."""
+        return self._is_known(address) or self._is_without_tls(address)
+
+    def with_tls(self, url: Url) -> Url:
+        """`http://` at a host that we know at `https://` means the same: such servers redirect, or answer alike.
+
+        So plain http is no way around the operator's rules. Only for the two default ports: any other one is another server.
+        """
+        if self._is_without_tls((url.host, url.port)):
+            return replace(url, scheme="https", port=DEFAULT_PORTS["https"])
+        return url
+
+    def _is_known(self, address: Address) -> bool:
         return address in self.file_places or address in self.file_hosts or address in self.learned
+
+    def _is_without_tls(self, address: Address) -> bool:
+        """Whether we know this host, whose port is 80, at port 443 alone."""
+        host, port = address
+        return (
+            port == DEFAULT_PORTS["http"]
+            and not self._is_known(address)
+            and self._is_known((host, DEFAULT_PORTS["https"]))
+        )
 
     def is_configured_by_operator(self, address: Address) -> bool:
         """Whether the operator's options name this host. Then it may be in a private network, which a learned host may not."""

@@ -18,18 +18,28 @@ from urllib.parse import unquote
 from packaging.utils import canonicalize_name
 
 from pkgcache.rules.routing.digests import ReleasePath, parse_release_path
-from pkgcache.rules.routing.filenames import is_distribution, is_project_name, project_of, split_filename
+from pkgcache.rules.routing.filenames import is_distribution, is_project_name, project_of, projects_of, split_filename
 from pkgcache.rules.routing.indexes import Index
 from pkgcache.rules.routing.package_hosts import Address, PackageHosts
 from pkgcache.rules.routing.paths import api_base, resolve_own_path
 from pkgcache.rules.routing.places import Places
 from pkgcache.rules.routing.queries import NO_QUERY, PageQuery, read_query
-from pkgcache.rules.routing.routes import ProjectListPage, ProjectPage, ReleaseFile, Route, Uncacheable, Unclear
+from pkgcache.rules.routing.routes import (
+    ProjectListPage,
+    ProjectPage,
+    Provenance,
+    ReleaseFile,
+    Route,
+    Uncacheable,
+    Unclear,
+)
 from pkgcache.rules.routing.spelling import as_spelt, strict_path
 from pkgcache.rules.routing.urls import Url, normalise_path, parse_url
 
 _DOCUMENT = re.compile(r"(?P<project>[^/]+)/(?:(?P<version>[A-Za-z0-9._+!-]+)/)?json/?")
 """A version has PEP 440's characters only: to a lenient server `x/..%2fevil/json` is another project's document."""
+
+_PROVENANCE = re.compile(r"/integrity/(?P<project>[^/]+)/(?P<version>[A-Za-z0-9._+!-]+)/(?P<file>[^/]+)/provenance/?")
 
 _UNCERTAIN = re.compile(r"[%/\\;?#\x00-\x1f\x7f]")
 """In a decoded file name: what a server might decode, cut off, or take for a separator."""
@@ -55,10 +65,15 @@ class Router:
 
     def route(self, url: Url) -> Route:
         """Decide what an absolute URL on a package host means."""
+        url = self.hosts.with_tls(url)
         path = strict_path(url.path)
         for index in self._indexes_at.get(_origin(url), ()):
-            if page := self._page(index, path, url) or self._document(index, path, url):
-                return page
+            if (
+                found := self._page(index, path, url)
+                or self._document(index, path, url)
+                or self._provenance(index, path)
+            ):
+                return found
             if path.startswith(self._prefixes[index.name][0]):
                 break  # an index further up has no say about what is below this one
         release = parse_release_path(path)
@@ -155,6 +170,16 @@ class Router:
         return ProjectPage(
             index=index, project=project, client_url=client_url, at_proxy_address=False, document=document, query=query
         )
+
+    def _provenance(self, index: Index, path: str) -> Provenance | None:
+        """The provenance of a file (PEP 740), beside the index: `/integrity/<project>/<version>/<file>/provenance`."""
+        base = self._prefixes[index.name][0].removesuffix("/").rpartition("/")[0]
+        match = _PROVENANCE.fullmatch(path.removeprefix(base)) if path.startswith(base) else None
+        if match is None or not is_project_name(match["project"]):
+            return None
+        project, filename = canonicalize_name(match["project"]), unquote(match["file"])
+        is_its_file = is_distribution(filename) and _is_certain(filename) and project in projects_of(filename)
+        return Provenance(index=index, project=project) if is_its_file else None
 
     def _pypi_file(self, index: Index, release: ReleasePath, asked: Url | None) -> ReleaseFile:
         """A file whose path is its digest: any upstream with PyPI's layout can provide it, the one that the client named first."""

@@ -70,6 +70,14 @@ class ReleaseFile:
     public: ReleaseFile | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Where a file comes from (PEP 740), as the index says: not cached, but a project's, so under the rules for it."""
+
+    index: Index
+    project: NormalizedName
+
+
 @dataclass(frozen=True, slots=True)
 class Uncacheable:
     """Neither page nor file of an index, and the origin's own business. `reason` is for the text of a 404 at the proxy's own address."""
@@ -84,7 +92,7 @@ class Unclear:
     reason: str
 
 
-type Route = ProjectPage | ProjectListPage | ReleaseFile | Uncacheable | Unclear
+type Route = ProjectPage | ProjectListPage | ReleaseFile | Provenance | Uncacheable | Unclear
 
 
 def by_index(route: ReleaseFile) -> list[ReleaseFile]:
@@ -101,5 +109,5 @@ def with_credentials(route: Route, asked: Url, authorization: str, space: str) -
             return replace(route, space=space, sources=((as_spelt(asked), authorization),), public=route)
         case ProjectListPage():
             return Uncacheable("it has credentials")
-        case Uncacheable() | Unclear():
+        case Provenance() | Uncacheable() | Unclear():
             return route

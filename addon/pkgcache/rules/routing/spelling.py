@@ -64,7 +64,7 @@ def loose_readings(path: str) -> tuple[Segments, ...]:
     if decoded is None:
         return ()
     segments = _segments(decoded)
-    return (segments, segments[1:]) if decoded.startswith(("//", "/\\")) else (segments,)
+    return (segments, segments[1:]) if _may_name_a_host(decoded) else (segments,)
 
 
 def names_a_file(segments: Segments) -> bool:
@@ -81,10 +81,27 @@ def _decoded(path: str) -> str | None:
     return path if unquote(path) == path else None
 
 
+def _may_name_a_host(path: str) -> bool:
+    """Whether `//` is in front once dot segments have been removed: `/.//host/`, `/x/..//host/`."""
+    depth = 0
+    for name in _names(path)[1:]:
+        if name == "" and not depth:
+            return True
+        depth += {"": 0, ".": 0, "..": -(depth > 0)}.get(name, 1)
+    return False
+
+
+def _names(path: str) -> list[str]:
+    r"""The path's segments without parameters, query, fragment and what follows a NUL, in lower case."""
+    return [
+        segment.partition(";")[0].partition("?")[0].partition("#")[0].partition("\0")[0].strip()
+        for segment in path.replace("\\", "/").lower().split("/")
+    ]
+
+
 def _segments(path: str) -> Segments:
     kept: list[str] = []
-    for segment in path.replace("\\", "/").lower().split("/"):
-        name = segment.partition(";")[0].partition("?")[0].partition("#")[0].partition("\0")[0].strip()
+    for name in _names(path):
         if name == "..":
             del kept[-1:]
         elif name not in {"", "."}:
