@@ -20,6 +20,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from pkgcache.rules.routing.urls import parse_authority
 from tests.support.authority import Authority
 from tests.support.factories import MakeProxy, MakeUpstream
 from tests.support.names import INDEX_URL, file_url, page_url
@@ -261,10 +262,38 @@ def test_an_index_whose_url_is_quoted(prefix: str, make_upstream: MakeUpstream, 
     assert seen.headers["authorization"] == "Basic " + base64.b64encode(b"me:secret").decode()
 
 
+CERTAIN: Final = frozenset(
+    {
+        "/corp/simple/evil/",
+        "/corp/simple/evil",
+        "/corp/simple/EVIL/",
+        "/corp/simple//evil/",
+        "//corp/simple/evil/",
+        "/corp/simple/./evil/",
+        "/corp/simple/good/../evil/",
+        "/corp/simple/good/%2e%2e/evil/",
+        "/corp/%73imple/evil/",
+        "/corp/simple/%65vil/",
+        "/corp/simple/evil/?x=1",
+        "/corp/simple/evil/#x",
+        *FILES[:4],
+        f"{_FOLDER}/{_NAME.replace('e', '%65')}",
+    }
+)
+"""The spellings above that are certainly the denied project's."""
+
+
 def test_offline_nothing_is_passed_on(make_upstream: MakeUpstream, make_proxy: MakeProxy) -> None:
-    upstream = make_upstream(GOOD, prefix="/corp")
-    proxy = make_proxy(options={"pypi_cache_index": [f"corp={upstream.index_url}"], "pypi_cache_offline": True})
+    """504, but what the operator denies is denied: 403 is the reason that stays when the proxy is online again."""
+    upstream = make_upstream(GOOD, EVIL, prefix="/corp")
+    index = {"pypi_cache_index": [f"corp={upstream.index_url}"]}
+    proxy = make_proxy(options=index | {"pypi_cache_offline": True, "pypi_cache_deny": "evil*"})
     with Wire(proxy.port, upstream.origin, ca=proxy.ca) as wire:
+        for path in (*PAGES, *FILES):
+            asked = zip(("GET", "HEAD", "POST"), HEADERS, strict=False)
+            statuses = {wire.request(path, method=method, headers=headers).status for method, headers in asked}
+            assert statuses == {403} if path in CERTAIN else statuses <= REFUSALS, path
+        assert wire.request("/corp/simple/evil/", method="POST", body=b"a=b").status == 403
         for method, path, headers in (
             ("POST", "/corp/legacy/", {}),
             ("GET", "/corp/simple/good/", {"Cookie": "a=b"}),
@@ -272,6 +301,20 @@ def test_offline_nothing_is_passed_on(make_upstream: MakeUpstream, make_proxy: M
             ("GET", "/+api", {}),
         ):
             assert wire.request(path, method=method, headers=headers).status == 504
+    provenance = f"integrity/evil/{EVIL.version}/{EVIL.filename}/provenance"
+    for url, ways in (
+        (page_url("evil"), ("connect", "absolute")),
+        (page_url("evil").replace("https:", "http:"), ("connect", "absolute")),
+        (file_url(EVIL, ".metadata"), ("connect",)),
+        (INDEX_URL.replace("simple/", "pypi/evil/json"), ("connect",)),
+        (INDEX_URL.replace("simple/", provenance), ("connect",)),
+        ("/corp/simple/evil/", ("own",)),
+    ):
+        for via, method in itertools.product(ways, ("GET", "HEAD")):
+            answer = fetch(proxy.port, url, ca=proxy.ca, via=via, method=method, headers={"Cookie": "a=b"})
+            assert answer.status == 403, (url, via, method)
+    good = INDEX_URL.replace("simple/", provenance.replace("evil", "good"))
+    assert fetch(proxy.port, good, ca=proxy.ca).status == 504
     assert upstream.accepted == 0
 
 
@@ -430,4 +473,55 @@ def test_plain_http_is_no_way_around(make_proxy: MakeProxy, upstream: Upstream) 
             for via in ways:
                 answer = fetch(proxy.port, plain, headers=headers, via=via)
                 assert answer.status == status, (plain, headers, via, answer.status)
+    assert not upstream.count(path_contains="evil")
+
+
+HOST_SPELLINGS: Final[tuple[tuple[Via, str], ...]] = (
+    # A name: letters of any case, a final dot, the default port in words (RFC 3986 §3.2.2, §6.2.3)
+    ("connect", "https://index.test"),
+    ("connect", "https://INDEX.Test"),
+    ("connect", "https://index.test."),
+    ("connect", "https://Index.TEST.:443"),
+    ("connect", "http://INDEX.test."),
+    ("absolute", "http://INDEX.test."),
+    ("absolute", "http://index.TEST:80"),
+    ("absolute", "https://index.test"),
+    ("absolute", "https://INDEX.test.:443"),
+    # An international name, which mitmproxy decodes (RFC 5890 §2.3.2.1)
+    ("connect", "https://xn--bcher-kva.test"),
+    ("connect", "https://XN--Bcher-KVA.test."),
+    ("connect", "http://XN--BCHER-KVA.TEST"),
+    ("absolute", "http://xn--bcher-kva.test"),
+    ("absolute", "https://XN--BCHER-KVA.test.:443"),
+    # IPv4, and what the resolver takes for it
+    ("connect", "https://10.0.0.5"),
+    ("connect", "http://10.5"),
+    ("connect", "http://0xa000005"),
+    ("absolute", "http://167772165"),
+    ("absolute", "http://10.0.0.5."),
+    # IPv6 (RFC 5952)
+    ("absolute", "http://[2001:db8::1]"),
+    ("absolute", "http://[2001:DB8:0:0::1]"),
+    ("absolute", "http://[2001:db8::0001]:80"),
+    ("absolute", "https://[2001:0DB8::1]:443"),
+)
+
+
+def test_one_host_in_many_spellings(make_proxy: MakeProxy, upstream: Upstream) -> None:
+    """Each reaches the one index, its stored page and the rules. None of them is tunnelled, or looked up by its name."""
+    upstream.add(EVIL, GOOD)
+    hosts = ("index.test", "xn--bcher-kva.test", "10.0.0.5", "[2001:db8::1]")
+    indexes = [f"i{n}=https://{host}/simple/ {upstream.index_url}" for n, host in enumerate(hosts)]
+    proxy = make_proxy(options={"pypi_cache_index": indexes, "pypi_cache_deny": "evil*"})
+    for via, origin in HOST_SPELLINGS:
+        name = parse_authority(origin.partition("://")[2], 443)[0]
+        for path, headers, status in (
+            ("/simple/good/", {}, 200),
+            ("/simple/evil/", {}, 403),
+            ("/simple/evil/", {"Cookie": "a=b"}, 403),
+        ):
+            with Wire(proxy.port, origin, ca=proxy.ca, via=via, server_name=name) as wire:
+                answer = wire.request(origin + path, headers=headers)
+            assert answer.status == status, (via, origin, path, answer)
+    assert upstream.count(path_contains="good") == len(hosts)
     assert not upstream.count(path_contains="evil")

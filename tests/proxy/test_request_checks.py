@@ -84,13 +84,24 @@ def test_is_proxy_address(address: tuple[str, int], sockname: tuple[str, int], *
     assert is_proxy_address(address, make_client(sockname), PUBLIC) is expected
 
 
-def test_destination_within_a_connect() -> None:
-    """The target of the CONNECT counts; Host is compared with it later."""
-    context = make_context(make_client(tls=True), ("Index.Test.", 443))
+@pytest.mark.parametrize(
+    ("server", "expected"),
+    [
+        (("Index.Test.", 443), ("index.test", 443)),
+        (("INDEX.TEST", 8443), ("index.test", 8443)),
+        (("b\u00fccher.test", 443), ("xn--bcher-kva.test", 443)),
+        (("XN--BCHER-KVA.test.", 443), ("xn--bcher-kva.test", 443)),
+        (("10.5", 443), ("10.0.0.5", 443)),
+        (("2001:DB8::01", 443), ("2001:db8::1", 443)),
+        (("2001:DB8::01", 443, 0, 0), ("2001:db8::1", 443)),  # of a socket, as mitmproxy's transparent mode has it
+        (("::ffff:10.0.0.5", 443, 0, 0), ("10.0.0.5", 443)),
+    ],
+)
+def test_destination_within_a_connect(server: tuple[str, int], expected: tuple[str, int]) -> None:
+    """The target of the CONNECT counts, or of the transparent connection; Host is compared with it later."""
+    context = make_context(make_client(tls=True), server)
     request = make_request(path="/simple/", host="other.test")
-    assert destination(context, HTTPMode.transparent, request, PUBLIC) == Destination(
-        "https", ("index.test", 443), at_proxy=False
-    )
+    assert destination(context, HTTPMode.transparent, request, PUBLIC) == Destination("https", expected, at_proxy=False)
 
 
 def test_no_destination() -> None:
@@ -144,6 +155,7 @@ INDEX = Destination("https", ("index.test", 443), at_proxy=False)
         ("GET", True, "index.test", None),
         ("HEAD", True, "index.test", None),
         ("GET", True, "INDEX.test.:443", None),
+        ("GET", True, "index.test:", None),  # RFC 3986 §3.2.3: the default port
         ("GET", True, None, None),  # HTTP/1.0
         ("POST", True, "index.test", None),
         ("POST", False, "index.test", None),
@@ -157,6 +169,26 @@ INDEX = Destination("https", ("index.test", 443), at_proxy=False)
 )
 def test_refusals_within_a_connect(method: str, host: str | None, status: int | None, *, ends: bool) -> None:
     refusal = why_refused(HTTPMode.transparent, make_request(method, host=host), INDEX, ends=ends)
+    assert (refusal.status if refusal else None) == status
+
+
+@pytest.mark.parametrize(
+    ("address", "host", "status"),
+    [
+        ("10.0.0.5", "10.5", None),
+        ("10.0.0.5", "0xa000005:443", None),
+        ("10.0.0.5", "10.6", 421),
+        ("2001:db8::1", "[2001:DB8:0::1]", None),
+        ("2001:db8::1", "[2001:db8::2]", 421),
+        ("10.0.0.5", "[::ffff:10.0.0.5]", None),
+        ("xn--bcher-kva.test", "XN--BCHER-KVA.test.", None),
+        ("xn--bcher-kva.test", "bcher-kva.test", 421),
+    ],
+)
+def test_host_in_other_spellings(address: str, host: str, status: int | None) -> None:
+    """One host however it is spelt (RFC 9110 §4.2.3)."""
+    target = Destination("https", (address, 443), at_proxy=False)
+    refusal = why_refused(HTTPMode.transparent, make_request(host=host), target, ends=True)
     assert (refusal.status if refusal else None) == status
 
 

@@ -60,10 +60,12 @@ class Wire:
         timeout: float = 30,
         connect_headers: Mapping[str, str] | None = None,
         receive_buffer: int | None = None,
+        server_name: str = "",
     ) -> None:
         """`connect`: CONNECT and TLS; `absolute`: the whole URL as target; `own`: the proxy as server; `direct`: none.
 
-        With an http URL, `connect` tunnels plain http. `receive_buffer` (bytes) makes a client that reads slowly real.
+        With an http URL, `connect` tunnels plain http. `receive_buffer` (bytes) makes a client that reads slowly real. `server_name` is
+        what TLS asks for and checks, where that is not the URL's host.
         """
         self.via = via
         self.scheme, _, rest = url.partition("://")
@@ -81,7 +83,8 @@ class Wire:
             if via == "connect":
                 self.refusal = self._connect(f"{host}:{port}", connect_headers or {})
             if self.refusal is None and self.scheme == "https" and via in ("connect", "direct"):
-                self.sock = client_context(None if ca is None else str(ca)).wrap_socket(self.sock, server_hostname=host)
+                context = client_context(None if ca is None else str(ca))
+                self.sock = context.wrap_socket(self.sock, server_hostname=server_name or host)
         except BaseException:
             self.sock.close()
             raise

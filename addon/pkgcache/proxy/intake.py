@@ -115,8 +115,6 @@ class Intake:
             route, way = self._route(asked)
             refusal = self._why_stopped(asked, route, way)
         if refusal is None and way is not Way.ANSWER:
-            refusal = self._why_dead(asked)
-        if refusal is None and way is not Way.ANSWER:
             drop_upgrade(request)
             if way is Way.PASS:
                 return None
@@ -156,17 +154,13 @@ class Intake:
         """Return the refusal of a request that may go nowhere, or None."""
         if isinstance(route, Unclear):
             return Response.text(404, f"{asked.url.origin}{asked.url.path}: {route.reason}", detail="unclear-path")
-        return self._why_offline(asked) if way is Way.PASS else None
+        return self._why_unreachable(asked) if way is Way.PASS else None
 
-    def _why_offline(self, asked: Request) -> Response | None:
-        """Return the refusal of a request that would be passed on while the proxy is offline, or None."""
-        if not self.service.settings.offline:
-            return None
-        why = "the store does not keep this, and the proxy is offline (pypi_cache_offline)"
-        return Response.text(504, f"{asked.url}: {why}")
-
-    def _why_dead(self, asked: Request) -> Response | None:
-        """Return the answer where the host has not answered for long, or None: the request becomes an ordinary flow."""
+    def _why_unreachable(self, asked: Request) -> Response | None:
+        """Return the answer to a request that would be passed on: offline, or to a host that has not answered for long; else None."""
+        if self.service.settings.offline:
+            why = "the store does not keep this, and the proxy is offline (pypi_cache_offline)"
+            return Response.text(504, f"{asked.url}: {why}")
         try:
             self.service.client.breakers.begin(asked.url)
         except UpstreamError as error:
@@ -195,7 +189,7 @@ class Intake:
         if exchange.route is None:
             return await self.pages.answer(exchange.request)
         if exchange.passes:
-            return await self.service.refusal(exchange.route) or self._why_offline(exchange.request)
+            return await self.service.refusal(exchange.route) or self._why_unreachable(exchange.request)
         return await self.service.answer(exchange.request, exchange.route, exchange.wait_for_upstream)
 
     def passed_on(self, exchange: Exchange) -> None:

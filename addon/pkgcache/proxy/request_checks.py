@@ -149,6 +149,6 @@ def _named_by(request: http.Request, scheme: str) -> Address | None:
     ):  # it is written into /env.sh, which a shell evaluates
         return None
     try:
-        return parse_authority(host, DEFAULT_PORTS[scheme])
+        return canonical_address(parse_authority(host, DEFAULT_PORTS[scheme]))
     except ValueError:
         return None
