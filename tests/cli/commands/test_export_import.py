@@ -159,6 +159,39 @@ def test_one_export_at_a_time(command: Command, store: Path, filled: dict[str, s
         assert "another export is writing it" in command("export", "--dir", store, tmp_path / "a.tar").ended(2).err
 
 
+def test_a_link_laid_where_the_archive_grows(
+    command: Command, store: Path, filled: dict[str, str], tmp_path: Path
+) -> None:
+    """In a shared folder: one line, and what the link leads to is as it was, or still not there. FILE itself may be no link either."""
+    file, other = tmp_path / "a.tar", tmp_path / "other"
+    partial = tmp_path / "a.tar.partial"
+    other.write_bytes(b"ours")
+    for lay in (partial.symlink_to, partial.hardlink_to, lambda _: partial.symlink_to("nowhere")):
+        lay(other)
+        ran = command("export", "--dir", store, file, "--force").ended(2)
+        assert f"{partial} is no archive of yours: it " in ran.err
+        assert "remove it, or choose another name" in ran.err
+        assert other.read_bytes() == b"ours"
+        partial.unlink()
+    assert not (tmp_path / "nowhere").exists()
+    file.symlink_to("nowhere")
+    assert "exists: choose another name" in command("export", "--dir", store, file).ended(2).err
+
+
+@pytest.mark.parametrize("left", ["nothing", "its beginning", "something else", "all but the new name"])
+def test_a_left_over_of_ours_is_in_nobodys_way(
+    left: str, command: Command, store: Path, filled: dict[str, str], tmp_path: Path
+) -> None:
+    file, partial = tmp_path / "a.tar", tmp_path / "a.tar.partial"
+    command("export", "--dir", store, file).ended(0)
+    whole = file.read_bytes()
+    file.unlink()
+    partial.write_bytes({"nothing": b"", "its beginning": whole[:300], "something else": b"x" * 2000}.get(left, whole))
+    command("export", "--dir", store, file).ended(0)
+    ran = command("import", "--dir", tmp_path / "other", file, "--json").ended(0).json
+    assert (ran["entries"], partial.exists()) == (5, False)
+
+
 def test_an_export_to_nowhere(command: Command, store: Path, filled: dict[str, str], tmp_path: Path) -> None:
     ran = command("export", "--dir", store, tmp_path / "no" / "a.tar").ended(2)
     assert "cannot be written: No such file or directory" in ran.err

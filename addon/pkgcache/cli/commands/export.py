@@ -31,6 +31,7 @@ from pkgcache.cli.selection import Globs, read_globs
 from pkgcache.cli.store_location import StoreLocation, with_store_options
 from pkgcache.engine.store.entries import Entries, Entry, Row
 from pkgcache.engine.store.keys import HOSTS_KEY, ParsedKey, parse_key
+from pkgcache.engine.store.safe_files import ForeignFileError, open_to_continue
 
 CHUNK = 1 << 20
 OVERHEAD = 4096
@@ -60,7 +61,7 @@ def export(location: StoreLocation, file: Path, globs: tuple[str, ...], *, force
     Exit codes: 0 FILE is complete · 1 damaged entries were left out, or there was nothing to export · 130 interrupted.
     """
     chosen = read_globs(globs)
-    if file.exists() and not force:
+    if os.path.lexists(file) and not force:
         raise UnusableError(f"{file} exists: choose another name, or use --force")
     partial = file.with_name(f"{file.name}.partial")
     left_out = LeftOut()
@@ -127,17 +128,20 @@ def _partial(path: Path, size: int) -> Iterator[IO[bytes]]:
     It is unbuffered, so that a full disk is reported by the write that it refuses, while the archive can still be cut back.
     """
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        file = open_to_continue(path)
+    except ForeignFileError as error:
+        raise UnusableError(f"{path} is no archive of yours: {error}; remove it, or choose another name") from None
     except OSError as error:
         raise UnusableError(f"{path} cannot be written: {error.strerror}") from None
-    with os.fdopen(descriptor, "r+b", buffering=0) as file:
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UnusableError(f"{path}: another export is writing it") from None
-        room = shutil.disk_usage(path.absolute().parent).free + os.fstat(descriptor).st_size
+        written = os.fstat(file.fileno()).st_size
+        room = shutil.disk_usage(path.absolute().parent).free + written
         if size > room:
-            if not os.fstat(descriptor).st_size:
+            if not written:
                 path.unlink()
             raise UnusableError(f"{path} needs about {shown_size(size)}, and the disk has {shown_size(room)} for it")
         yield file

@@ -94,6 +94,28 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
+def open_to_continue(path: Path) -> IO[bytes]:
+    """Open a file of this user's to write on in it, or create it; unbuffered. Raises ForeignFileError and OSError.
+
+    For a folder that others may write to: a link that somebody has laid there would lead the writing elsewhere.
+    """
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags)
+    except FileNotFoundError:
+        return os.fdopen(os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600), "r+b", buffering=0)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise ForeignFileError("it is a symbolic link") from None
+        raise
+    try:
+        check_regular(os.fstat(descriptor), os.geteuid())
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "r+b", buffering=0)
+
+
 def check_regular(status: os.stat_result, folder_owner: int) -> None:
     """Raise ForeignFileError unless this is a regular file of ours with one name.
 
