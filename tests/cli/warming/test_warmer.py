@@ -10,10 +10,13 @@ import pytest
 
 from pkgcache.cli.progress_bar import bar
 from pkgcache.cli.proxy_client import ProxyClient
+from pkgcache.cli.warming import warmer as warming
 from pkgcache.cli.warming.environments import environments
 from pkgcache.cli.warming.lock_model import LockedFile, Package
 from pkgcache.cli.warming.warmer import FetchItem, Listed, Outcome, Warmer, chosen_files, page_wanted, read_page
+from pkgcache.engine.pages.stored_page import MAX_STORED
 from pkgcache.rules.routing.urls import parse_url
+from pkgcache.rules.simple import transform
 from pkgcache.rules.simple.conversion import html_to_json
 from pkgcache.rules.simple.html_page import read_html
 from pkgcache.rules.simple.json_page import read_json
@@ -277,3 +280,26 @@ def test_a_page_that_is_none(peer: Callable[..., Peer]) -> None:
         assert warmer.pages([("one", "http://index.example/simple")], progress) == {}
     (line,) = warmer.outcome.failures
     assert line.startswith("http://index.example/simple/one/: not an index page (")
+
+
+@pytest.mark.parametrize("longer", [0, 1, 1000])
+@pytest.mark.parametrize("kind", Representation)
+def test_a_page_of_the_proxys_own_limit(
+    kind: Representation, longer: int, peer: Callable[..., Peer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is longer than any page of a proxy's is not read on, in no representation; the others are."""
+    body = page(entry())
+    monkeypatch.setattr(warming, "MAX_ANSWER", len(body))
+    pages = {each: http(body + b" " * (longer if each is kind else 0)) for each in Representation}
+    warmer = Warmer(ProxyClient(peer(*pages.values()).url), jobs=1)
+    with bar("pages", None) as progress:
+        listed = warmer.pages([("one", "http://index.example/simple")], progress)
+    assert warmer.outcome.pages == len(pages) - bool(longer)
+    assert bool(listed) is (not longer or kind is not Representation.JSON)
+    refused = [f"http://index.example/simple/one/: the answer is longer than {len(body)} bytes"] if longer else []
+    assert warmer.outcome.failures == refused
+
+
+def test_what_the_proxy_may_answer_is_read() -> None:
+    """A page that is made of another is longer than that."""
+    assert warming.MAX_ANSWER == MAX_STORED == transform.MAX_ANSWER

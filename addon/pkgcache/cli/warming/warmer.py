@@ -23,13 +23,13 @@ from pkgcache.rules.routing.digests import Digest
 from pkgcache.rules.routing.filenames import is_distribution
 from pkgcache.rules.routing.urls import parse_url
 from pkgcache.rules.simple.json_page import read_json
+from pkgcache.rules.simple.limits import MAX_ANSWER
 from pkgcache.rules.simple.representations import Representation
 
 RETRY_SECONDS = 600.0
 """How long to ask for a file again and again while the proxy answers 503 because it is still downloading it."""
 
 MAX_RETRY_AFTER = 30
-MAX_PAGE = 1 << 28
 MAX_MESSAGE = 1 << 20
 
 
@@ -82,26 +82,21 @@ class Warmer:
     def pages(self, places: Iterable[tuple[str, str]], progress: Bar) -> dict[tuple[str, str], dict[str, Listed]]:
         """Fetch the pages of each (project, index URL): what each lists, by file name. Pages that do not exist are left out."""
         items = {(place, kind): page_wanted(*place, kind) for place in dict.fromkeys(places) for kind in Representation}
-        bodies: dict[tuple[tuple[str, str], Representation], bytes] = {}
+        listed: dict[tuple[str, str], dict[str, Listed]] = {}
         progress.expect(len(items))
 
         async def fetch(client: UpstreamClient, key: tuple[tuple[str, str], Representation]) -> None:
             async with _response(client, items[key]) as response:
                 if response.status == 200:
-                    bodies[key] = await response.body(MAX_PAGE)
+                    body = await response.body(MAX_ANSWER)
+                    self.outcome.pages += 1
+                    if key[1] is Representation.JSON:
+                        listed[key[0]] = _read_page(body, items[key].url)
                 elif response.status != 404:
                     raise await _refusal(items[key], response)
             progress.advance()
 
         asyncio.run(self._each(list(items), fetch))
-        self.outcome.pages += len(bodies)
-        listed = {}
-        for (place, kind), body in bodies.items():
-            if kind is Representation.JSON:
-                try:
-                    listed[place] = read_page(body, items[place, kind].url)
-                except ValueError as error:
-                    self.outcome.failed(f"{items[place, kind].url}: not an index page ({error})")
         return listed
 
     def files(self, items: Sequence[FetchItem], progress: Bar) -> None:
@@ -208,6 +203,13 @@ def read_page(body: bytes, url: str) -> dict[str, Listed]:
         for link in read_json(body).links
         if link.filename
     }
+
+
+def _read_page(body: bytes, url: str) -> dict[str, Listed]:
+    try:
+        return read_page(body, url)
+    except ValueError as error:
+        raise ProxyError(f"{url}: not an index page ({error})") from None
 
 
 def chosen_files(package: Package, environment: Environment, listed: Mapping[str, Listed]) -> list[FetchItem]:

@@ -20,11 +20,11 @@ from pkgcache.engine.store.store import Store
 from pkgcache.rules.http.freshness import Stored
 from pkgcache.rules.routing.indexes import Index
 from pkgcache.rules.routing.urls import Url
-from pkgcache.rules.simple.limits import MAX_PAGE
+from pkgcache.rules.simple.limits import MAX_ANSWER
 from pkgcache.rules.simple.page_model import Kind
 from pkgcache.rules.simple.representations import Representation
 
-MAX_STORED = 2 * MAX_PAGE
+MAX_STORED = MAX_ANSWER
 """Bytes of a page, decompressed: a document that is made here may be longer than the page that it is made of."""
 
 GZIP_LEVEL, GZIP_LEVEL_OF_LARGE = 6, 4

@@ -12,6 +12,9 @@ from typing import Final
 MAX_PAGE: Final = 32 << 20
 """Bytes of a page or a document, as it comes and decompressed."""
 
+MAX_ANSWER: Final = 2 * MAX_PAGE
+"""Bytes of what is made of a page: with its links made absolute, in the other representation, or as a document."""
+
 MAX_LINKS: Final = 100_000
 """Links of a page; also elements of an array, and members of an object that is walked: each of them costs as much as a link."""
 

@@ -17,7 +17,7 @@ from pkgcache.rules.simple.file_table import FileTable
 from pkgcache.rules.simple.html_page import check_html, read_html
 from pkgcache.rules.simple.json_api import rewrite_document
 from pkgcache.rules.simple.json_page import read_json
-from pkgcache.rules.simple.limits import MAX_PAGE
+from pkgcache.rules.simple.limits import MAX_ANSWER
 from pkgcache.rules.simple.links import PageContext
 from pkgcache.rules.simple.page_model import BrokenPage, Kind, Rewritten
 from pkgcache.rules.simple.rewriting import rewrite, rewrite_page
@@ -96,8 +96,8 @@ def transform(page: bytes, spec: TransformSpec) -> tuple[TransformedPage, Callab
         if spec.check and spec.wanted == "html":
             check_html(read)
         rewritten = rewrite_page(read, page, spec.wanted, spec.context)
-    if len(rewritten.body) > 2 * MAX_PAGE:
-        raise BrokenPage(f"it would be longer than {2 * MAX_PAGE:,} bytes for this client")
+    if len(rewritten.body) > MAX_ANSWER:
+        raise BrokenPage(f"it would be longer than {MAX_ANSWER:,} bytes for this client")
     transformed = TransformedPage(
         body=rewritten.body,
         edited=converted or rewritten.edited,
