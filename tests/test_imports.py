@@ -35,7 +35,7 @@ ALLOWED: Final[dict[str, frozenset[str]]] = {
 FLOORS: Final[dict[str, tuple[frozenset[str], ...]]] = {
     "engine": (
         frozenset({"service"}),
-        frozenset({"files", "credentials", "pip_defaults"}),
+        frozenset({"files", "credentials", "gatekeeper", "pip_defaults"}),
         frozenset({"pages"}),
         frozenset({"fills"}),
         frozenset({"responses"}),

@@ -321,7 +321,7 @@ def test_offline_nothing_is_passed_on(make_upstream: MakeUpstream, make_proxy: M
 BROKEN: Final = {
     "choosing a layer": ("pkgcache.proxy.layers", "with_fast_path"),
     "admitting": ("pkgcache.proxy.intake", "way_of"),
-    "judging": ("pkgcache.engine.service", "Service.refusal"),
+    "judging": ("pkgcache.engine.gatekeeper", "Gatekeeper.refusal"),
     "connecting": ("pkgcache.proxy.tunnels", "Tunnels.checked"),
     "choosing the parent": ("pkgcache.proxy.tunnels", "Tunnels.parent_of"),
 }

@@ -6,7 +6,7 @@ operator gave it a mirror.
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -116,3 +116,59 @@ def test_a_file_on_nobodys_path(scene: Scene) -> None:
     scene.corp.serve("/blobs/1", ACME.data, "application/octet-stream")
     assert scene.page("acme-tools").status == 200
     assert scene.file(ACME).sha256 == ACME.sha256
+
+
+@pytest.fixture(scope="module")
+def cooling(ca: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """A proxy with a cooldown of a week, and no other rule."""
+    with ExitStack() as stack:
+        corp, public, mirror = (
+            stack.enter_context(Upstream(ca, prefix=prefix)) for prefix in ("/corp", "/pub", "/mir")
+        )
+        options = {
+            "pypi_cache_index": [f"corp={corp.index_url}", f"public={public.index_url} {mirror.index_url}"],
+            "pypi_cache_cooldown": "7d",
+        }
+        proxy = stack.enter_context(Proxy(tmp_path_factory.mktemp("cooling"), options=options, upstream_ca=ca.bundle))
+        yield Scene(proxy, corp, public, mirror)
+        assert not proxy.complaints, proxy.output
+
+
+OLD, NEW = "2020-01-01T00:00:00Z", "2099-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("name", "there", "status"),
+    [("ripe", OLD, 200), ("young", NEW, 502), ("ageless", "", 502), ("unlisted", None, 502)],
+)
+def test_a_file_is_as_old_as_the_index_says_that_has_it(
+    name: str, there: str | None, status: int, cooling: Scene
+) -> None:
+    """`pypi_cache_cooldown`: corp calls its file old, and leads to the file of an index that says when it was uploaded.
+
+    Asked for in whole, by HEAD, by a range and for its metadata; and by a detour over nobody's path.
+    """
+    releases = [make_wheel(f"{name}-{way}", upload_time=OLD) for way in ("straight", "detour")]
+    for release, detour in zip(releases, ("", f"/hop/{name}"), strict=True):
+        cooling.corp.add(release)
+        if there is not None:
+            cooling.mirror.add(replace(release, upload_time=there))
+        else:
+            cooling.mirror.serve(f"/mir/{release.path}", release.content, "application/octet-stream")
+        target = cooling.mirror.file_url(release)
+        cooling.corp.script(
+            Behaviour(f"/packages/.*{release.filename}$", redirect=detour or target),
+            Behaviour(f"/packages/.*{release.filename}.metadata$", redirect=f"{target}.metadata"),
+        )
+        if detour:
+            cooling.corp.script(Behaviour(detour, redirect=target))
+        url = cooling.corp.file_url(release)
+        for method, headers in (("HEAD", {}), ("GET", {"Range": "bytes=0-9"}), ("GET", {})):
+            answer = fetch(cooling.proxy.port, url, ca=cooling.proxy.ca, method=method, headers=headers)
+            assert answer.status == (206 if status == 200 and headers else status), (method, headers, answer)
+        assert (answer.sha256 == release.sha256) is (status == 200)
+        assert status == 200 or b"pypi_cache_cooldown=7d" in answer.body
+        metadata = fetch(cooling.proxy.port, f"{url}.metadata", ca=cooling.proxy.ca)
+        assert metadata.status == status
+    assert status == 200 or not cooling.mirror.count(path_contains=f"/{name}_")
+    assert not cooling.public.count()

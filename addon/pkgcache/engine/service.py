@@ -15,7 +15,6 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 from pkgcache.engine.caching import Collaborators
@@ -23,6 +22,7 @@ from pkgcache.engine.credentials import CredentialSpaces
 from pkgcache.engine.files.core_metadata import metadata_of_stored_wheel
 from pkgcache.engine.files.current_links import CurrentLinks
 from pkgcache.engine.files.release_files import ReleaseFiles
+from pkgcache.engine.gatekeeper import Gatekeeper
 from pkgcache.engine.pages.fetcher import PageFetcher
 from pkgcache.engine.pages.filtering import VariantFilter
 from pkgcache.engine.pages.json_api import FileSources
@@ -44,15 +44,7 @@ from pkgcache.engine.upstream.places import Kind, asking
 from pkgcache.engine.upstream.wheel_metadata import metadata_of_wheel
 from pkgcache.rules.http.freshness import Policy
 from pkgcache.rules.http.user_agent import product_of
-from pkgcache.rules.policy.admission import (
-    Admission,
-    Admitted,
-    RefusalReason,
-    Refused,
-    build_admission,
-)
-from pkgcache.rules.policy.redirects import judge_redirect
-from pkgcache.rules.routing.filenames import project_of
+from pkgcache.rules.policy.admission import build_admission
 from pkgcache.rules.routing.indexes import Index, Upstream, build_indexes
 from pkgcache.rules.routing.queries import NO_QUERY
 from pkgcache.rules.routing.router import Router
@@ -64,12 +56,10 @@ from pkgcache.rules.routing.routes import (
     Route,
     Uncacheable,
     Unclear,
-    by_index,
     with_credentials,
 )
 from pkgcache.rules.routing.urls import parse_authority
 from pkgcache.settings import Settings
-from pkgcache.units import printable
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +100,8 @@ class Service:
         self.client = UpstreamClient(
             may_be_private=self.router.hosts.is_configured_by_operator,
             via=f"1.1 {self.instance}",
-            judge=partial(judge_redirect, self.router, self.admission),
+            # Not the method itself: the gatekeeper is made later, of what needs the client.
+            judge=lambda *urls: self.gatekeeper.judge_redirect(*urls),  # noqa: PLW0108
             mirrors={(upstream.simple.origin, upstream.authorization) for _, upstream in self._mirrors()},
         )
         self.tasks = Tasks()
@@ -147,16 +138,16 @@ class Service:
                 upstream_metadata=partial(metadata_of_wheel, self.client),
             ),
         )
+        self.gatekeeper = Gatekeeper(self.admission, self.router, self.metrics, self.known_files, self.pages.make_known)
         self.current_links = CurrentLinks(
             self.files,
             self.known_files,
             Renewal(self.known_files, self.tasks, self.pages.renew),
             route_of=self.router.route,
-            refusal=self.refusal,
+            refusal=self.gatekeeper.refusal,
         )
         self.project_lists = ProjectLists(shared, fetcher)
         self._ready = asyncio.Event()
-        self._open_to_all = self.admission == Admission()
 
     def open(self) -> None:
         """Open the store and the client; needs a running event loop. Raises StoreFormatError for a store of a newer version."""
@@ -228,7 +219,7 @@ class Service:
 
         Only without rules of admission, which `answer` applies, and without `Via`, which may show a loop.
         """
-        if "Via" in request.headers or not self._open_to_all:
+        if "Via" in request.headers or not self.gatekeeper.open_to_all:
             return None
         if isinstance(route, ProjectPage):
             return self.pages.try_from_memory(request, route) if route.query is NO_QUERY else None
@@ -241,7 +232,7 @@ class Service:
             return Response.text(508, "this request has been through this proxy before: an upstream leads back to it")
         kind = Kind.FILES if isinstance(route, ReleaseFile) else Kind.PAGES
         with asking(kind, request.client, product_of(request.headers.get("User-Agent")), waits):
-            if not self._open_to_all and (refusal := await self.refusal(route)):
+            if not self.gatekeeper.open_to_all and (refusal := await self.gatekeeper.refusal(route)):
                 return refusal
             if isinstance(route, ProjectPage | ProjectListPage) and route.query.accept:
                 request = request.accepting(route.query.accept)
@@ -252,52 +243,13 @@ class Service:
             case ProjectPage():
                 return await self.pages.answer(request, route)
             case ReleaseFile():
-                return await self.current_links.answer(request, await self._of_admitted_indexes(route))
+                return await self.current_links.answer(request, await self.gatekeeper.of_admitted_indexes(route))
             case ProjectListPage():
                 return await self.project_lists.answer(request, route)
             case Provenance():
                 return Response.text(404, f"{request.url.target}: it is only passed on")
             case Uncacheable(reason=reason) | Unclear(reason=reason):
                 return Response.text(404, f"{request.url.target}: {reason}")
-
-    async def refusal(self, route: Route) -> Response | None:
-        """The operator's refusal of a page or a file: 403, or 404 for a name that belongs to another index. None: it is admitted."""
-        what: str
-        if isinstance(route, ProjectPage | Provenance):
-            what, verdict = route.project, self.admission.admit_project(route.project, route.index.name)
-        elif isinstance(route, ReleaseFile):
-            what, verdict = printable(route.filename), await self._admit_file(route)
-        else:
-            return None
-        if isinstance(verdict, Admitted):
-            return None
-        self.metrics.refused(verdict.reason)
-        # A private name is not on this index: uv goes on to the next index on a 404 alone.
-        return Response.text(
-            404 if verdict.reason is RefusalReason.PRIVATE_NAME else 403, verdict.text(what), detail=verdict.reason
-        )
-
-    async def _of_admitted_indexes(self, route: ReleaseFile) -> ReleaseFile:
-        """A file on a host that several indexes link to, without the indexes that may not have it (`pypi_cache_private`)."""
-        if not route.also or self._open_to_all:
-            return route
-        admitted = [each.index for each in by_index(route) if isinstance(await self._admit_file(each), Admitted)]
-        return replace(route, index=admitted[0], also=tuple(admitted[1:])) if admitted else route
-
-    async def _admit_file(self, route: ReleaseFile) -> Admitted | Refused:
-        """Decide about a file; one of several indexes is admitted if any of them may have it."""
-        if route.also:
-            verdicts = [await self._admit_file(each) for each in by_index(route)]
-            return next((verdict for verdict in verdicts if isinstance(verdict, Admitted)), verdicts[0])
-        project = project_of(route.filename)
-        verdict = self.admission.admit_project(project, route.index.name)
-        if isinstance(verdict, Refused) or not self.admission.cooldown:
-            return verdict
-        link = await self.known_files.facts_of(route)
-        if link is None or not link.upload_time:
-            await self.pages.make_known(route, project)
-            link = await self.known_files.facts_of(route)
-        return self.admission.admit_file(link.upload_time if link else "", time.time())
 
     async def _maintain(self) -> None:
         while True:

@@ -189,7 +189,7 @@ class Intake:
         if exchange.route is None:
             return await self.pages.answer(exchange.request)
         if exchange.passes:
-            return await self.service.refusal(exchange.route) or self._why_unreachable(exchange.request)
+            return await self.service.gatekeeper.refusal(exchange.route) or self._why_unreachable(exchange.request)
         return await self.service.answer(exchange.request, exchange.route, exchange.wait_for_upstream)
 
     def passed_on(self, exchange: Exchange) -> None:

@@ -115,3 +115,45 @@ def test_the_operators_credentials_for_that_index() -> None:
     assert verdict.authorization.startswith("Basic ")
     within = judge_redirect(ROUTER, ADMISSION, asked, asked, parse_url(f"{CORP}/Six/"))
     assert within == Followed(parse_url(f"{CORP}/Six/")), "the client of upstreams keeps the origin's own"
+
+
+WHEEL = "six-1.0-py3-none-any.whl"
+PUBLIC_FILE = f"{FILES}/{DIGEST}/{WHEEL}"
+
+
+@pytest.mark.parametrize(
+    ("asked", "previous", "target", "index"),
+    [
+        # another index's file, by whichever URL of it
+        (f"{CORP}/{WHEEL}", "", PUBLIC_FILE, "pypi"),
+        (f"{CORP}/{WHEEL}", "", f"http{PUBLIC_FILE[5:]}", "pypi"),
+        (f"{CORP}/{WHEEL}", "", f"{FILES}/./{DIGEST}/%73ix-1.0-py3-none-any.whl", "pypi"),
+        (f"{CORP}/{WHEEL}", "", f"{MIRROR}/packages/{DIGEST}/{WHEEL}", "pypi"),
+        (f"{CORP}/{WHEEL}", "", f"https://index.example/packages/{DIGEST}/{WHEEL}", "pypi"),
+        (f"{CORP}/{WHEEL}.metadata", "", f"{PUBLIC_FILE}.metadata", "pypi"),
+        (f"{CORP}/{WHEEL}", "", f"https://corp.test/o/files/{WHEEL}", "other"),
+        (f"{SECOND}/{WHEEL}", "", PUBLIC_FILE, "pypi"),
+        (PUBLIC_FILE, "", f"{CORP}/{WHEEL}", "corp"),
+        (f"{CORP}/six/", "", PUBLIC_FILE, "pypi"),
+        # by a detour
+        (f"{CORP}/{WHEEL}", "https://blobs.test/hop", PUBLIC_FILE, "pypi"),
+        (f"{CORP}/{WHEEL}", "https://index.example/hop", PUBLIC_FILE, "pypi"),
+        (f"{CORP}/{WHEEL}", f"{FILES}/{DIGEST}/six-0.9.zip", PUBLIC_FILE, "pypi"),
+        # the index's own file has been held to its own page already; what is no file has no upload time
+        (f"{CORP}/{WHEEL}", "", f"{CORP}/x/{WHEEL}", ""),
+        (f"{CORP}/{WHEEL}", PUBLIC_FILE, f"{CORP}/x/{WHEEL}", ""),
+        (f"{CORP}/{WHEEL}", "", f"{SECOND}/{WHEEL}", ""),
+        (f"{MIRROR}/packages/{DIGEST}/{WHEEL}", "", PUBLIC_FILE, ""),
+        (PUBLIC_FILE, "", f"{MIRROR}/packages/{DIGEST}/{WHEEL}", ""),
+        (f"{CORP}/{WHEEL}", "", f"https://blobs.test/{WHEEL}?sig=1", ""),
+        (f"{CORP}/{WHEEL}", "", "https://index.example/blobs/1", ""),
+        (f"{CORP}/six/", "", f"{PUBLIC}/six/", ""),
+        (f"{CORP}/", "", f"{PUBLIC}/", ""),
+    ],
+)
+def test_a_file_whose_age_another_index_knows(asked: str, previous: str, target: str, index: str) -> None:
+    """For `pypi_cache_cooldown`: the upload time of the file that it leads to, by the page of that file's index."""
+    verdict = judge_redirect(ROUTER, ADMISSION, parse_url(asked), parse_url(previous or asked), parse_url(target))
+    assert isinstance(verdict, Followed)
+    assert (verdict.file.index.name if verdict.file else "") == index
+    assert verdict.file is None or verdict.file.identity.path.endswith((WHEEL, f"{WHEEL}.metadata"))

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -53,7 +53,12 @@ MAX_REDIRECTS = 8
 READ_BUFFER = 512 * 1024
 """aiohttp pauses reading at twice this; with its default of 64 KiB the socket stops and starts within each chunk."""
 
-type JudgeRedirect = Callable[[Url, Url, Url], Verdict]
+type JudgeRedirect = Callable[[Url, Url, Url], Awaitable[Verdict]]
+
+
+async def _follow(_asked: Url, _previous: Url, target: Url) -> Verdict:
+    return Followed(target)
+
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -97,7 +102,7 @@ class UpstreamClient:
         trust: ssl.SSLContext | None = None,
         read_seconds: float | None = None,
         limits: PlaceLimits | None = None,
-        judge: JudgeRedirect = lambda _asked, _previous, target: Followed(target),
+        judge: JudgeRedirect = _follow,
         mirrors: Collection[tuple[str, str]] = frozenset(),
     ) -> None:
         self.parent = parent
@@ -196,7 +201,7 @@ class UpstreamClient:
             async with self._hop(method, url, sent, asked, timeouts, began) as response:
                 cookies.keep(response)
                 if response.status in _REDIRECTS and (location := response.headers.get("Location")):
-                    verdict = self._judge(asked, url, target := redirected(url, location))
+                    verdict = await self._judge(asked, url, target := redirected(url, location))
                     if isinstance(verdict, Barred):
                         raise UpstreamError(Failure.REDIRECTS, asked, f"it redirects to {target}, {verdict.reason}")
                     if not isinstance(verdict, Followed):

@@ -4,12 +4,12 @@ A target on an index's host is judged like a client's request for it: by that in
 Otherwise corp could answer a private name with the public index's page, and the proxy would give that page as corp's. A target on a host
 that is no index's (signed URLs of a blob store) is followed: its address is checked when it is dialled, and a file by its digest.
 
-Leaves out: `pypi_cache_cooldown`, which is applied to the file or page that was asked for.
+Leaves out: when a file was uploaded, for `pypi_cache_cooldown`; `Followed.file` says of which file the caller has to find that out.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pkgcache.rules.policy.admission import Admission, RefusalReason, Refused
 from pkgcache.rules.routing.filenames import project_of
@@ -31,10 +31,14 @@ from pkgcache.rules.routing.urls import Url
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """Ask this URL next, with this `Authorization` value of the operator's if there is one."""
+    """Ask this URL next, with this `Authorization` value of the operator's if there is one.
+
+    `file` is set for a file of another index than the one that was asked: it must be old enough by that index's page.
+    """
 
     url: Url
     authorization: str = ""
+    file: ReleaseFile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,24 +61,21 @@ def judge_redirect(router: Router, admission: Admission, asked: Url, previous: U
     judged = router.hosts.with_tls(target)
     if (judged.host, judged.port) not in router.hosts.file_places:
         return Followed(target)
-    route = router.route(judged)
-    origin = router.route(previous)
+    route, first, origin = router.route(judged), router.route(asked), router.route(previous)
     if isinstance(route, Uncacheable):
         return Followed(target)
     if isinstance(route, Unclear):
         if _is_below(origin, judged):  # an index may lead from its page to another spelling of it
             return Followed(target)
         return Barred(f"which cannot be judged: {route.reason}")
-    for project in _projects(router.route(asked), route):
+    for project in _projects(first, route):
         verdict = admission.admit_project(project, route.index.name)
         if isinstance(verdict, Refused):
             return Absent() if verdict.reason is RefusalReason.PRIVATE_NAME else Barred(f"but {verdict.text(project)}")
-    if isinstance(route, Provenance) or route.index.name.partition("@")[0] in {
-        _family(origin),
-        _family(router.route(asked)),
-    }:
-        return Followed(target)
-    return _by_its_upstreams(route, judged)
+    file = route if isinstance(route, ReleaseFile) and _family(route) != _family(first) else None
+    if isinstance(route, Provenance) or _family(route) in {_family(origin), _family(first)}:
+        return Followed(target, file=file)
+    return replace(_by_its_upstreams(route, judged), file=file)
 
 
 def _index_of(route: Route) -> Index | None:

@@ -1,0 +1,89 @@
+"""Holds requests, and redirects of upstreams, to the operator's rules.
+
+The rules are in rules/policy. For a cooldown they must be told when a file was uploaded. Its index's page says that, which may have to
+be fetched first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from pkgcache.engine.pages.known_files import KnownFiles
+from pkgcache.engine.responses.messages import Response
+from pkgcache.engine.runtime.metrics import Metrics
+from pkgcache.rules.policy.admission import Admission, Admitted, RefusalReason, Refused
+from pkgcache.rules.policy.redirects import Barred, Followed, Verdict, judge_redirect
+from pkgcache.rules.routing.filenames import project_of
+from pkgcache.rules.routing.router import Router
+from pkgcache.rules.routing.routes import ProjectPage, Provenance, ReleaseFile, Route, by_index
+from pkgcache.rules.routing.urls import Url
+from pkgcache.units import printable
+
+
+class Gatekeeper:
+    """Decides by one admission. `make_known` fetches the page of a file's project, unless a fresh one is stored."""
+
+    def __init__(
+        self,
+        admission: Admission,
+        router: Router,
+        metrics: Metrics,
+        known_files: KnownFiles,
+        make_known: Callable[[ReleaseFile, str], Awaitable[None]],
+    ) -> None:
+        self.admission = admission
+        self.open_to_all = admission == Admission()
+        self._router = router
+        self._metrics = metrics
+        self._known_files = known_files
+        self._make_known = make_known
+
+    async def refusal(self, route: Route) -> Response | None:
+        """The operator's refusal of a page or a file: 403, or 404 for a name that belongs to another index. None: it is admitted."""
+        what: str
+        if isinstance(route, ProjectPage | Provenance):
+            what, verdict = route.project, self.admission.admit_project(route.project, route.index.name)
+        elif isinstance(route, ReleaseFile):
+            what, verdict = printable(route.filename), await self._admit_file(route)
+        else:
+            return None
+        if isinstance(verdict, Admitted):
+            return None
+        self._metrics.refused(verdict.reason)
+        # A private name is not on this index: uv goes on to the next index on a 404 alone.
+        return Response.text(
+            404 if verdict.reason is RefusalReason.PRIVATE_NAME else 403, verdict.text(what), detail=verdict.reason
+        )
+
+    async def judge_redirect(self, asked: Url, previous: Url, target: Url) -> Verdict:
+        """Decide about a redirect, as `rules.policy.redirects`. A file of another index has outgrown the cooldown by that index's page."""
+        verdict = judge_redirect(self._router, self.admission, asked, previous, target)
+        if isinstance(verdict, Followed) and verdict.file is not None and self.admission.cooldown:
+            admitted = await self._admit_file(verdict.file)
+            if isinstance(admitted, Refused):
+                return Barred(f"but {admitted.text(printable(verdict.file.filename))}")
+        return verdict
+
+    async def of_admitted_indexes(self, route: ReleaseFile) -> ReleaseFile:
+        """A file on a host that several indexes link to, without the indexes that may not have it (`pypi_cache_private`)."""
+        if not route.also or self.open_to_all:
+            return route
+        admitted = [each.index for each in by_index(route) if isinstance(await self._admit_file(each), Admitted)]
+        return replace(route, index=admitted[0], also=tuple(admitted[1:])) if admitted else route
+
+    async def _admit_file(self, route: ReleaseFile) -> Admitted | Refused:
+        """Decide about a file; one of several indexes is admitted if any of them may have it."""
+        if route.also:
+            verdicts = [await self._admit_file(each) for each in by_index(route)]
+            return next((verdict for verdict in verdicts if isinstance(verdict, Admitted)), verdicts[0])
+        project = project_of(route.filename)
+        verdict = self.admission.admit_project(project, route.index.name)
+        if isinstance(verdict, Refused) or not self.admission.cooldown:
+            return verdict
+        link = await self._known_files.facts_of(route)
+        if link is None or not link.upload_time:
+            await self._make_known(route, project)
+            link = await self._known_files.facts_of(route)
+        return self.admission.admit_file(link.upload_time if link else "", time.time())
