@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from pkgcache.engine.store.store import HOT_SECONDS
+from pkgcache.engine.store.watch import HOT_SECONDS
 from tests.support.factories import MakeProxy
 from tests.support.house import slug
 from tests.support.names import file_url

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from pkgcache.engine.store.store import HOT_SECONDS
+from pkgcache.engine.store.watch import HOT_SECONDS
 from tests.support.clients import bare_env
 from tests.support.factories import MakeProxy, MakeUpstream
 from tests.support.house import links_of

@@ -10,7 +10,7 @@ import pytest
 
 from pkgcache.cli.app import cli
 from pkgcache.engine.store.keys import parse_key
-from pkgcache.engine.store.store import HOT_SECONDS
+from pkgcache.engine.store.watch import HOT_SECONDS
 from tests.cli.conftest import ADDON, Command, has_open, opened_store
 from tests.cli.stores import age, damage, file_of, keys, make_store, put_file
 from tests.support.factories import MakeProxy

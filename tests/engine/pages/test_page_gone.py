@@ -18,6 +18,7 @@ from pkgcache.engine.runtime.metrics import Metrics
 from pkgcache.engine.runtime.tasks import Tasks
 from pkgcache.engine.store.keys import StoreKey
 from pkgcache.engine.store.notes import PageNotes
+from pkgcache.engine.store.watch import WatchedMemory
 from pkgcache.rules.http.freshness import Policy
 from pkgcache.rules.routing.indexes import build_indexes
 from pkgcache.rules.routing.routes import PUBLIC, ProjectPage
@@ -70,7 +71,10 @@ def test_it_is_fetched_until_it_is_there(gone: int, tmp_path: Path) -> None:
         return NOTES.to_json()
 
     async def answered() -> int:
-        part: Any = SimpleNamespace(active=False, variant=variant, fetch=fetch, keep=None, notes=notes, usable=True)
+        watch = SimpleNamespace(memory=lambda limit: WatchedMemory(limit, lambda: False, lambda _: None))
+        part: Any = SimpleNamespace(
+            active=False, variant=variant, fetch=fetch, keep=None, notes=notes, usable=True, watch=watch
+        )
         tasks = Tasks()
         shared = Collaborators(
             store=part,

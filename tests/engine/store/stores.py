@@ -2,11 +2,15 @@
 
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
 from pkgcache.engine.runtime.health import Health
+from pkgcache.engine.store import watch
 from pkgcache.engine.store.store import Store
 
 MB: Final = 1_000_000
@@ -25,6 +29,18 @@ async def opened(folder: Path, **more: Any) -> AsyncIterator[Store]:
         await store.close()
 
 
+@contextlib.asynccontextmanager
+async def watched(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *, memory: int = MB, **more: Any
+) -> AsyncIterator[Store]:
+    """A store with a memory that looks at changes only when a test has it look (`store.watch.look`), which it has done once."""
+    monkeypatch.setattr(watch, "HOT_SECONDS", 3600.0)
+    monkeypatch.setattr(watch, "LOOK_SECONDS", 3600.0)
+    async with opened(folder, memory=memory, **more) as store:
+        await store.watch.look()
+        yield store
+
+
 def run_async(story: Callable[[], Awaitable[None]]) -> None:
     """Run a test's story."""
     asyncio.run(asyncio.wait_for(story(), 60))  # type: ignore[arg-type]
@@ -35,6 +51,13 @@ async def adopt(store: Store, key: str, content: bytes, name: str = "x") -> bool
     part = store.growing / f"{name}.part"
     part.write_bytes(content)
     return await store.adopt(key, part, len(content), {"name": key})
+
+
+async def adopt_file(store: Store, key: str, value: bytes) -> bool:
+    """A release file, with the digest that what is read from the disk is held against."""
+    part = store.growing / "x.part"
+    part.write_bytes(value)
+    return await store.adopt(key, part, len(value), {"digest": f"sha256:{hashlib.sha256(value).hexdigest()}"})
 
 
 async def content(store: Store, key: str) -> bytes | None:

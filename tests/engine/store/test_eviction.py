@@ -1,8 +1,7 @@
-"""The store's bounds and its memory of hot entries, with another process beside it: what is evicted when, and what is believed how long."""
+"""The store's bounds and its memory of hot entries: what is evicted when, and what is kept in memory."""
 
 import asyncio
 import contextlib
-import hashlib
 import os
 import random
 import shutil
@@ -13,21 +12,23 @@ from typing import Any
 import pytest
 
 from pkgcache.engine.runtime.health import Health
-from pkgcache.engine.store import database
-from pkgcache.engine.store import store as store_module
+from pkgcache.engine.store import database, watch
 from pkgcache.engine.store.entries import Entries
 from pkgcache.engine.store.eviction import HIGH_WATER, LOW_WATER
-from pkgcache.engine.store.store import Store
-from tests.engine.store.stores import MB, adopt, content, files, opened, run_async, size_of_files, value_file
+from tests.engine.store.stores import (
+    MB,
+    adopt,
+    adopt_file,
+    content,
+    files,
+    opened,
+    run_async,
+    size_of_files,
+    value_file,
+    watched,
+)
 
 KEY = "file|-|sha256:x|x-1.0-py3-none-any.whl"
-
-
-async def adopt_file(store: Store, key: str, value: bytes) -> bool:
-    """A release file, with the digest that what is read from the disk is held against."""
-    part = store.growing / "x.part"
-    part.write_bytes(value)
-    return await store.adopt(key, part, len(value), {"digest": f"sha256:{hashlib.sha256(value).hexdigest()}"})
 
 
 # The limit
@@ -193,13 +194,12 @@ async def test_what_is_evicted_while_it_is_read_is_read_to_its_end(tmp_path: Pat
             assert start + entry.file.read() == b"v" * size
 
 
-# The memory of hot entries
+# The memory of hot entries; what other processes do to it is in test_watch.py
 
 
 async def test_a_hot_entry_opens_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For a second it is not even looked at; then its row is, and its file need not be there."""
-    monkeypatch.setattr(store_module, "HOT_SECONDS", 3600.0)
-    async with opened(tmp_path, memory=MB) as store:
+    """While a look is good its row is not even looked at; then its row is, and its file need not be there."""
+    async with watched(tmp_path, monkeypatch) as store:
         await adopt_file(store, KEY, b"v" * 1000)
         assert store.from_memory(KEY) is None
         assert await content(store, KEY) == b"v" * 1000
@@ -207,34 +207,13 @@ async def test_a_hot_entry_opens_nothing(tmp_path: Path, monkeypatch: pytest.Mon
         hot = store.from_memory(KEY)
         assert hot is not None
         assert hot.value == b"v" * 1000
-        monkeypatch.setattr(store_module, "HOT_SECONDS", -1.0)
+        monkeypatch.setattr(watch, "HOT_SECONDS", -1.0)
         assert store.from_memory(KEY) is None
         assert await content(store, KEY) == b"v" * 1000
 
 
-@pytest.mark.parametrize("change", ["dropped", "evicted", "replaced"])
-async def test_what_another_process_does_is_seen_within_a_second(
-    tmp_path: Path, change: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with opened(tmp_path, memory=MB) as one, opened(tmp_path, memory=MB) as two:
-        await adopt_file(one, KEY, b"old" * 1000)
-        assert await content(one, KEY) == b"old" * 1000
-        if change == "replaced":
-            await adopt_file(two, KEY, b"new" * 1000)
-        elif change == "dropped":
-            await two.drop(KEY)
-        else:
-            other = Entries(tmp_path, max_size=100 * MB, min_free=0)
-            other.open()
-            assert other.eviction.evict_slice(MB) > 0
-            other.close()
-        monkeypatch.setattr(store_module, "HOT_SECONDS", -1.0)
-        assert one.from_memory(KEY) is None
-        assert await content(one, KEY) == (b"new" * 1000 if change == "replaced" else None)
-
-
-async def test_memory_is_bounded(tmp_path: Path) -> None:
-    async with opened(tmp_path, memory=50_000) as store:
+async def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with watched(tmp_path, monkeypatch, memory=50_000) as store:
         keys = [f"{KEY}{number}" for number in range(10)]
         for key in keys:
             await adopt_file(store, key, key.encode() * 200)

@@ -7,20 +7,23 @@ A table that memory has no room for is made again from the stored page.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pkgcache.engine.pages.stored_page import PageGoneError, PageRequest, StoredPage, find_page, read_page
 from pkgcache.engine.pages.variants import PageVariants
 from pkgcache.engine.store.keys import StoreKey, page_key
 from pkgcache.engine.store.lru import ByteLru
-from pkgcache.engine.store.store import HOT_SECONDS, Store
+from pkgcache.engine.store.store import Store
+from pkgcache.engine.store.watch import WatchedMemory
 from pkgcache.rules.routing.filenames import projects_of
 from pkgcache.rules.routing.routes import PUBLIC, ReleaseFile
 from pkgcache.rules.simple.file_table import FileFacts, FileTable, file_id
 from pkgcache.rules.simple.page_model import BrokenPage
 from pkgcache.rules.simple.representations import Representation
+
+CHECKED_TABLES = 4096
+"""Of so many tables it is remembered that they are of the stored page: by its key, its digest."""
 
 TABLE_BYTES = 1024
 """What a table takes in memory beside its text, about."""
@@ -28,16 +31,10 @@ TABLE_BYTES = 1024
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A page's table: of which version of the page, and when that was last seen to be the stored one (seconds since the epoch)."""
+    """A page's table, and of which version of the page it is."""
 
     source_digest: str
     table: FileTable
-    seen: float
-
-    @property
-    def is_recent(self) -> bool:
-        """Whether to believe it without looking into the store: another process may have renewed the page."""
-        return time.time() - self.seen <= HOT_SECONDS
 
 
 class KnownFiles:
@@ -47,6 +44,7 @@ class KnownFiles:
         self._variants = variants
         self._store = store
         self._tables: ByteLru[StoreKey, _Known] = ByteLru(memory)
+        self._checked: WatchedMemory[str] = store.watch.memory(CHECKED_TABLES)  # each weighs 1
         variants.on_file_table = self._remember
 
     async def facts_of(self, route: ReleaseFile) -> FileFacts | None:
@@ -62,11 +60,12 @@ class KnownFiles:
         return None
 
     def facts_in_memory(self, route: ReleaseFile) -> FileFacts | None:
-        """As `facts_of`, but only by tables that are in memory and were seen to be of the stored page within the last second."""
+        """As `facts_of`, but only by tables that are in memory and known to be of the stored page."""
         identity = _identity(route)
         for project, representation in _pages_of(route):
-            known = self._tables.get(page_key(route.space, route.index.name, project, representation))
-            if known is not None and known.is_recent and (facts := known.table.get(identity)):
+            key = page_key(route.space, route.index.name, project, representation)
+            known = self._tables.get(key)
+            if known is not None and self._is_checked(key, known) and (facts := known.table.get(identity)):
                 return facts
         return None
 
@@ -124,20 +123,20 @@ class KnownFiles:
 
         Where the page was evicted or has become a 404 the table stands: files that it names can still be verified by it.
         """
-        if known.is_recent:
+        if self._is_checked(key, known):
             return True
+        began = self._checked.moment
         page = await find_page(self._store, key)
         if page is not None and page.found and page.notes.source_digest != known.source_digest:
             return False
-        if self._tables.get(key) is known:  # else a newer one came meanwhile
-            self._put(key, replace(known, seen=time.time()))
+        self._checked.put(key, known.source_digest, 1, began)
         return True
 
-    def _remember(self, key: StoreKey, source_digest: str, table: FileTable) -> None:
-        self._put(key, _Known(source_digest, table, time.time()))
+    def _is_checked(self, key: StoreKey, known: _Known) -> bool:
+        return self._checked.get(key) == known.source_digest
 
-    def _put(self, key: StoreKey, known: _Known) -> None:
-        self._tables.put(key, known, len(known.table.text) + TABLE_BYTES)
+    def _remember(self, key: StoreKey, source_digest: str, table: FileTable) -> None:
+        self._tables.put(key, _Known(source_digest, table), len(table.text) + TABLE_BYTES)
 
 
 def _pages_of(route: ReleaseFile) -> Iterator[tuple[str, Representation]]:

@@ -26,9 +26,7 @@ from pkgcache.engine.pages.stored_page import PageGoneError, PageRequest, Stored
 from pkgcache.engine.pages.variants import PageVariants
 from pkgcache.engine.responses.failures import failed, only_stored, still_fetching
 from pkgcache.engine.responses.messages import CLIENT_SECONDS, Request, Response
-from pkgcache.engine.store.keys import StoreKey
-from pkgcache.engine.store.lru import ByteLru
-from pkgcache.engine.store.store import HOT_SECONDS
+from pkgcache.engine.store.watch import WatchedMemory
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
 from pkgcache.rules.http.cache_status import CacheStatus
 from pkgcache.rules.http.freshness import Fresh, Policy, decide
@@ -38,7 +36,7 @@ from pkgcache.rules.simple.page_model import BrokenPage
 from pkgcache.rules.simple.representations import NotAcceptable, Representation, negotiate
 
 HOT_PAGES = 4096
-"""Of so many pages the notes are held in memory for the second in which the store need not be asked again."""
+"""Of so many pages the notes are held in memory while no process changes them in the store."""
 
 TRIES = 3
 """How often a page that went away between two looks at it is fetched: the first refresh may be one that found it unchanged."""
@@ -50,12 +48,6 @@ class _Lookup:
 
     page_request: PageRequest
     representation: Representation
-
-
-@dataclass(frozen=True, slots=True)
-class _Hot:
-    page: StoredPage
-    seen: float
 
 
 class Pages:
@@ -78,7 +70,7 @@ class Pages:
         self._filter = variant_filter
         self._answers = CachedAnswers("page", shared.policy, shared.metrics)
         self._latest: tuple[ProjectPage, _Lookup] | None = None
-        self._hot: ByteLru[StoreKey, _Hot] = ByteLru(HOT_PAGES)  # each weighs 1
+        self._hot: WatchedMemory[StoredPage] = shared.store.watch.memory(HOT_PAGES)  # each weighs 1
         json_api = JsonApi(variants, fetcher.keep, sources, self._current_page, offline=shared.policy.offline)
         self._refresher = PageRefresher(shared, fetcher, json_api, self._hot.drop)
 
@@ -108,19 +100,19 @@ class Pages:
         return lookup
 
     def try_from_memory(self, request: Request, route: ProjectPage) -> Response | None:
-        """The answer, if the page is in memory, fresh, and was seen in the store within the last second."""
+        """The answer, if the page is in memory, fresh, and still what the store has."""
         lookup = self._look_up(request, route)
         if isinstance(lookup, NotAcceptable) or self._filter.active:
             return None
         page_request, representation = lookup.page_request, lookup.representation
-        hot = self._hot.get(page_request.key)
-        if hot is None or time.time() - hot.seen > HOT_SECONDS or not hot.page.found:
+        page = self._hot.get(page_request.key)
+        if page is None or not page.found:
             return None
-        served = served_representation(request, representation, hot.page)
-        variant = self._variants.in_memory(page_request, hot.page, served.kind)
-        if variant is None or (cache := self._answers.if_fresh(hot.page, request.headers)) is None:
+        served = served_representation(request, representation, page)
+        variant = self._variants.in_memory(page_request, page, served.kind)
+        if variant is None or (cache := self._answers.if_fresh(page, request.headers)) is None:
             return None
-        return page_response(request, served, hot.page, cache, variant)
+        return page_response(request, served, page, cache, variant)
 
     async def answer(self, request: Request, route: ProjectPage) -> Response:
         """The answer to a GET or HEAD for a project page."""
@@ -148,11 +140,12 @@ class Pages:
 
         Raises AllFailedError, TimeoutError and OnlyIfCachedError.
         """
+        began = self._hot.moment
         stored = None if page_request.query else await find_page(self._store, page_request.key)
         if stored is not None and page_request.document and was_made(stored):
             stored = None
         if stored is not None:
-            self._hot.put(stored.key, _Hot(stored, time.time()), 1)
+            self._hot.put(stored.key, stored, 1, began)
         try:
             page, cache = await self._decide(request, page_request, stored)
         except AllFailedError as error:

@@ -10,6 +10,7 @@ command ends.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import logging
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from pkgcache.engine.store.change_log import ChangeLog
 from pkgcache.engine.store.database import (
     SMALL_BYTES,
     WRITE_PATIENCE,
@@ -41,6 +43,9 @@ logger = logging.getLogger(__name__)
 
 KEYS_AT_ONCE = 500
 """Rows of one statement or transaction: none takes long, however many entries there are. An old SQLite binds 999 values at most."""
+
+LOG_PATIENCE = 1.0
+"""Seconds that the making of the change log waits for another process's lock."""
 
 type Notes = dict[str, Any]
 """An entry's notes as JSON has them (notes.py reads them as types), with the value's `size` in bytes among them."""
@@ -89,6 +94,7 @@ class Entries:
         self._limits = Limits(max_size=max_size, min_free=min_free)
         self._before_eviction = before_eviction
         self._database: Database | None = None
+        self._change_log: ChangeLog | None = None
         self._eviction: Eviction | None = None
 
     # Opening and closing
@@ -118,6 +124,9 @@ class Entries:
                 raise  # locked, read-only or full: the database itself may be well
             set_aside(self.folder, f"damaged-{int(time.time())}", f"its database was damaged ({error})")
             self._database = Database(self.folder)
+        self._change_log = ChangeLog(self._database)
+        with contextlib.suppress(DatabaseError):  # a full disk, say: maintenance tries again, and memory waits for it
+            self._change_log.make(LOG_PATIENCE)
         self._eviction = Eviction(self._database, self.directory, self._limits, self._before_eviction)
         remove_old_asides(self.folder)
 
@@ -131,6 +140,12 @@ class Entries:
         """The open database."""
         assert self._database is not None
         return self._database
+
+    @property
+    def change_log(self) -> ChangeLog:
+        """Which entries of the open database were written."""
+        assert self._change_log is not None
+        return self._change_log
 
     @property
     def eviction(self) -> Eviction:

@@ -6,9 +6,11 @@ on the one thread that writes, so that a commit never waits longer than a slice 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 
+from pkgcache.engine.store.database import TROUBLE
 from pkgcache.engine.store.keys import StoreKey
 from pkgcache.engine.store.session import StoreSession
 
@@ -34,8 +36,11 @@ class Maintenance:
     def run(self) -> None:
         """Do what is due every few seconds."""
         self._session.recover()
-        if self._session.entries is None:
+        entries = self._session.entries
+        if entries is None:
             return
+        with contextlib.suppress(*TROUBLE):  # until it is made nothing is served from memory; no trouble beyond that
+            entries.change_log.make(0.0)
         self.trim_if_full()
         if self._inactive and not self._dropping:
             self._drop_inactive()

@@ -57,6 +57,7 @@ class StoreSession:
         self.entries: Entries | None = None
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-read")
         self.writer = ThreadPoolExecutor(1, thread_name_prefix="store-write")
+        self._looker = ThreadPoolExecutor(1, thread_name_prefix="store-look")
         self._closed = False
 
     def open(self) -> None:
@@ -90,6 +91,7 @@ class StoreSession:
         await self.write(lambda _: last())
         self._closed = True
         self._readers.shutdown(wait=True)
+        self._looker.shutdown(wait=True)
         self.writer.shutdown(wait=True)
         if self.entries is not None:
             self.entries.close()
@@ -103,6 +105,12 @@ class StoreSession:
     async def write[T](self, work: Callable[[Entries], T]) -> T | None:
         """Write on the writer thread, after all that was submitted before. Trouble is reported, and gives None."""
         return await self._run(self.writer, work, "store-write")
+
+    def look[T](self, work: Callable[[Entries], T]) -> asyncio.Future[T | None] | None:
+        """Read on a thread of its own, so that slow reads do not delay it. None while there are no entries."""
+        if self.entries is None or self._closed:
+            return None
+        return asyncio.get_running_loop().run_in_executor(self._looker, self.guarded, work, "store")
 
     async def _run[T](self, pool: ThreadPoolExecutor, work: Callable[[Entries], T], component: str) -> T | None:
         if self.entries is None or self._closed:  # a request may outlive the store by a moment, while the proxy stops

@@ -1,7 +1,7 @@
 """The store as the event loop sees it: entries on disk by key, read and written on threads (session.py), and hot ones in memory.
 
-- A hit writes nothing (maintenance.py gathers access times). A small file that was asked for within HOT_SECONDS is not even opened; then
-  its row is looked at again, since other processes may have replaced it.
+- A hit writes nothing (maintenance.py gathers access times). Small files that were asked for are kept in memory, and given
+  from there while the watch (watch.py) sees that no process has changed their entries.
 - `put` and `note` return before anything is written (write_behind.py).
 - Trouble with the folder never fails a request (session.py): a `get` gives None, a `put` gives False.
 """
@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from pkgcache.engine.runtime.health import Health
@@ -23,15 +23,14 @@ from pkgcache.engine.store.eviction import Limits
 from pkgcache.engine.store.growing import file_stem
 from pkgcache.engine.store.integrity import MOST_IN_MEMORY, expected_digest, mismatch
 from pkgcache.engine.store.keys import StoreKey
-from pkgcache.engine.store.lru import ByteLru
 from pkgcache.engine.store.maintenance import Maintenance
 from pkgcache.engine.store.room import Room
 from pkgcache.engine.store.session import StoreSession
+from pkgcache.engine.store.watch import StoreWatch, WatchedMemory
 from pkgcache.engine.store.write_behind import WriteBehind
 
 logger = logging.getLogger(__name__)
 
-HOT_SECONDS = 1.0
 HOT_BYTES = 256 * 1024
 """Release files up to this size are kept in memory once they are asked for."""
 
@@ -41,12 +40,6 @@ HOT_OVERHEAD = 2048
 MAINTENANCE_SECONDS = 5.0
 COMMIT_PATIENCE = 2.0
 """Seconds that `find` waits for another process's commit, which takes milliseconds unless the disk is busy."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Hot:
-    entry: Entry
-    seen: float
 
 
 class Store:
@@ -73,7 +66,8 @@ class Store:
         self._session = StoreSession(directory, self._entries, health, failed)
         self._maintenance = Maintenance(self._session, inactive=inactive)
         self._pending = WriteBehind(self._session, self._maintenance)
-        self._hot: ByteLru[StoreKey, _Hot] = ByteLru(memory)
+        self.watch = StoreWatch(self._session, self._maintenance.touch)
+        self._hot: WatchedMemory[Entry] = self.watch.memory(memory)
         self.room = Room(self._session, Limits(max_size=max_size, min_free=min_free))
         self._damaged = damaged
 
@@ -126,12 +120,9 @@ class Store:
     # Reading
 
     def from_memory(self, key: StoreKey) -> Entry | None:
-        """Return the entry if it is in memory, and was seen in the store within the last HOT_SECONDS."""
+        """Return the entry if it is in memory, and is still what the store has (watch.py)."""
         hot = self._hot.get(key)
-        if hot is None or time.time() - hot.seen > HOT_SECONDS:
-            return None
-        self._maintenance.touch(key)
-        return replace(hot.entry, notes=dict(hot.entry.notes))  # a copy: callers change the notes that they get
+        return hot and replace(hot, notes=dict(hot.notes))  # a copy: callers change the notes that they get
 
     async def get(self, key: StoreKey) -> Entry | None:
         """Return the entry of `key`, its value read or its file opened; None where there is none, or the store has trouble."""
@@ -139,8 +130,8 @@ class Store:
             return pending.entry
         if entry := self.from_memory(key):
             return entry
-        hot, noting = self._hot.get(key), self._pending.notes(key) is not None
-        entry = await self._session.read(lambda entries: self._get(entries, key, hot.entry if hot else None))
+        hot, began, noting = self._hot.get_unchecked(key), self._hot.moment, self._pending.notes(key) is not None
+        entry = await self._session.read(lambda entries: self._get(entries, key, hot))
         if entry is None:
             self._hot.drop(key)
             return None
@@ -153,7 +144,7 @@ class Store:
         if noted := self._pending.notes(key):
             return replace(entry, notes=dict(noted))
         if entry.file is None and key.startswith("file|"):
-            self._hot.put(key, _Hot(entry, time.time()), entry.size + HOT_OVERHEAD)
+            self._hot.put(key, entry, entry.size + HOT_OVERHEAD, began)
             entry = replace(entry, notes=dict(entry.notes))
         return entry
 
@@ -233,6 +224,7 @@ class Store:
             raise TypeError(f"the store takes bytes by a text, not {type(value).__name__} by {type(key).__name__}")
         if self._session.entries is None:
             return False
+        self._hot.drop(key)
         await self._pending.put(key, value, notes)
         return True
 
