@@ -4,14 +4,18 @@ Index `corp` has the names `acme-*` for its own, and answers with redirects to t
 operator gave it a mirror.
 """
 
+import base64
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import pytest
 
 from tests.support.authority import Authority
 from tests.support.behaviour import Behaviour
+from tests.support.names import file_url, page_url
 from tests.support.proxy import Proxy
 from tests.support.upstream import Upstream
 from tests.support.wheels import ReleaseFile, make_wheel
@@ -172,3 +176,88 @@ def test_a_file_is_as_old_as_the_index_says_that_has_it(
         assert metadata.status == status
     assert status == 200 or not cooling.mirror.count(path_contains=f"/{name}_")
     assert not cooling.public.count()
+
+
+@dataclass(frozen=True, slots=True)
+class Mirrored:
+    """`corp` redirects to index `pypi`, which two mirrors have; the second wants a login."""
+
+    proxy: Proxy
+    corp: Upstream
+    one: Upstream
+    two: Upstream
+
+    def ask(self, url: str, **more: Any) -> Fetched:
+        return fetch(self.proxy.port, url, ca=self.proxy.ca, **more)
+
+
+LOGIN = "Basic " + base64.b64encode(b"me:secret").decode()
+
+
+@pytest.fixture(scope="module")
+def mirrored(ca: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirrored]:
+    with ExitStack() as stack:
+        corp, one, two = (stack.enter_context(Upstream(ca, prefix=prefix)) for prefix in ("/corp", "/one", "/two"))
+        second = two.index_url.replace("://", "://me:secret@")
+        options = {
+            "pypi_cache_index": [f"pypi={one.index_url} {second}", f"corp={corp.index_url}"],
+            "pypi_cache_negative_ttl": "0",
+        }
+        proxy = stack.enter_context(Proxy(tmp_path_factory.mktemp("mirrored"), options=options, upstream_ca=ca.bundle))
+        yield Mirrored(proxy, corp, one, two)
+        assert not proxy.complaints, proxy.output
+
+
+FAILINGS: Final[dict[str, Behaviour]] = {
+    "no such project": Behaviour("/one/", status=404),
+    "gone": Behaviour("/one/", status=410),
+    "forbidden": Behaviour("/one/", status=403),
+    "a login is wanted": Behaviour("/one/", status=401),
+    "busy": Behaviour("/one/", status=503, headers={"Retry-After": "1"}),
+    "too many requests": Behaviour("/one/", status=429),
+    "broken": Behaviour("/one/", status=500),
+    "no answer": Behaviour("/one/", drop=True),
+    "no HTTP": Behaviour("/one/", raw=b"no HTTP\r\n\r\n"),
+    "no answer, again": Behaviour("/one/", drop=True),  # by now its breaker is open
+}
+"""How the first mirror fails."""
+
+
+@pytest.mark.parametrize("failing", FAILINGS.values(), ids=FAILINGS)
+def test_another_index_by_its_next_mirror(
+    failing: Behaviour, mirrored: Mirrored, request: pytest.FixtureRequest
+) -> None:
+    """A redirect to an index whose first mirror fails: its next one is asked, with its own login, for pages, files and ranges."""
+    release = make_wheel(f"next-{zlib.crc32(request.node.name.encode())}")
+    for each in (mirrored.corp, mirrored.one, mirrored.two):
+        each.add(release)
+        each.clear()
+        each.unscript()
+    mirrored.one.script(failing)
+    mirrored.two.script(Behaviour("/two/", authorization=LOGIN))
+    mirrored.corp.script(
+        Behaviour(f"/simple/{release.project}", redirect=page_url(release.project)),
+        Behaviour(f"/packages/.*{release.filename}$", redirect=file_url(release)),
+    )
+    page = mirrored.ask(mirrored.corp.page_url(release.project))
+    assert (page.status, release.filename.encode() in page.body) == (200, True)
+    file = mirrored.corp.file_url(release)
+    assert mirrored.ask(file, method="HEAD").status == 200
+    assert mirrored.ask(file, headers={"Range": "bytes=0-9"}).body == release.content[:10]
+    assert mirrored.ask(file).sha256 == release.sha256
+    assert {each.headers.get("authorization") for each in mirrored.two.requests} == {LOGIN}
+    assert {each.headers.get("authorization") for each in mirrored.one.requests} <= {None}
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "status"), [(404, 404, 404), (404, 500, 404), (500, 404, 404), (404, 0, 404), (500, 500, 502)]
+)
+def test_another_index_that_no_mirror_answers_for(one: int, two: int, status: int, mirrored: Mirrored) -> None:
+    """What one of them says is the answer: a name that is not there stays a 404 while the second mirror is down (0)."""
+    project = f"nothing-{one}-{two}"
+    for upstream, answer in ((mirrored.one, one), (mirrored.two, two)):
+        upstream.unscript()
+        upstream.script(Behaviour("/", status=answer) if answer else Behaviour("/", drop=True))
+    mirrored.corp.script(Behaviour(f"/simple/{project}", redirect=page_url(project)))
+    found = mirrored.ask(mirrored.corp.page_url(project)).status
+    assert found == status

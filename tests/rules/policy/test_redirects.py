@@ -157,3 +157,61 @@ def test_a_file_whose_age_another_index_knows(asked: str, previous: str, target:
     assert isinstance(verdict, Followed)
     assert (verdict.file.index.name if verdict.file else "") == index
     assert verdict.file is None or verdict.file.identity.path.endswith((WHEEL, f"{WHEEL}.metadata"))
+
+
+TWO = Router(
+    build_indexes(
+        parse_index(
+            [
+                "pypi=https://one.test/pypi/simple https://m:pw@two.test/pypi/simple",
+                f"corp={CORP}",
+                "third=https://third.test/simple https://one.test/third/simple https://two.test/third/simple",
+            ]
+        ),
+        Defaults(simple=parse_url(f"{PUBLIC}/"), files=parse_url(f"{FILES}/")),
+    ),
+    [],
+    {},
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "target", "paths"),
+    [
+        ("six/", f"{PUBLIC}/six/", "one/pypi/simple/six/ two/pypi/simple/six/"),
+        ("six/", f"{PUBLIC}/SIX", "one/pypi/simple/six/ two/pypi/simple/six/"),
+        ("six/", "http://index.example/simple/six/", "one/pypi/simple/six/ two/pypi/simple/six/"),
+        ("six/", "https://index.example/pypi/six/json", "one/pypi/six/json two/pypi/six/json"),
+        ("", f"{PUBLIC}/", "one/pypi/simple/ two/pypi/simple/"),
+        ("six/", "https://third.test/simple/six/", "one/third/simple/six/ two/third/simple/six/"),
+        # a mirror that is named is meant, as in a client's request for it; its files are to be had elsewhere too
+        ("six/", "https://two.test/pypi/simple/six/", "two/pypi/simple/six/"),
+        ("six/", "https://one.test/third/simple/six/", "one/third/simple/six/"),
+        (WHEEL, PUBLIC_FILE, f"one/pypi/packages/{DIGEST}/{WHEEL} two/pypi/packages/{DIGEST}/{WHEEL}"),
+        (f"{WHEEL}.metadata", f"{PUBLIC_FILE}.metadata", f"one/pypi/packages/{DIGEST}/{WHEEL}.metadata two/…"),
+        (
+            WHEEL,
+            f"https://two.test/pypi/packages/{DIGEST}/{WHEEL}",
+            f"two/pypi/packages/{DIGEST}/{WHEEL} one/pypi/packages/{DIGEST}/{WHEEL}",
+        ),
+        # a file that is known by its link is there alone
+        (WHEEL, f"https://third.test/files/{WHEEL}", f"third/files/{WHEEL}"),
+    ],
+)
+def test_all_upstreams_of_that_index(asked: str, target: str, paths: str) -> None:
+    """In the order in which a client's request for the target would ask them, each with the operator's login for it."""
+    first = parse_url(f"{CORP}/{asked}")
+    verdict = judge_redirect(TWO, Admission(), first, first, parse_url(target))
+    assert isinstance(verdict, Followed)
+    found = [(verdict.url, verdict.authorization), *verdict.others]
+    wanted = paths.replace("two/…", f"two/pypi/packages/{DIGEST}/{WHEEL}.metadata").split()
+    assert [f"{url.host.removesuffix('.test')}{url.path}" for url, _ in found] == wanted
+    for url, login in found:
+        assert login.startswith("Basic ") is (url.host == "two.test" and url.path.startswith("/pypi/"))
+
+
+def test_no_other_upstream_within_an_index() -> None:
+    """The caller asks the index's upstreams in turn by itself."""
+    first = parse_url("https://one.test/pypi/simple/Six/")
+    verdict = judge_redirect(TWO, Admission(), first, first, parse_url("https://one.test/pypi/simple/six/"))
+    assert verdict == Followed(parse_url("https://one.test/pypi/simple/six/"))

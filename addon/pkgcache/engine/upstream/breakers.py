@@ -6,7 +6,9 @@ import math
 import time
 
 from pkgcache.engine.upstream.errors import Failure, UpstreamError
-from pkgcache.rules.policy.circuit_breaker import OPEN_SECONDS, Breaker
+from pkgcache.rules.http.cache_control import Headers
+from pkgcache.rules.http.refusals import retry_after
+from pkgcache.rules.policy.circuit_breaker import OPEN_SECONDS, Breaker, is_failure
 from pkgcache.rules.routing.urls import Url
 
 
@@ -44,6 +46,14 @@ class Breakers:
         self._why[origin] = why
         before = self._breakers.get(origin, Breaker())
         self._breakers[origin] = before.failed(time.monotonic(), asked=asked, heard=heard)
+
+    def note(self, origin: str, status: int, headers: Headers) -> None:
+        """Count an answer as a failure, or close the breaker."""
+        # Whether there is a Retry-After, not when it ends: so no clock is needed.
+        if is_failure(status, retry_after(headers, 0.0)):
+            self.failed(origin, f"it answered {status}", heard=True)
+        else:
+            self.answered(origin)
 
     def answered(self, origin: str) -> None:
         """Close the breaker."""

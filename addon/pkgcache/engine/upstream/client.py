@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 
 import aiohttp
@@ -29,11 +29,9 @@ from pkgcache.engine.upstream.guard import GuardedResolver, MayBePrivate, check_
 from pkgcache.engine.upstream.lenient_heads import MAX_FIELDS, MAX_HEAD, LenientConnector
 from pkgcache.engine.upstream.parent_proxy import ParentProxy
 from pkgcache.engine.upstream.places import ASKER, Places, waiting_for_upstream
-from pkgcache.engine.upstream.response import UpstreamResponse, as_upstream_error
+from pkgcache.engine.upstream.response import Cookies, UpstreamResponse, as_upstream_error, first_answer
 from pkgcache.engine.upstream.trust import upstream_ssl_context
-from pkgcache.rules.http.refusals import retry_after
 from pkgcache.rules.http.user_agent import sent_agent
-from pkgcache.rules.policy.circuit_breaker import is_failure
 from pkgcache.rules.policy.places import PlaceLimits
 from pkgcache.rules.policy.redirects import Barred, Followed, Verdict
 from pkgcache.rules.routing.urls import Url
@@ -61,27 +59,6 @@ async def _follow(_asked: Url, _previous: Url, target: Url) -> Verdict:
 
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-
-
-class _Cookies:
-    """The cookies that an upstream sets while one request is followed, for the rest of its way alone (RFC 6265).
-
-    Some load balancers and log-ins of a single sign-on redirect to the same URL until the cookie that they have set comes with it.
-    """
-
-    def __init__(self) -> None:
-        self._jar: aiohttp.CookieJar | None = None
-
-    def keep(self, response: aiohttp.ClientResponse) -> None:
-        """Take what a response sets."""
-        if response.cookies:
-            self._jar = self._jar or aiohttp.CookieJar(unsafe=True)  # hosts that are addresses have cookies too
-            self._jar.update_cookies(response.cookies, response.url)
-
-    def for_url(self, url: Url) -> dict[str, str]:
-        """The Cookie field for a URL, if there are any for it."""
-        found = self._jar.filter_cookies(yarl.URL(str(url), encoded=True)) if self._jar else {}
-        return {"Cookie": "; ".join(f"{name}={each.coded_value}" for name, each in found.items())} if found else {}
 
 
 class UpstreamClient:
@@ -184,21 +161,28 @@ class UpstreamClient:
     async def _followed(
         self,
         method: str,
-        url: Url,
+        asked: Url,
         headers: Mapping[str, str],
         authorization: str,
         timeouts: Sequence[float],
         began: float,
     ) -> AsyncIterator[UpstreamResponse]:
         """Make one request, and follow its redirects hop by hop."""
-        asked, origin = url, url.origin
+        origin = asked.origin
         credentials = {origin: authorization}
-        cookies = _Cookies()
+        cookies = Cookies()
+        targets = [asked]
+
+        def hop(target: Url, timeouts: Sequence[float]) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+            agent = sent_agent(ASKER.get().product)
+            sent = {"User-Agent": agent, "Via": self._via, **headers, **cookies.for_url(target)}
+            if credentials.get(target.origin):
+                sent["Authorization"] = credentials[target.origin]
+            blamed = origin if len(targets) == 1 else target.origin
+            return self._hop(method, target, sent, asked, timeouts, began, blamed)
+
         for _ in range(MAX_REDIRECTS + 1):
-            sent = {"User-Agent": sent_agent(ASKER.get().product), "Via": self._via, **headers, **cookies.for_url(url)}
-            if credentials.get(url.origin):
-                sent["Authorization"] = credentials[url.origin]
-            async with self._hop(method, url, sent, asked, timeouts, began) as response:
+            async with first_answer(targets, hop, timeouts, self.breakers) as (url, response):
                 cookies.keep(response)
                 if response.status in _REDIRECTS and (location := response.headers.get("Location")):
                     verdict = await self._judge(asked, url, target := redirected(url, location))
@@ -207,15 +191,11 @@ class UpstreamClient:
                     if not isinstance(verdict, Followed):
                         yield self._absent(asked)
                         return
-                    url = verdict.url
-                    if verdict.authorization:
-                        credentials.setdefault(url.origin, verdict.authorization)
+                    sources = self.healthy_first([(verdict.url, verdict.authorization), *verdict.others])
+                    targets = [source for source, _ in sources]
+                    credentials = {source.origin: given for source, given in sources if given} | credentials
                     continue
-                # Whether there is a Retry-After, not when it ends: so no clock is needed.
-                if is_failure(response.status, retry_after(response.headers, 0.0)):
-                    self.breakers.failed(origin, f"it answered {response.status}", heard=True)
-                else:
-                    self.breakers.answered(origin)
+                self.breakers.note(origin, response.status, response.headers)
                 if (mirror := (origin, authorization)) in self._mirrors:
                     (self._unauthorized.add if response.status == 401 else self._unauthorized.discard)(mirror)
                 yield UpstreamResponse(
@@ -229,7 +209,7 @@ class UpstreamClient:
                     _read_seconds=self._read_seconds,
                 )
                 return
-        raise UpstreamError(Failure.REDIRECTS, asked, f"more than {MAX_REDIRECTS} redirects, the last to {url}")
+        raise UpstreamError(Failure.REDIRECTS, asked, f"more than {MAX_REDIRECTS} redirects, the last to {targets[0]}")
 
     def _absent(self, asked: Url) -> UpstreamResponse:
         """A 404 of our own making, where the upstream may not lead to what has the name."""
@@ -245,8 +225,12 @@ class UpstreamClient:
         asked: Url,
         timeouts: Sequence[float],
         began: float,
+        blamed: str,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Make one request without following a redirect. Its error names the URL that was asked, and where that has led."""
+        """Make one request without following a redirect. Its error names the URL that was asked, and where that has led.
+
+        `blamed` is the origin whose breaker counts a failure.
+        """
         try:
             check_literal(url, self._may_be_private)
             response = await self._response_head(method, url, headers, timeouts)
@@ -255,7 +239,8 @@ class UpstreamClient:
             if url != asked:
                 failure = UpstreamError(failure.failure, asked, f"it redirects to {url}: {failure.detail}")
             if failure.failure is not Failure.REFUSED_ADDRESS:
-                self.breakers.failed(asked.origin, failure.detail, asked=began, heard=url != asked)
+                heard = url != asked and blamed == asked.origin
+                self.breakers.failed(blamed, failure.detail, asked=began, heard=heard)
                 failure.dead = self.breakers.is_dead(asked.origin)
             raise failure from error
         try:

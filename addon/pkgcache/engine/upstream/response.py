@@ -1,16 +1,20 @@
-"""An upstream's answer, and what aiohttp's errors mean."""
+"""An upstream's answer, the cookies that it sets, and what aiohttp's errors mean."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
+import yarl
 from multidict import CIMultiDictProxy
 
+from pkgcache.engine.upstream.breakers import Breakers
 from pkgcache.engine.upstream.errors import Failure, UpstreamError, refused
 from pkgcache.engine.upstream.guard import RefusedAddressError
 from pkgcache.rules.policy.drip import Drip
@@ -18,6 +22,12 @@ from pkgcache.rules.routing.urls import Url
 
 BODY_SECONDS = 120.0
 """A page, or part of one, that takes longer than this is given up: an upstream that drips would hold a place for days."""
+
+
+type Hop = Callable[[Url, Sequence[float]], AbstractAsyncContextManager[aiohttp.ClientResponse]]
+"""Makes one request to a URL, with these time-outs, and follows no redirect."""
+
+type _Answers = AsyncIterator[tuple[Url, aiohttp.ClientResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +88,53 @@ class UpstreamResponse:
             detail = f"only {size} bytes came in {BODY_SECONDS:g} s"
             raise UpstreamError(Failure.TIMEOUT, self.url, detail, origin=self.asked.origin) from error
         return b"".join(parts)
+
+
+class Cookies:
+    """The cookies that an upstream sets while one request is followed, for the rest of its way alone (RFC 6265).
+
+    Some load balancers and log-ins of a single sign-on redirect to the same URL until the cookie that they have set comes with it.
+    """
+
+    def __init__(self) -> None:
+        self._jar: aiohttp.CookieJar | None = None
+
+    def keep(self, response: aiohttp.ClientResponse) -> None:
+        """Take what a response sets."""
+        if response.cookies:
+            self._jar = self._jar or aiohttp.CookieJar(unsafe=True)  # hosts that are addresses have cookies too
+            self._jar.update_cookies(response.cookies, response.url)
+
+    def for_url(self, url: Url) -> dict[str, str]:
+        """The Cookie field for a URL, if there are any for it."""
+        found = self._jar.filter_cookies(yarl.URL(str(url), encoded=True)) if self._jar else {}
+        return {"Cookie": "; ".join(f"{name}={each.coded_value}" for name, each in found.items())} if found else {}
+
+
+@asynccontextmanager
+async def first_answer(targets: Sequence[Url], hop: Hop, timeouts: Sequence[float], breakers: Breakers) -> _Answers:
+    """The answer of the first of these upstreams that has what is asked for. Mostly there is but one.
+
+    Where none has it, one that has answered is asked again, and its refusal stands: a 404 rather than another.
+    """
+    refused: Url | None = None
+    for url in targets:
+        if url is targets[-1] and refused is None:
+            break
+        async with AsyncExitStack() as stack:
+            try:
+                response = await stack.enter_async_context(hop(url, timeouts[:1]))
+            except UpstreamError:
+                continue  # its breaker knows
+            breakers.note(url.origin, response.status, response.headers)
+            if response.status < HTTPStatus.BAD_REQUEST:
+                yield url, response
+                return
+            if refused is None or response.status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
+                refused = url
+    url = refused or targets[-1]
+    async with hop(url, timeouts) as response:
+        yield url, response
 
 
 def bottom(transport: Any) -> Any:

@@ -33,11 +33,13 @@ from pkgcache.rules.routing.urls import Url
 class Followed:
     """Ask this URL next, with this `Authorization` value of the operator's if there is one.
 
-    `file` is set for a file of another index than the one that was asked: it must be old enough by that index's page.
+    `others` are the further upstreams of an index that may be asked instead, each with its `Authorization`. `file` is set for a file of
+    another index than the one that was asked: it must be old enough by that index's page.
     """
 
     url: Url
     authorization: str = ""
+    others: tuple[tuple[Url, str], ...] = ()
     file: ReleaseFile | None = None
 
 
@@ -104,13 +106,17 @@ def _projects(*routes: Route) -> list[str]:
 
 
 def _by_its_upstreams(route: ProjectPage | ProjectListPage | ReleaseFile, target: Url) -> Followed:
-    """The URL at one of the index's upstreams: the target itself if it is at one of them, else the first one's."""
-    if isinstance(route, ReleaseFile):
-        here = [source for source in route.sources if source[0].origin == target.origin]
-        return Followed(*(here or route.sources)[0])
-    upstreams = route.index.upstreams
-    upstream = next((each for each in upstreams if each.simple.origin == target.origin), upstreams[0])
-    return Followed(_page_at(upstream, route), upstream.authorization)
+    """The URLs at the index's upstreams, in their order, but the target itself first if it is at one of them."""
+    sources = (
+        route.sources
+        if isinstance(route, ReleaseFile)
+        else tuple((_page_at(upstream, route), upstream.authorization) for upstream in route.index.upstreams)
+    )
+    logins: dict[Url, str] = {}
+    for source, login in sorted(sources, key=lambda source: source[0].origin != target.origin):
+        logins[source] = logins.get(source) or login
+    (url, authorization), *others = logins.items()
+    return Followed(url, authorization, tuple(others))
 
 
 def _page_at(upstream: Upstream, route: ProjectPage | ProjectListPage) -> Url:
