@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -129,7 +129,7 @@ def rendered(exchange: Exchange, response: Response, via: str) -> http.Response:
         b"HTTP/1.1",
         response.status,
         status_codes.RESPONSES.get(response.status, "").encode(),
-        http.Headers([(_as_sent(name), _as_sent(value)) for name, value in headers.items()]),
+        http.Headers(_as_sent(headers.items())),
         None,
         None,
         exchange.started,
@@ -137,9 +137,12 @@ def rendered(exchange: Exchange, response: Response, via: str) -> http.Response:
     )
 
 
-def _as_sent(text: str) -> bytes:
+def _as_sent(fields: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
     """A control character would be another header line, or worse; RFC 9110 §5.5 wants a space in its place."""
-    return text.encode("latin-1", "replace").translate(_SPACES)
+    return [
+        (name.encode("latin-1", "replace").translate(_SPACES), value.encode("latin-1", "replace").translate(_SPACES))
+        for name, value in fields
+    ]
 
 
 def plain_response(response: Response, *, with_body: bool) -> http.Response:

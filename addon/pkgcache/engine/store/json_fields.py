@@ -107,7 +107,8 @@ def json_headers(notes: Json, name: str, *, served: bool = False) -> CIMultiDict
     if len(pairs) > MOST_FIELDS:
         raise ValueError(f"{name} are {len(pairs)} header fields")
     for pair in pairs:
-        if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(isinstance(each, str) for each in pair):
+        is_pair = isinstance(pair, list | tuple) and len(pair) == 2
+        if not is_pair or not isinstance(pair[0], str) or not isinstance(pair[1], str):
             raise ValueError(f"{name} are no headers: {shown(pair)}")
     names, values = [pair[0] for pair in pairs], "".join([pair[1] for pair in pairs])
     joined = "".join(names)  # at every hit, so all names and all values are looked at in one go

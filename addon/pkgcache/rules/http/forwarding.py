@@ -50,9 +50,9 @@ def with_plain_options(fields: Fields) -> Fields:
     >>> with_plain_options(((b"Connection", b"Close"), (b"A", b"B")))
     ((b'Connection', b'close'), (b'A', b'B'))
     """
-    if all(name.lower() != b"connection" for name, _ in fields):
+    if b"connection" not in [name.lower() for name, _ in fields]:
         return fields
-    return tuple((name, value.lower() if name.lower() == b"connection" else value) for name, value in fields)
+    return tuple([(name, value.lower() if name.lower() == b"connection" else value) for name, value in fields])
 
 
 def end_to_end(fields: Fields, *, upgrades: bool = False) -> Fields:

@@ -26,7 +26,7 @@ _MAX_PORT: Final = 65535
 
 _EMPTY_PATH: Final = re.compile(rb"[^ ]++ [A-Za-z][A-Za-z0-9+.-]*+://[^/?# ]++(?=\?)")
 _WHOLE_SERVER: Final = re.compile(rb"OPTIONS [A-Za-z][A-Za-z0-9+.-]*://[^/?# ]+ ")
-_FORBIDDEN: Final = re.compile(rb"[\0-\x08\x0a-\x1f\x7f]")
+_UNCLEAN: Final = re.compile(rb"\A[ \t]|[\0-\x08\x0a-\x1f\x7f]")
 
 
 def with_path(line: bytes) -> bytes:
@@ -64,7 +64,7 @@ def is_clean(lines: Iterable[bytes]) -> bool:
     >>> is_clean([b"A: b\tc"]), is_clean([b"A: b\rc"]), is_clean([b"A: b", b" c"])
     (True, False, False)
     """
-    return not any(line[:1] in {b" ", b"\t"} or _FORBIDDEN.search(line) for line in lines)
+    return not any(map(_UNCLEAN.search, lines))
 
 
 def why_bad(method: bytes, target: bytes, version: bytes, fields: Fields) -> tuple[HTTPStatus, str] | None:

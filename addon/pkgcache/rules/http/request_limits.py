@@ -39,7 +39,7 @@ def too_long(path: str, fields: Sequence[tuple[str, str]]) -> TooLong | None:
     """
     if len(path) > MAX_PATH:
         return TooLong(HTTPStatus.REQUEST_URI_TOO_LONG, f"the path has more than {MAX_PATH} characters")
-    if sum(len(value) for _, value in fields) <= MAX_FIELD:
+    if sum([len(value) for _, value in fields]) <= MAX_FIELD:
         return None
     lengths: Counter[str] = Counter()
     for name, value in fields:
