@@ -80,8 +80,10 @@ FLOORS: Final[dict[str, tuple[frozenset[str], ...]]] = {
                 "read_pace",
                 "streaming",
                 "response_head",
+                "known_heads",
             }
         ),
+        frozenset({"hook_table"}),
     ),
 }
 """Inside a room: its floors from the top. A file imports from its own folder and from the floors below, not from its neighbours."""

@@ -39,6 +39,7 @@ GOOD: Final[dict[str, list[tuple[Any, Any]]]] = {
     "dir": [("/var/cache/p", Path("/var/cache/p")), ("~/p", Path.home() / "p"), ("", module.default_directory())],
     "max_size": SIZES,
     "memory": SIZES,
+    "known_heads": SIZES,
     "inactive": DURATIONS,
     "min_free": SIZES,
     "index": [
@@ -87,6 +88,7 @@ WRONG: Final[dict[str, list[Any]]] = {
     "dir": [["a", "b"], True],
     "max_size": WRONG_SIZES,
     "memory": WRONG_SIZES,
+    "known_heads": WRONG_SIZES,
     "inactive": ["", *WRONG_DURATIONS],
     "min_free": WRONG_SIZES,
     "index": [

@@ -130,6 +130,14 @@ OPTIONS: tuple[Option, ...] = (
         parse_size,
     ),
     Option("memory", str, "64m", "Memory for recently served pages and small files (k m g t).", parse_size),
+    Option(
+        "known_heads",
+        str,
+        "32m",
+        "Memory for the heads of requests that were answered from memory: the same bytes need not be parsed again "
+        "(k m g t); 0: none.",
+        parse_size,
+    ),
     Option("inactive", str, "0", "Evict what nobody has asked for in this time (30d); 0: never.", parse_duration),
     Option("min_free", str, "1g", "Free disk space to leave (k m g t).", parse_size),
     Option(
@@ -234,6 +242,7 @@ class Settings:
     dir: Path
     max_size: int
     memory: int
+    known_heads: int
     inactive: float
     min_free: int
     index: tuple[IndexSetting, ...]

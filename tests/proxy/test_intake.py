@@ -264,7 +264,7 @@ def test_a_failure_on_the_short_cut_takes_the_ordinary_way(
     def fail(*_: object) -> NoReturn:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(scene.intake.service, "try_from_memory", fail)
+    monkeypatch.setattr(scene.intake.service, "from_memory", fail)
     assert scene.intake.try_from_memory(exchange) is None
     assert "RuntimeError: broken" in caplog.text
 

@@ -171,8 +171,12 @@ class CachedAnswers:
         stored = brought.kept and not collapsed
         return brought.answer, CacheStatus(fwd=fwd, fwd_status=brought.status, stored=stored, collapsed=collapsed)
 
-    def _hit(self, ttl: float) -> CacheStatus:
+    def count_hit(self) -> None:
+        """Count an answer that is served again as it was."""
         self._metrics.hit(self._kind)
+
+    def _hit(self, ttl: float) -> CacheStatus:
+        self.count_hit()
         return CacheStatus(hit=True, ttl=math.floor(ttl))
 
     def _stale(self, ttl: float, detail: str) -> CacheStatus:

@@ -2,7 +2,7 @@
 
 ```
 route = service.route(request)                       what the request means
-response = service.try_from_memory(request, route)   without waiting: what is in memory and fresh
+answer = service.from_memory(request, route)         without waiting: what is in memory and fresh
 response = await service.answer(request, route)      anything else, after the operator's rules
 ```
 """
@@ -214,16 +214,17 @@ class Service:
                 await self._ready.wait()
         return self._ready.is_set()
 
-    def try_from_memory(self, request: Request, route: Route) -> Response | None:
-        """The answer from a fresh page or a small file in memory, without waiting or the disk; None where that is not enough.
+    def from_memory(self, request: Request, route: Route) -> Callable[[], Response | None] | None:
+        """What answers this request from a fresh page or a small file in memory, without waiting or the disk, as often as it is called.
 
-        Only without rules of admission, which `answer` applies, and without `Via`, which may show a loop.
+        It gives None where that is not enough. There is none with rules of admission, which `answer` applies, and with `Via`, which may
+        show a loop.
         """
         if "Via" in request.headers or not self.gatekeeper.open_to_all:
             return None
         if isinstance(route, ProjectPage):
-            return self.pages.try_from_memory(request, route) if route.query is NO_QUERY else None
-        return self.files.try_from_memory(request, route) if isinstance(route, ReleaseFile) else None
+            return self.pages.from_memory(request, route) if route.query is NO_QUERY else None
+        return partial(self.files.try_from_memory, request, route) if isinstance(route, ReleaseFile) else None
 
     async def answer(self, request: Request, route: Route, waits: Callable[[], None] = lambda: None) -> Response:
         """The answer to a GET or HEAD, by its `route`. `waits` is called whenever it has to wait for an upstream."""

@@ -15,6 +15,7 @@ from collections.abc import Set as AbstractSet
 from mitmproxy import ctx, exceptions, http, tls
 from mitmproxy.addonmanager import Loader
 from mitmproxy.connection import Client
+from mitmproxy.flow import Flow
 from mitmproxy.proxy import commands, layer
 
 from pkgcache.engine.responses.messages import CutShortError, Response
@@ -25,6 +26,7 @@ from pkgcache.proxy.access_log import AccessLog
 from pkgcache.proxy.authentication import Authenticator
 from pkgcache.proxy.client_connections import ClientConnections, accept_few_at_once, has_reset, taken
 from pkgcache.proxy.exchange import Exchange, FastPathHook, HalfClose, TunnelPlan
+from pkgcache.proxy.hook_table import HookTable
 from pkgcache.proxy.intake import Intake
 from pkgcache.proxy.layers import RefusingLayer, choose_layer
 from pkgcache.proxy.ordinary_flows import OrdinaryFlows, parent_proxy
@@ -50,6 +52,7 @@ class PypiCache:
         self._connections = ClientConnections()
         self._log: AccessLog | None = None
         self._trust = certificates.FlowTrust()
+        self._hooks = HookTable(lambda: ctx.master.addons)
         self._refused = False
         self.flows = OrdinaryFlows(self._report)
         self.addons = [self.flows]  # mitmproxy calls the hooks of these, too
@@ -150,7 +153,7 @@ class PypiCache:
     def next_layer(self, nextlayer: layer.NextLayer) -> None:
         """Put the fast path where mitmproxy's NextLayer addon chooses HttpLayer; scripts are asked first, so it is called here."""
         try:
-            choose_layer(nextlayer, self.intake)
+            choose_layer(nextlayer, self.intake, self._hooks)
         except Exception as error:  # noqa: BLE001  mitmproxy would log it, and then choose a layer without us
             self._report("choosing a layer", error)
             nextlayer.layer = RefusingLayer(nextlayer.context)
@@ -243,8 +246,11 @@ class PypiCache:
             if isinstance(hook, FastPathHook):
                 with handler.timeout_watchdog.disarm():
                     await getattr(self, hook.name)(*hook.args())
-            else:
+            elif isinstance(hook.args()[0], Flow):  # it may be held by the user, and is shown again after each hook
                 await offer_to_all(hook)
+            else:
+                with handler.timeout_watchdog.disarm():
+                    await self._hooks.deliver(hook)
 
         handler.handle_hook = handle_hook
 

@@ -24,6 +24,11 @@ class Authenticator:
     def __init__(self, proxyauth: ProxyAuth | None) -> None:
         self._proxyauth = proxyauth
 
+    @property
+    def is_active(self) -> bool:
+        """Whether clients have to log in."""
+        return self._proxyauth is not None and self._proxyauth.validator is not None
+
     def refusal(self, client: Client, path: str, headers: CIMultiDict[str], *, at_proxy: bool) -> Response | None:
         """Return a 407 or 401, or None if the request may pass.
 

@@ -27,6 +27,7 @@ from mitmproxy.proxy.layers.http._hooks import HttpConnectHook, HttpResponseHead
 from pkgcache.proxy.addresses import canonical_address
 from pkgcache.proxy.exchange import FastPathHook, TunnelPlan
 from pkgcache.proxy.intake import Intake
+from pkgcache.proxy.known_heads import HeadKey
 from pkgcache.proxy.request_checks import CLOSING, why_connect_refused
 from pkgcache.rules.routing.package_hosts import Address
 
@@ -41,9 +42,10 @@ class PypiCacheTunnelHook(FastPathHook):
 class ConnectStream(HttpStream):
     """mitmproxy's stream of one request, with a CONNECT of its own, and an answer of ours where a package host cannot be reached."""
 
-    def __init__(self, context: Context, stream_id: int, intake: Intake) -> None:
+    def __init__(self, context: Context, stream_id: int, intake: Intake, head: HeadKey | None) -> None:
         super().__init__(context, stream_id)
         self.intake = intake
+        self.head = head
 
     def handle_protocol_error(
         self, event: RequestProtocolError | ResponseProtocolError
@@ -91,6 +93,7 @@ class ConnectStream(HttpStream):
         if self.flow.response:  # another addon has refused it: proxyauth's 407
             yield from self.handle_connect_finish()
         elif self.intake.router.hosts.is_package_host(address):
+            self.intake.remember_connect(self.head, address)
             self.child_layer = layer.NextLayer(self.context)
             yield from self.handle_connect_finish()
         else:

@@ -36,7 +36,7 @@ class Exchange:
 
     request: Request
     route: Route | None  # None: one of the proxy's own pages, or a refusal
-    source: http.Request
+    source: http.Request | None  # None: its head was known, and is not shown as a flow
     client: Client
     finished: Callable[[Exchange], None]
     passes: bool = (
@@ -88,6 +88,7 @@ class Exchange:
 
     def flow_request(self) -> http.Request:
         """Return a copy of the request with its full destination, to be shown as a flow."""
+        assert self.source is not None
         shown = self.source.copy()
         url = self.request.url
         shown.scheme, shown.host, shown.port = url.scheme, url.host, url.port

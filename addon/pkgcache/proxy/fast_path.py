@@ -55,6 +55,7 @@ from pkgcache.proxy.forwarded import forward_response
 from pkgcache.proxy.http1_client import limit_upstream
 from pkgcache.proxy.http1_server import LimitedHttp1Server
 from pkgcache.proxy.intake import Intake
+from pkgcache.proxy.known_heads import HeadKey, place_of
 from pkgcache.proxy.request_checks import FAILED
 from pkgcache.proxy.response_head import is_interim
 
@@ -103,12 +104,34 @@ class FastPathLayer(HttpLayer):
     def __init__(self, context: Context, mode: HTTPMode, intake: Intake) -> None:
         super().__init__(context, mode)
         self.intake = intake
+        self.place = place_of(context, mode)
+        self._server: LimitedHttp1Server | None = None
+        if context.client.alpn not in {b"h2", b"h3"}:  # HttpLayer takes an Http1Server only where there is none
+            self._server = self.connections[context.client] = LimitedHttp1Server(context.fork())
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
-        """Read the client's requests by a `LimitedHttp1Server`, where HttpLayer would take an Http1Server."""
-        if isinstance(event, events.Start) and self.context.client.alpn not in {b"h2", b"h3"}:
-            self.connections.setdefault(self.context.client, LimitedHttp1Server(self.context.fork()))
+        """Answer a request at once that is all of these bytes and was answered before; leave everything else to HttpLayer."""
+        if (
+            isinstance(event, events.DataReceived)
+            and event.connection is self.context.client
+            and not self.streams
+            and self._server is not None
+            and self._server.is_idle
+            and (exchange := self.intake.from_known_head((self.place, event.data), self.context.client)) is not None
+        ):
+            return self._answer(exchange)
         return super()._handle_event(event)
+
+    def _answer(self, exchange: Exchange) -> layer.CommandGenerator[None]:
+        response = exchange.response
+        assert response is not None
+        assert isinstance(response.body, bytes)
+        if not response.sent_head:
+            assert self._server is not None
+            response.sent_head = self._server.head_of(rendered(exchange, response, self.intake.via))
+        exchange.sent = len(response.body)
+        yield commands.SendData(self.context.client, response.sent_head + response.body)
+        exchange.close()
 
     def register_connection(self, command: RegisterHttpConnection) -> layer.CommandGenerator[None]:
         """Read the responses of an upstream by a `LimitedHttp1Client`, where HttpClient has taken an Http1Client."""
@@ -117,15 +140,16 @@ class FastPathLayer(HttpLayer):
 
     def make_stream(self, stream_id: int) -> layer.CommandGenerator[None]:
         """Start a `FastPathStream`, where HttpLayer would start an HttpStream."""
-        self.streams[stream_id] = FastPathStream(self.context.fork(), stream_id, self.intake)
+        head = (self.place, self._server.head) if self._server and self._server.head else None
+        self.streams[stream_id] = FastPathStream(self.context.fork(), stream_id, self.intake, head)
         yield from self.event_to_child(self.streams[stream_id], events.Start())
 
 
 class FastPathStream(ConnectStream):
     """One request and its response. `exchange` is set while this class answers, and None for an ordinary flow."""
 
-    def __init__(self, context: Context, stream_id: int, intake: Intake) -> None:
-        super().__init__(context, stream_id, intake)
+    def __init__(self, context: Context, stream_id: int, intake: Intake, head: HeadKey | None) -> None:
+        super().__init__(context, stream_id, intake, head)
         self.exchange: Exchange | None = None
 
     # Which way a request goes
@@ -226,7 +250,7 @@ class FastPathStream(ConnectStream):
         if shown:
             yield from self._show_request(exchange)
         if exchange.response is None:
-            exchange.response = self.intake.try_from_memory(exchange)
+            exchange.response = self.intake.try_from_memory(exchange, self.head)
         if exchange.response is None:
             yield PypiCacheAnswerHook(exchange)
         response = exchange.response

@@ -18,6 +18,7 @@ from http import HTTPStatus
 
 from h11._readers import ChunkedReader
 from h11._receivebuffer import ReceiveBuffer
+from mitmproxy import http
 from mitmproxy.connection import Client, ConnectionState
 from mitmproxy.net.http import http1
 from mitmproxy.proxy import commands, events, layer
@@ -52,6 +53,7 @@ from pkgcache.proxy.connection_limits import (
     refusal,
 )
 from pkgcache.proxy.exchange import FastPathHook, HalfClose
+from pkgcache.proxy.known_heads import LONGEST_HEAD
 from pkgcache.proxy.response_head import complete, has_no_body, interim_head, is_interim
 from pkgcache.rules.http.forwarding import with_plain_options
 from pkgcache.rules.http.request_head import is_clean, is_for_whole_server, why_bad, with_path
@@ -60,6 +62,9 @@ from pkgcache.units import printable, redact
 # RFC 9112 §3: method, target and version are visible ASCII. Other bytes would become lone surrogates in mitmproxy's texts, which no log
 # and no response takes.
 _LINE_SO_FAR = re.compile(rb"[\x20-\x7e\t]*+\r?(?:\n|\Z)")
+
+
+_PLAIN_GET = http.Request.make("GET", "http://plain.test/")
 
 
 @dataclass
@@ -89,11 +94,17 @@ class LimitedHttp1Server(Http1Server):
         self._linger: commands.RequestWakeup | None = None
         self._bodiless = False  # the answer that is being sent has no body, whatever its maker hands over
         self._half_closed = False  # nothing more will come
+        self.head = b""  # the bytes of the request's head, where it came alone and may be remembered
 
     @property
     def is_busy(self) -> bool:
         """Whether a request is being received or answered, or the next one is there already; False within a tunnel."""
         return self._next_turn is not None or (self.request is not None and self.state != self.passthrough)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the next bytes begin a request, and its answer may be sent at once."""
+        return self.state == self.read_headers and not self.buf and self._next_turn is None and not self._half_closed
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         if isinstance(event, events.Wakeup):
@@ -150,7 +161,9 @@ class LimitedHttp1Server(Http1Server):
             if excess := self._meter.excess(received):
                 yield from self._refuse(excess)
                 return
+        head = bytes(received) if len(received) <= LONGEST_HEAD else b""
         if lines := self.buf.maybe_extract_lines():
+            self.head = b"" if self.buf else head
             yield from self._begin([bytes(line) for line in lines])
         if self.state == self.read_headers and self.buf and self._next_turn is None:
             if self._deadline is None:
@@ -255,6 +268,11 @@ class LimitedHttp1Server(Http1Server):
         self._bodiless = has_no_body(self.request, event.response)
         complete(self.request, event.response, closes=self._half_closed and not self.buf)
         yield from super().send(event)
+
+    def head_of(self, response: http.Response) -> bytes:
+        """Return the bytes of the head of an answer to a GET that says nothing of its connection."""
+        complete(_PLAIN_GET, response, closes=False)
+        return bytes(http1.assemble_response_head(response))
 
     def _send_error(self, event: ResponseProtocolError) -> layer.CommandGenerator[None]:
         """Send what went wrong, without mitmproxy's HTML, which it sends to a HEAD too."""

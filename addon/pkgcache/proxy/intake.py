@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 from mitmproxy import http
 from mitmproxy.connection import Client
@@ -23,6 +25,7 @@ from pkgcache.engine.service import Service
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
 from pkgcache.proxy.authentication import Authenticator
 from pkgcache.proxy.exchange import Exchange, plain_response
+from pkgcache.proxy.known_heads import HeadKey, KnownHead, KnownHeads
 from pkgcache.proxy.request_checks import (
     Destination,
     destination,
@@ -75,6 +78,8 @@ class Intake:
         self._authenticator = authenticator
         self._log = log
         self._exchanges: dict[str, set[Exchange]] = {}
+        self._heads = KnownHeads(service.settings.known_heads)
+        self._heads_of = -1  # the version of the learned hosts that the heads were routed by
 
     @property
     def closing(self) -> bool:
@@ -218,18 +223,68 @@ class Intake:
 
     def _finished(self, exchange: Exchange) -> None:
         self._forget(exchange)
+        self._count_and_log(exchange)
+
+    def _count_and_log(self, exchange: Exchange) -> None:
         self.service.metrics.sent(exchange.sent)
         self._log(exchange)
 
-    def try_from_memory(self, exchange: Exchange) -> Response | None:
-        """Return the response where it needs neither waiting nor the disk, else None."""
+    def try_from_memory(self, exchange: Exchange, head: HeadKey | None = None) -> Response | None:
+        """Return the response where it needs neither waiting nor the disk, else None. Then the `head` of its request is remembered."""
         if exchange.route is None:
             return None
-        try:
-            return self.service.try_from_memory(exchange.request, exchange.route)
-        except Exception as error:  # noqa: BLE001  this is only a short cut: `Service.answer` may still succeed
-            self.report_fault(f"answering {exchange.request.url} from memory", error)
+        asked = exchange.request
+        answer = self._try(asked, partial(self.service.from_memory, asked, exchange.route))
+        response = None if answer is None else self._try(asked, answer)
+        if answer and response and head and not self.shows_flows and self._is_settled(asked):
+            self._heads.remember(head, KnownHead(asked, exchange.route, answer))
+        return response
+
+    def remember_connect(self, head: HeadKey | None, address: Address) -> None:
+        """Remember the head of a CONNECT to a package host."""
+        if head and not self.shows_flows and not self._authenticator.is_active:
+            self._heads.remember_connect(head, address)
+
+    def known_connect(self, head: HeadKey) -> Address | None:
+        """Return where a CONNECT with a known head leads, if it may be answered as it was before."""
+        address = self._heads.address(head)
+        if address is None or self.closing or self._authenticator.is_active:
             return None
+        return address if self.router.hosts.is_package_host(address) else None
+
+    def _is_settled(self, request: Request) -> bool:
+        """Whether this request means the same again, as long as the learned hosts stay the same. A learned host's uses are counted."""
+        address = request.url.host, request.url.port
+        configured = request.at_proxy_address or self.router.hosts.is_configured_by_operator(address)
+        return configured and not self._authenticator.is_active
+
+    def _try[T](self, request: Request, work: Callable[[], T | None]) -> T | None:
+        try:
+            return work()
+        except Exception as error:  # noqa: BLE001  this is only a short cut: `Service.answer` may still succeed
+            self.report_fault(f"answering {request.url} from memory", error)
+            return None
+
+    def from_known_head(self, key: HeadKey, client: Client) -> Exchange | None:
+        """Return an exchange with its response, where a request with this head can be answered as it was before; else None."""
+        if (version := self.service.hosts.version) != self._heads_of:
+            self._heads.clear()
+            self._heads_of = version
+        known = self._heads.get(key)
+        if known is None or self.closing or self._authenticator.is_active:
+            return None
+        response = self._try(known.request, known.answer)
+        if response is None or not isinstance(response.body, bytes):
+            return None
+        address = str(client.peername[0])
+        return Exchange(
+            request=known.request if known.request.client == address else replace(known.request, client=address),
+            route=known.route,
+            source=None,
+            client=client,
+            finished=self._count_and_log,
+            response=response,
+        )
 
     def report_fault(self, doing: str, error: BaseException) -> None:
         """Log and count a failure of this proxy's own code, with its traceback."""

@@ -18,6 +18,8 @@ from typing import Any, Final
 from mitmproxy import http
 from mitmproxy.options import Options
 
+from pkgcache.proxy.hook_table import is_mitmproxys_or_ours
+
 READERS: Final = ("save_stream_file", "hardump", "modify_body", "body_size_limit", "store_streamed_bodies")
 """Options of mitmproxy's that need whole bodies, requests' and responses'."""
 
@@ -42,7 +44,7 @@ class Streaming:
 
     def __init__(self, options: Options, addons: Mapping[str, Any]) -> None:
         self._options = options
-        others = [addon for addon in addons.values() if not _is_mitmproxys_or_ours(addon)]
+        others = [addon for addon in addons.values() if not is_mitmproxys_or_ours(addon)]
         prints = self._option("flow_detail", 0) >= SHOWS_BODIES
         self._bodies_wanted = (
             "view" in addons or prints or any(map(self._option, READERS)) or _any_has(others, "request", "response")
@@ -66,10 +68,6 @@ class Streaming:
         """Let a response's body stream, if it may. Called when its head is complete."""
         if flow.response is not None and flow.response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
             flow.response.stream = flow.response.stream or not self._bodies_wanted
-
-
-def _is_mitmproxys_or_ours(addon: Any) -> bool:
-    return type(addon).__module__.partition(".")[0] in {"mitmproxy", "pkgcache"}
 
 
 def _any_has(addons: Iterable[Any], *hooks: str) -> bool:

@@ -26,6 +26,7 @@ class LearnedHosts(Mapping[Address, tuple[str, ...]]):
         self._store = store
         self._table = HostTable()
         self._told: set[str] = set()
+        self.version = 0  # another number after each change of what is learned: a URL may mean something else then
 
     def __getitem__(self, address: Address) -> tuple[str, ...]:
         if address not in self._table:
@@ -52,6 +53,7 @@ class LearnedHosts(Mapping[Address, tuple[str, ...]]):
             await self._store.drop_damaged(HOSTS_KEY, None, f"its notes are no hosts: {error}")
             return
         self._table.load(notes.hosts, time.time())
+        self.version += 1
 
     async def save(self) -> None:
         """Store the hosts."""
@@ -60,6 +62,7 @@ class LearnedHosts(Mapping[Address, tuple[str, ...]]):
     def learn(self, index: str, project: str, addresses: Iterable[Address]) -> bool:
         """Remember where a page's release files are. Returns whether any of the addresses was new to the index."""
         new, refused = self._table.learn(index, project, addresses, time.time())
+        self.version += bool(new)
         for address in new:
             logger.info(
                 "index %s has files on %s; this host is opened from now on (if its address is private: only with %s=%s)",

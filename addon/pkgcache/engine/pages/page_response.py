@@ -19,7 +19,6 @@ from multidict import CIMultiDict
 from pkgcache.engine.pages.stored_page import StoredPage
 from pkgcache.engine.pages.variants import PageVariant
 from pkgcache.engine.responses.messages import Request, Response
-from pkgcache.rules.http.accept import accepts_encoding
 from pkgcache.rules.http.cache_status import CacheStatus
 from pkgcache.rules.http.freshness import StaleReason, times_of
 from pkgcache.rules.http.validation import not_modified
@@ -37,11 +36,16 @@ def served_representation(request: Request, negotiated: Representation, page: St
 
 
 def page_response(
-    request: Request, representation: Representation, page: StoredPage, cache: CacheStatus, variant: PageVariant
+    request: Request,
+    representation: Representation,
+    page: StoredPage,
+    cache: CacheStatus,
+    variant: PageVariant,
+    *,
+    use_gzip: bool,
 ) -> Response:
     """200 with the variant, or 304 where the client has it."""
     upstream_headers = page.notes.headers
-    use_gzip = accepts_encoding(request.headers.get("Accept-Encoding"), "gzip")
     headers = CIMultiDict({name: upstream_headers[name] for name in _PASSED_ON if name in upstream_headers})
     if variant.filtered:
         headers.pop("Last-Modified", None)  # what is left out changes with the time and with the store

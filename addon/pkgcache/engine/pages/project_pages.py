@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
@@ -23,11 +24,12 @@ from pkgcache.engine.pages.json_api import FileSources, JsonApi, was_made
 from pkgcache.engine.pages.page_response import page_response, served_representation
 from pkgcache.engine.pages.refresher import PageRefresher
 from pkgcache.engine.pages.stored_page import PageGoneError, PageRequest, StoredPage, find_page
-from pkgcache.engine.pages.variants import PageVariants
+from pkgcache.engine.pages.variants import PageAnswer, PageVariants
 from pkgcache.engine.responses.failures import failed, only_stored, still_fetching
 from pkgcache.engine.responses.messages import CLIENT_SECONDS, Request, Response
 from pkgcache.engine.store.watch import WatchedMemory
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
+from pkgcache.rules.http.accept import accepts_encoding
 from pkgcache.rules.http.cache_status import CacheStatus
 from pkgcache.rules.http.freshness import Fresh, Policy, decide
 from pkgcache.rules.routing.routes import PUBLIC, ProjectPage, ReleaseFile
@@ -37,6 +39,8 @@ from pkgcache.rules.simple.representations import NotAcceptable, Representation,
 
 HOT_PAGES = 4096
 """Of so many pages the notes are held in memory while no process changes them in the store."""
+
+_CONDITIONS = frozenset({"cache-control", "if-modified-since", "if-none-match", "pragma"})
 
 TRIES = 3
 """How often a page that went away between two looks at it is fetched: the first refresh may be one that found it unchanged."""
@@ -48,6 +52,8 @@ class _Lookup:
 
     page_request: PageRequest
     representation: Representation
+    gzip: bool
+    is_plain: bool  # a GET whose answer depends on nothing else of it: no conditions, no wishes as to caches
 
 
 class Pages:
@@ -95,24 +101,39 @@ class Pages:
             document=route.document,
             query=route.query.passed,
         )
-        lookup = _Lookup(page_request, representation)
+        use_gzip = accepts_encoding(request.headers.get("Accept-Encoding"), "gzip")
+        is_plain = request.method == "GET" and _CONDITIONS.isdisjoint(map(str.lower, request.headers))
+        lookup = _Lookup(page_request, representation, use_gzip, is_plain)
         self._latest = route, lookup
         return lookup
 
-    def try_from_memory(self, request: Request, route: ProjectPage) -> Response | None:
-        """The answer, if the page is in memory, fresh, and still what the store has."""
+    def from_memory(self, request: Request, route: ProjectPage) -> Callable[[], Response | None] | None:
+        """What answers this request, if the page is in memory, fresh, and still what the store has."""
         lookup = self._look_up(request, route)
         if isinstance(lookup, NotAcceptable) or self._filter.active:
             return None
+        return partial(self._from_memory, request, lookup)
+
+    def _from_memory(self, request: Request, lookup: _Lookup) -> Response | None:
         page_request, representation = lookup.page_request, lookup.representation
         page = self._hot.get(page_request.key)
         if page is None or not page.found:
             return None
         served = served_representation(request, representation, page)
         variant = self._variants.in_memory(page_request, page, served.kind)
-        if variant is None or (cache := self._answers.if_fresh(page, request.headers)) is None:
+        if variant is None:
             return None
-        return page_response(request, served, page, cache, variant)
+        second = int(time.time())
+        last = variant.answers.get((served, lookup.gzip)) if lookup.is_plain else None
+        if last is not None and last.page is page and last.second == second:
+            self._answers.count_hit()
+            return last.response
+        if (cache := self._answers.if_fresh(page, request.headers)) is None:
+            return None
+        response = page_response(request, served, page, cache, variant, use_gzip=lookup.gzip)
+        if lookup.is_plain and cache.ttl:  # it stays fresh for the rest of the second
+            variant.answers[served, lookup.gzip] = PageAnswer(page, second, response)
+        return response
 
     async def answer(self, request: Request, route: ProjectPage) -> Response:
         """The answer to a GET or HEAD for a project page."""
@@ -120,7 +141,7 @@ class Pages:
         if isinstance(lookup, NotAcceptable):
             kinds = ", ".join(each.content_type for each in Representation)
             return Response.text(406, f"an index page is JSON or HTML: {kinds}")
-        page_request, representation = lookup.page_request, lookup.representation
+        page_request = lookup.page_request
         try:
             async with asyncio.timeout(CLIENT_SECONDS):
                 page_request, page, cache = await self._find(request, page_request)
@@ -130,7 +151,7 @@ class Pages:
             return failed(page_request.shown, error, request)
         except TimeoutError:
             return still_fetching(page_request.shown)
-        response = await self._serve(request, page_request, representation, page, cache)
+        response = await self._serve(request, page_request, lookup, page, cache)
         if page_request.document and (page_request.made or not page.found):  # RFC 9110 §12.5.5: what others get differs
             response.headers["Vary"] = ", ".join(filter(None, [response.headers.get("Vary"), "User-Agent"]))
         return response
@@ -201,7 +222,7 @@ class Pages:
         self,
         request: Request,
         page_request: PageRequest,
-        negotiated: Representation,
+        lookup: _Lookup,
         page: StoredPage,
         cache: CacheStatus,
     ) -> Response:
@@ -211,7 +232,7 @@ class Pages:
                     f"{page_request.project} is not on index {page_request.index.name} (as {page.notes.upstream} says)"
                 )
                 return Response.text(page.notes.status, says, cache=cache)
-            served = served_representation(request, negotiated, page)
+            served = served_representation(request, lookup.representation, page)
             try:
                 variant = await self._variants.variant(page_request, page, served.kind)
                 if self._filter.active:
@@ -226,7 +247,7 @@ class Pages:
             except BrokenPage as error:  # it reads, but cannot be converted
                 failure = UpstreamError(Failure.WRONG_PAGE, page.notes.url, f"no page for this client: {error}")
                 return failed(page_request.shown, AllFailedError([failure]), request)
-            return page_response(request, served, page, cache, variant)
+            return page_response(request, served, page, cache, variant, use_gzip=lookup.gzip)
         return still_fetching(page_request.shown)
 
     async def _in_another_representation(

@@ -16,7 +16,7 @@ import logging
 import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from pkgcache.engine.pages.learned_hosts import LearnedHosts
@@ -29,6 +29,7 @@ from pkgcache.engine.pages.stored_page import (
     read_page,
 )
 from pkgcache.engine.pages.worker import PageWorker, is_large
+from pkgcache.engine.responses.messages import Response
 from pkgcache.engine.runtime.tasks import Tasks
 from pkgcache.engine.store.entries import Notes
 from pkgcache.engine.store.keys import StoreKey
@@ -44,12 +45,22 @@ from pkgcache.rules.simple.json_api_build import Release
 from pkgcache.rules.simple.links import PageContext
 from pkgcache.rules.simple.page_model import BrokenPage, Kind, broken_by
 from pkgcache.rules.simple.removal import Filtered
+from pkgcache.rules.simple.representations import Representation
 from pkgcache.rules.simple.transform import TransformedPage, TransformSpec
 
 logger = logging.getLogger(__name__)
 
 VARIANT_BYTES = 512
 """What a variant takes in memory beside its two bodies, about."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageAnswer:
+    """What a request without conditions got for `page` in one `second`, as its `Age` has it: the next one in it gets the same."""
+
+    page: StoredPage
+    second: int
+    response: Response
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +78,8 @@ class PageVariant:
     etag: str
     edited: bool
     filtered: bool = False
+    answers: dict[tuple[Representation, bool], PageAnswer] = field(default_factory=dict, compare=False)
+    """The answers that it was last, by representation and whether gzipped."""
 
     @property
     def size(self) -> int:

@@ -86,6 +86,8 @@ class Response:
     body: bytes | Body = b""
     cache: CacheStatus = field(default_factory=CacheStatus)
     upstream: str = ""
+    sent_head: bytes = b""
+    """Its head as it was sent before, where it is an answer that several requests get."""
     error: AllFailedError | None = None
     failed_key: str = ""
     """Why it is only a text that says what went wrong, where that was the upstreams' doing; and of a file its key in the store."""
