@@ -81,6 +81,7 @@ FLOORS: Final[dict[str, tuple[frozenset[str], ...]]] = {
                 "streaming",
                 "response_head",
                 "known_heads",
+                "host_tls",
             }
         ),
         frozenset({"hook_table"}),

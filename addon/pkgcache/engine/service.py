@@ -215,10 +215,9 @@ class Service:
         return self._ready.is_set()
 
     def from_memory(self, request: Request, route: Route) -> Callable[[], Response | None] | None:
-        """What answers this request from a fresh page or a small file in memory, without waiting or the disk, as often as it is called.
+        """What answers this request from memory (a fresh page, a small file) as often as it is called; None where that is not enough.
 
-        It gives None where that is not enough. There is none with rules of admission, which `answer` applies, and with `Via`, which may
-        show a loop.
+        There is none with rules of admission, which `answer` applies, and with `Via`, which may show a loop.
         """
         if "Via" in request.headers or not self.gatekeeper.open_to_all:
             return None

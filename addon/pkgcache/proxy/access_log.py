@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from pkgcache.proxy.exchange import Exchange
+from pkgcache.settings import SettingError
 from pkgcache.units import redact
 
 CLIENT_LEFT = 499
@@ -58,3 +59,12 @@ class AccessLog:
         if self._stream is not None and self._owned:
             self._stream.close()
             self._stream = None
+
+
+def open_access_log(target: str) -> AccessLog:
+    """Open the log that `pypi_cache_access_log` names. Raises SettingError."""
+    try:
+        return AccessLog(target)
+    except OSError as error:
+        reason = f"expected a file that can be written ({error.strerror})"
+        raise SettingError(f"pypi_cache_access_log={target!r}: {reason}") from error

@@ -22,16 +22,17 @@ from pkgcache.engine.responses.messages import CutShortError, Response
 from pkgcache.engine.service import Service, check
 from pkgcache.engine.store.format import StoreFormatError
 from pkgcache.proxy import certificates, mitmproxy_options
-from pkgcache.proxy.access_log import AccessLog
+from pkgcache.proxy.access_log import AccessLog, open_access_log
 from pkgcache.proxy.authentication import Authenticator
 from pkgcache.proxy.client_connections import ClientConnections, accept_few_at_once, has_reset, taken
 from pkgcache.proxy.exchange import Exchange, FastPathHook, HalfClose, TunnelPlan
 from pkgcache.proxy.hook_table import HookTable
+from pkgcache.proxy.host_tls import HostTls
 from pkgcache.proxy.intake import Intake
 from pkgcache.proxy.layers import RefusingLayer, choose_layer
 from pkgcache.proxy.ordinary_flows import OrdinaryFlows, parent_proxy
 from pkgcache.proxy.redaction import redact_flows, redact_logs
-from pkgcache.proxy.request_checks import CLOSING, FAILED, is_proxy_address, unavailable
+from pkgcache.proxy.request_checks import CLOSING, FAILED, canonical_address, is_proxy_address, unavailable
 from pkgcache.proxy.tunnels import ITSELF, Tunnels
 from pkgcache.settings import PREFIX, SettingError, make_settings
 from pkgcache.web.endpoints import ProxyPages
@@ -52,6 +53,7 @@ class PypiCache:
         self._connections = ClientConnections()
         self._log: AccessLog | None = None
         self._trust = certificates.FlowTrust()
+        self._host_tls = HostTls()
         self._hooks = HookTable(lambda: ctx.master.addons)
         self._refused = False
         self.flows = OrdinaryFlows(self._report)
@@ -73,6 +75,7 @@ class PypiCache:
 
     def configure(self, updated: AbstractSet[str]) -> None:
         """Open the service before mitmproxy listens; later refuse a wrong change, and apply a right one at once."""
+        self._host_tls.clear()
         if self._refused or {"--options", "--commands"} & set(sys.argv):  # these only print, and open no store
             return
         if self.service is None:
@@ -93,7 +96,7 @@ class PypiCache:
         """Open log, store and upstream session; from here on requests are answered."""
         try:
             settings = mitmproxy_options.current_settings(ctx.options)
-            log = _access_log(settings.access_log)
+            log = open_access_log(settings.access_log)
             service = Service(settings)
             service.client.parent = parent_proxy(ctx.options)
             service.open()
@@ -157,6 +160,14 @@ class PypiCache:
         except Exception as error:  # noqa: BLE001  mitmproxy would log it, and then choose a layer without us
             self._report("choosing a layer", error)
             nextlayer.layer = RefusingLayer(nextlayer.context)
+
+    def tls_start_client(self, data: tls.TlsData) -> None:
+        """Give package hosts a TLS context of their own; scripts are asked before TlsConfig, which leaves such a connection alone."""
+        address = data.context.server.address
+        if self.intake is None or data.ssl_conn is not None or data.is_dtls or address is None:
+            return
+        if self.intake.router.hosts.is_package_host(canonical_address(address)):
+            data.ssl_conn = self._host_tls.connection(data, ctx.master.addons.get("tlsconfig"), ctx.options)
 
     def tls_start_server(self, data: tls.TlsData) -> None:
         """Let ordinary flows trust the roots that fills trust; scripts are asked before TlsConfig, so it is called here."""
@@ -280,11 +291,3 @@ class PypiCache:
 
     def _shows_flows(self, setting: str) -> bool:
         return setting == "always" or (setting == "auto" and ctx.master.addons.get("view") is not None)
-
-
-def _access_log(target: str) -> AccessLog:
-    try:
-        return AccessLog(target)
-    except OSError as error:
-        reason = f"expected a file that can be written ({error.strerror})"
-        raise SettingError(f"pypi_cache_access_log={target!r}: {reason}") from error

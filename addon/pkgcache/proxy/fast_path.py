@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from mitmproxy import flow, http
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
-from mitmproxy.proxy.layers import ClientTLSLayer
 from mitmproxy.proxy.layers.http import (
     DropStream,
     HttpLayer,
@@ -46,7 +45,6 @@ from mitmproxy.proxy.layers.http._hooks import (
     HttpResponseHook,
 )
 from mitmproxy.proxy.utils import expect
-from OpenSSL import SSL
 
 from pkgcache.engine.responses.messages import Body
 from pkgcache.proxy.connect import ConnectStream
@@ -61,27 +59,6 @@ from pkgcache.proxy.response_head import is_interim
 
 CHUNKS_AT_ONCE = 4
 """Chunks sent after one wait for the client, where the next ones are at hand: each wait costs a round through the event loop."""
-
-CIPHERTEXT = 512 * 1024
-"""Bytes of ciphertext handed on at a time: above a chunk of 256 KiB, so that each chunk is one write. mitmproxy's 64 KiB need five."""
-
-
-class FastPathTlsLayer(ClientTLSLayer):
-    """mitmproxy's TLS towards clients, with larger pieces of ciphertext, and an end where the handshake has failed."""
-
-    def receive_data(self, data: bytes) -> layer.CommandGenerator[None]:
-        """Drop what comes after a ClientHello that cannot be read: there is no TLS to decrypt it, and mitmproxy would crash."""
-        if self.tls is not None:
-            yield from super().receive_data(data)
-
-    def tls_interact(self) -> layer.CommandGenerator[None]:
-        """Send what OpenSSL has encrypted, in pieces of CIPHERTEXT bytes and not of 64 KiB."""
-        while True:
-            try:
-                data = self.tls.bio_read(CIPHERTEXT)
-            except SSL.WantReadError:
-                return
-            yield commands.SendData(self.conn, data)
 
 
 @dataclass
@@ -146,7 +123,7 @@ class FastPathLayer(HttpLayer):
 
 
 class FastPathStream(ConnectStream):
-    """One request and its response. `exchange` is set while this class answers, and None for an ordinary flow."""
+    """One request and its response. `exchange` is None for an ordinary flow."""
 
     def __init__(self, context: Context, stream_id: int, intake: Intake, head: HeadKey | None) -> None:
         super().__init__(context, stream_id, intake, head)
@@ -155,7 +132,6 @@ class FastPathStream(ConnectStream):
     # Which way a request goes
 
     # These states return a generator and are none themselves: each command and its answer passes every generator on the way.
-
     @expect(RequestHeaders)
     def state_wait_for_request_headers(self, event: RequestHeaders) -> layer.CommandGenerator[None]:
         """Take the request if `Intake` admits it, else leave it to mitmproxy."""
@@ -175,7 +151,7 @@ class FastPathStream(ConnectStream):
         if self.exchange.passes and self.exchange.response is None:
             return self._judge(event, self.exchange)
         self.client_state = self.state_fast_path_request
-        return self.state_fast_path_ignore(event)  # the head needs no more
+        return self.state_fast_path_ignore(event)
 
     def _judge(self, event: RequestHeaders, exchange: Exchange) -> layer.CommandGenerator[None]:
         """Pass a request on if the operator's rules admit it. What the client sends meanwhile waits."""

@@ -27,11 +27,11 @@ from pkgcache.proxy.authentication import Authenticator
 from pkgcache.proxy.exchange import Exchange, plain_response
 from pkgcache.proxy.known_heads import HeadKey, KnownHead, KnownHeads
 from pkgcache.proxy.request_checks import (
-    Destination,
     destination,
     destination_url,
     drop_upgrade,
     public_address,
+    request_of,
     unavailable,
     why_refused,
     why_too_long,
@@ -39,7 +39,6 @@ from pkgcache.proxy.request_checks import (
 from pkgcache.rules.policy.gate import Way, way_of
 from pkgcache.rules.routing.package_hosts import Address
 from pkgcache.rules.routing.routes import Route, Unclear
-from pkgcache.rules.routing.urls import Url
 from pkgcache.web.endpoints import ProxyPages
 
 logger = logging.getLogger(__name__)
@@ -111,7 +110,7 @@ class Intake:
         if not (ours or denies or self.closing):
             return None
         headers = CIMultiDict([(k.decode("latin-1"), v.decode("latin-1")) for k, v in request.headers.fields])
-        asked = _asked(context.client, request, target, CIMultiDictProxy(headers))
+        asked = request_of(context.client, request, target, CIMultiDictProxy(headers))
         route: Route | None = None
         way = Way.ANSWER
         refusal = self._why_barred(context.client, asked, headers, ours=ours)
@@ -290,14 +289,3 @@ class Intake:
         """Log and count a failure of this proxy's own code, with its traceback."""
         self.service.metrics.fault()
         logger.error("%s failed: %s: %s", doing, type(error).__name__, error, exc_info=error)
-
-
-def _asked(client: Client, request: http.Request, target: Destination, headers: CIMultiDictProxy[str]) -> Request:
-    path, _, query = request.path.partition("?")
-    return Request(
-        method=request.method,
-        url=Url(target.scheme, *target.address, path if path.startswith("/") else "/", query),
-        headers=headers,
-        at_proxy_address=target.at_proxy,
-        client=str(client.peername[0]),
-    )

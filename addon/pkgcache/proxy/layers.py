@@ -11,8 +11,9 @@ from mitmproxy.proxy.layers import ClientTLSLayer, HttpLayer, ServerTLSLayer, TC
 from mitmproxy.proxy.layers.http import HTTPMode
 
 from pkgcache.proxy.addresses import canonical_address
-from pkgcache.proxy.fast_path import FastPathLayer, FastPathTlsLayer
+from pkgcache.proxy.fast_path import FastPathLayer
 from pkgcache.proxy.hook_table import HookTable
+from pkgcache.proxy.host_tls import FastPathTlsLayer
 from pkgcache.proxy.intake import Intake
 from pkgcache.rules.routing.package_hosts import Address
 

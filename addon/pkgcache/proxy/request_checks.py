@@ -13,6 +13,7 @@ from mitmproxy import http
 from mitmproxy.connection import Client
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import HTTPMode
+from multidict import CIMultiDictProxy
 
 from pkgcache.engine.responses.messages import Request, Response
 from pkgcache.proxy.addresses import canonical_address
@@ -78,6 +79,18 @@ def public_address(public_url: str) -> Address | None:
         return None
     scheme, _, authority = public_url.partition("://")
     return parse_authority(authority, DEFAULT_PORTS[scheme])
+
+
+def request_of(client: Client, request: http.Request, target: Destination, headers: CIMultiDictProxy[str]) -> Request:
+    """Return the request as the engine takes it, with these headers."""
+    path, _, query = request.path.partition("?")
+    return Request(
+        method=request.method,
+        url=Url(target.scheme, *target.address, path if path.startswith("/") else "/", query),
+        headers=headers,
+        at_proxy_address=target.at_proxy,
+        client=str(client.peername[0]),
+    )
 
 
 def why_refused(mode: HTTPMode, request: http.Request, target: Destination, *, ends: bool) -> Response | None:

@@ -23,8 +23,8 @@ from pkgcache.engine.pages.filtering import VariantFilter
 from pkgcache.engine.pages.json_api import FileSources, JsonApi, was_made
 from pkgcache.engine.pages.page_response import page_response, served_representation
 from pkgcache.engine.pages.refresher import PageRefresher
-from pkgcache.engine.pages.stored_page import PageGoneError, PageRequest, StoredPage, find_page
-from pkgcache.engine.pages.variants import PageAnswer, PageVariants
+from pkgcache.engine.pages.stored_page import PageAnswer, PageGoneError, PageRequest, StoredPage, find_page
+from pkgcache.engine.pages.variants import PageVariants
 from pkgcache.engine.responses.failures import failed, only_stored, still_fetching
 from pkgcache.engine.responses.messages import CLIENT_SECONDS, Request, Response
 from pkgcache.engine.store.watch import WatchedMemory

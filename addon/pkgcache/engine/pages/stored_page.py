@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from pkgcache.engine.pages.worker import LARGE
+from pkgcache.engine.responses.messages import Response
 from pkgcache.engine.store.entries import Notes
 from pkgcache.engine.store.keys import StoreKey, made_document, page_key, variant_key
 from pkgcache.engine.store.notes import PageNotes
@@ -104,6 +105,15 @@ class PageRequest:
         else:
             variant = "slash" if self.client_url.path.endswith("/") else "bare"
         return variant_key(variant, kind, self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class PageAnswer:
+    """What a request without conditions got for `page` in one `second`, as its `Age` has it: the next one in it gets the same."""
+
+    page: StoredPage
+    second: int
+    response: Response
 
 
 class PageGoneError(Exception):

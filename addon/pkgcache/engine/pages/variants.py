@@ -21,6 +21,7 @@ from functools import partial
 
 from pkgcache.engine.pages.learned_hosts import LearnedHosts
 from pkgcache.engine.pages.stored_page import (
+    PageAnswer,
     PageGoneError,
     PageRequest,
     StoredPage,
@@ -29,7 +30,6 @@ from pkgcache.engine.pages.stored_page import (
     read_page,
 )
 from pkgcache.engine.pages.worker import PageWorker, is_large
-from pkgcache.engine.responses.messages import Response
 from pkgcache.engine.runtime.tasks import Tasks
 from pkgcache.engine.store.entries import Notes
 from pkgcache.engine.store.keys import StoreKey
@@ -52,15 +52,6 @@ logger = logging.getLogger(__name__)
 
 VARIANT_BYTES = 512
 """What a variant takes in memory beside its two bodies, about."""
-
-
-@dataclass(frozen=True, slots=True)
-class PageAnswer:
-    """What a request without conditions got for `page` in one `second`, as its `Age` has it: the next one in it gets the same."""
-
-    page: StoredPage
-    second: int
-    response: Response
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,111 @@
+"""TLS towards clients for package hosts: one context a host, whose certificate has an elliptic-curve key.
+
+mitmproxy signs a handshake with its CA's own RSA key, which takes a processor ten times as long, and sets up each connection anew;
+one context a host also lets clients resume a session.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final, cast
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from mitmproxy import certs, tls
+from mitmproxy.addons.tlsconfig import AppData, TlsConfig, _default_ciphers, alpn_select_callback
+from mitmproxy.net import tls as net_tls
+from mitmproxy.options import Options
+from mitmproxy.proxy import commands, layer
+from mitmproxy.proxy.layers import ClientTLSLayer
+from OpenSSL import SSL
+
+from pkgcache.engine.store.lru import ByteLru
+
+MOST_HOSTS: Final = 256
+KEEP_SECONDS: Final = 30 * 86400.0
+"""After so long a host gets a new certificate. mitmproxy's are valid for more than half a year."""
+
+
+CIPHERTEXT: Final = 512 * 1024
+"""Bytes of ciphertext handed on at a time: above a chunk of 256 KiB, so that each chunk is one write. mitmproxy's 64 KiB need five."""
+
+
+class FastPathTlsLayer(ClientTLSLayer):
+    """mitmproxy's TLS towards clients, with larger pieces of ciphertext, and an end where the handshake has failed."""
+
+    def receive_data(self, data: bytes) -> layer.CommandGenerator[None]:
+        """Drop what comes after a ClientHello that cannot be read: there is no TLS to decrypt it, and mitmproxy would crash."""
+        if self.tls is not None:
+            yield from super().receive_data(data)
+
+    def tls_interact(self) -> layer.CommandGenerator[None]:
+        """Send what OpenSSL has encrypted, in pieces of CIPHERTEXT bytes and not of 64 KiB."""
+        while True:
+            try:
+                data = self.tls.bio_read(CIPHERTEXT)
+            except SSL.WantReadError:
+                return
+            yield commands.SendData(self.conn, data)
+
+
+class HostTls:
+    """The TLS contexts of package hosts. `clear` when options have changed."""
+
+    def __init__(self) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._contexts: ByteLru[tuple[str | None, str], tuple[SSL.Context, float]] = ByteLru(MOST_HOSTS)
+        self.clear = self._contexts.clear
+
+    def connection(self, data: tls.TlsData, config: TlsConfig, options: Options) -> SSL.Connection:
+        """Make the server's end of a TLS connection, as mitmproxy's TlsConfig does."""
+        assert data.context.server.address is not None
+        key = data.context.client.sni, data.context.server.address[0]
+        context, made = self._contexts.get(key) or (None, 0.0)
+        if context is None or not 0 <= time.monotonic() - made < KEEP_SECONDS:
+            context = self._make(data, config, options)
+            self._contexts.put(key, (context, time.monotonic()), 1)
+        connection = SSL.Connection(context)
+        connection.set_app_data(AppData(client_alpn=None, server_alpn=None, http2=False))
+        connection.set_accept_state()
+        return connection
+
+    def _make(self, data: tls.TlsData, config: TlsConfig, options: Options) -> SSL.Context:
+        store, entry = config.certstore, config.get_cert(data.context)
+        minimum = net_tls.Version[options.tls_version_client_min]
+        own_ciphers = options.ciphers_client
+        context: SSL.Context = net_tls.create_client_proxy_context.__wrapped__(
+            method=net_tls.Method.TLS_SERVER_METHOD,
+            min_version=minimum,
+            max_version=net_tls.Version[options.tls_version_client_max],
+            cipher_list=tuple(own_ciphers.split(":")) if own_ciphers else _default_ciphers(minimum),
+            ecdh_curve=net_tls.get_curve(options.tls_ecdh_curve_client),
+            chain_file=entry.chain_file,
+            request_client_cert=options.request_client_cert,
+            alpn_select_callback=alpn_select_callback,
+            extra_chain_certs=tuple(entry.chain_certs)
+            if entry.chain_file is None and len(entry.chain_certs) > 1
+            else (),
+            dhparams=store.dhparams,
+        )
+        cert, key = entry.cert, entry.privatekey
+        if (
+            key is store.default_privatekey and not own_ciphers
+        ):  # else the operator's own certificate, or ciphers that may want RSA
+            ca = cast("x509.Certificate", _WithKey(store.default_ca.to_cryptography(), self._key.public_key()))
+            cert, key = certs.dummy_cert(store.default_privatekey, ca, cert.cn, cert.altnames), self._key
+        context.use_certificate(cert.to_cryptography())
+        context.use_privatekey(key)
+        context.set_session_id(b"pypi-cache")
+        return context
+
+
+class _WithKey:
+    """A CA's certificate as `dummy_cert` looks at it, but for the public key: that is the one to be certified."""
+
+    def __init__(self, ca: x509.Certificate, key: ec.EllipticCurvePublicKey) -> None:
+        self.subject = ca.subject
+        self.extensions = ca.extensions
+        self._key = key
+
+    def public_key(self) -> ec.EllipticCurvePublicKey:
+        return self._key
