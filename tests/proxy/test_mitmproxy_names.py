@@ -16,8 +16,9 @@ from typing import Any, Final
 import mitmproxy.version
 import pytest
 from h11 import _readers, _receivebuffer
-from mitmproxy import addons, connection, options, optmanager
+from mitmproxy import addonmanager, addons, certs, connection, options, optmanager
 from mitmproxy.addons import dumper, next_layer, proxyauth, proxyserver, script, tlsconfig
+from mitmproxy.net import tls as net_tls
 from mitmproxy.net.http import http1
 from mitmproxy.proxy import commands, context, events, layer, mode_servers, mode_specs, server, tunnel
 from mitmproxy.proxy.layers import ClientTLSLayer, http, tcp
@@ -114,6 +115,16 @@ SIGNATURES: Final[list[tuple[Callable[..., Any], str, str]]] = [
     (commands.OpenConnection, "connection", "ConnectStream._tunnel"),
     (next_layer.NextLayer.next_layer, "self, nextlayer", "PypiCache.next_layer lets it choose first"),
     (tlsconfig.TlsConfig.tls_start_server, "self, tls_start", "PypiCache.tls_start_server lets it go first"),
+    (tlsconfig.TlsConfig.get_cert, "self, conn_context", "HostTls: the names of the certificate, and its chain"),
+    (
+        net_tls.create_client_proxy_context.__wrapped__,
+        "method, min_version, max_version, cipher_list, ecdh_curve, chain_file, alpn_select_callback, request_client_cert, "
+        "extra_chain_certs, dhparams",
+        "HostTls: a context a host, where mitmproxy has one for all",
+    ),
+    (certs.dummy_cert, "privkey, cacert, commonname, sans, organization=…, crl_url=…", "HostTls: a host's certificate"),
+    (addonmanager.AddonManager.trigger_event, "self, event", "HookTable.deliver does the same"),
+    (addonmanager.AddonManager.invoke_addon, "self, addon, event", "HookTable.deliver does the same"),
     (server.ConnectionHandler.drain_writers, "self", "PypiCache.pypi_cache_chunk: the backpressure"),
     (proxyserver.Proxyserver.listen_addrs, "self", "PypiCache._listens"),
     (dumper.Dumper.echo_flow, "self, f", "redact_flows takes its place"),

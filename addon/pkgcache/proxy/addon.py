@@ -23,6 +23,7 @@ from pkgcache.engine.service import Service, check
 from pkgcache.engine.store.format import StoreFormatError
 from pkgcache.proxy import certificates, mitmproxy_options
 from pkgcache.proxy.access_log import AccessLog, open_access_log
+from pkgcache.proxy.addresses import canonical_address
 from pkgcache.proxy.authentication import Authenticator
 from pkgcache.proxy.client_connections import ClientConnections, accept_few_at_once, has_reset, taken
 from pkgcache.proxy.exchange import Exchange, FastPathHook, HalfClose, TunnelPlan
@@ -32,7 +33,7 @@ from pkgcache.proxy.intake import Intake
 from pkgcache.proxy.layers import RefusingLayer, choose_layer
 from pkgcache.proxy.ordinary_flows import OrdinaryFlows, parent_proxy
 from pkgcache.proxy.redaction import redact_flows, redact_logs
-from pkgcache.proxy.request_checks import CLOSING, FAILED, canonical_address, is_proxy_address, unavailable
+from pkgcache.proxy.request_checks import CLOSING, FAILED, is_proxy_address, unavailable
 from pkgcache.proxy.tunnels import ITSELF, Tunnels
 from pkgcache.settings import PREFIX, SettingError, make_settings
 from pkgcache.web.endpoints import ProxyPages

@@ -78,7 +78,7 @@ class Intake:
         self._log = log
         self._exchanges: dict[str, set[Exchange]] = {}
         self._heads = KnownHeads(service.settings.known_heads)
-        self._heads_of = -1  # the version of the learned hosts that the heads were routed by
+        self._heads_of = service.hosts.version  # the version of the learned hosts that the heads were routed by
 
     @property
     def closing(self) -> bool:

@@ -67,7 +67,7 @@ class KnownHeads:
         """Keep a head with the request that it means, if that concerns nothing but its own answer."""
         headers = known.request.headers
         fields = {name.lower() for name in headers}
-        if headers.get("Connection", "").lower() == "keep-alive":
+        if [option.lower() for option in headers.getall("Connection", ())] == ["keep-alive"]:
             fields.discard("connection")
         if (
             known.request.method == "GET"

@@ -1,0 +1,203 @@
+"""A request whose head is known gets what it would get the ordinary way, and whatever is not the same takes that way.
+
+Two proxies before one upstream: one remembers heads, the other has no memory for them. What each test sends, it sends to both.
+"""
+
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.support.authority import Authority
+from tests.support.factories import small_wheels
+from tests.support.index import JSON_TYPE
+from tests.support.names import FILES_HOST, INDEX_HOST, file_url, page_url
+from tests.support.proxy import Proxy
+from tests.support.upstream import Upstream
+from tests.support.wire import Wire, fetch
+
+CHANGING: Final = re.compile(rb"(?im)^(?:date|age|via|cache-status):[^\r\n]*\r\n")
+"""Header lines that need not be the same in two answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """The two proxies, which have all of the upstream's files and pages."""
+
+    knows: Proxy
+    forgets: Proxy
+    upstream: Upstream
+
+    def answers(self, proxy: Proxy, *packets: bytes, host: str = INDEX_HOST) -> list[bytes]:
+        """What one connection within a CONNECT brings after each packet; it ends with the connection."""
+        with Wire(proxy.port, f"https://{host}/", ca=proxy.ca) as wire:
+            found = []
+            for packet in packets:
+                wire.sock.sendall(packet)
+                found.append(CHANGING.sub(b"", read_answer(wire.sock, to_head=packet.startswith(b"HEAD "))))
+            return found
+
+    def both(self, *packets: bytes, host: str = INDEX_HOST) -> list[bytes]:
+        """The answers of both, which are the same."""
+        ours = self.answers(self.knows, *packets, host=host)
+        assert ours == self.answers(self.forgets, *packets, host=host)
+        return ours
+
+
+def read_answer(sock: socket.socket, *, to_head: bool) -> bytes:
+    """One answer, framed by its Content-Length; what there is where the connection ends."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        if not (piece := sock.recv(65536)):
+            return data
+        data += piece
+    head = data.partition(b"\r\n\r\n")[0]
+    length = re.search(rb"(?i)content-length: (\d+)", head)
+    wanted = len(head) + 4 + (int(length[1]) if length and not to_head and b" 304 " not in head[:20] else 0)
+    while len(data) < wanted and (piece := sock.recv(65536)):
+        data += piece
+    return data
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory, ca: Authority) -> Iterator[Scene]:
+    with Upstream(ca) as upstream:
+        upstream.add(*small_wheels())
+        options = {"pypi_cache_index": f"pypi={upstream.index_url}"}
+        folder = tmp_path_factory.mktemp("heads")
+        with (
+            Proxy(folder / "knows", options=options, upstream_ca=ca.bundle) as knows,
+            Proxy(
+                folder / "forgets", options={**options, "pypi_cache_known_heads": "0"}, upstream_ca=ca.bundle
+            ) as forgets,
+        ):
+            scene = Scene(knows, forgets, upstream)
+            for proxy in (knows, forgets):
+                for url in (page_url("alpha"), page_url("beta"), file_url(small_wheels()[0])):
+                    assert fetch(proxy.port, url, ca=proxy.ca).status == 200
+            yield scene
+            assert not knows.complaints, knows.output
+
+
+def head(
+    target: str = "/simple/alpha/", *, host: str = INDEX_HOST, method: str = "GET", version: str = "1.1", **fields: str
+) -> bytes:
+    """A request's bytes; an underscore in a field's name is a hyphen."""
+    lines = {"Host": host, "Accept": JSON_TYPE, **{name.replace("_", "-"): value for name, value in fields.items()}}
+    text = "".join(f"{name}: {value}\r\n" for name, value in lines.items() if value)
+    return f"{method} {target} HTTP/{version}\r\n{text}\r\n".encode()
+
+
+PLAIN: Final = head()
+
+SEQUENCES: Final[dict[str, list[bytes]]] = {
+    "the same thing again and again": [PLAIN] * 5,
+    "two pages in turn": [PLAIN, head("/simple/beta/")] * 4,
+    "another encoding": [PLAIN, head(Accept_Encoding="gzip"), PLAIN, head(Accept_Encoding="gzip")] * 2,
+    "another representation": [PLAIN, head(Accept="text/html"), PLAIN, head(Accept="text/html")] * 2,
+    "in lower case": [PLAIN, PLAIN, PLAIN.replace(b"Accept", b"accept")],
+    "a HEAD between": [PLAIN, PLAIN, head(method="HEAD"), PLAIN],
+    "a condition that never holds": [head(If_None_Match='"no"')] * 3,
+    "a condition on any": [PLAIN, head(If_None_Match="*"), head(If_None_Match="*"), PLAIN],
+    "a wish as to freshness": [PLAIN, head(Cache_Control="max-stale"), head(Cache_Control="max-stale"), PLAIN],
+    "keep-alive": [head(Connection="keep-alive")] * 3,
+    "a spelling that leads elsewhere": [PLAIN, head("/simple/Alpha/"), head("/simple/alpha"), head("/simple//alpha/")]
+    * 2,
+    "a project that is not there": [head("/simple/gamma/")] * 3,
+    "refused in between": [PLAIN, PLAIN, head(host="other.test"), PLAIN],
+    "credentials of this kind": [PLAIN, PLAIN, head(Authorization="Basic YTpi"), PLAIN],
+    "the last one closes": [PLAIN, PLAIN, head(Connection="close")],
+    "each closes": [head(Connection="close")],
+    "HTTP/1.0": [PLAIN, PLAIN, head(version="1.0")],
+    "HTTP/1.0 that stays": [head(version="1.0", Connection="keep-alive")] * 3,
+    "an empty line before": [PLAIN, PLAIN, b"\r\n" + PLAIN, PLAIN],
+    "no method at all": [PLAIN, PLAIN, b" " + PLAIN],
+}
+
+
+@pytest.mark.parametrize("packets", SEQUENCES.values(), ids=SEQUENCES)
+def test_sequences(scene: Scene, packets: list[bytes]) -> None:
+    assert all(scene.both(*packets)[:-1])
+
+
+@pytest.mark.parametrize("field", ["", "Range: bytes=1-3\r\n", "If-None-Match: *\r\n", "Range: bytes=9999999-\r\n"])
+def test_small_files(scene: Scene, field: str) -> None:
+    url = file_url(small_wheels()[0])
+    packet = f"GET /{url.split('/', 3)[3]} HTTP/1.1\r\nHost: {FILES_HOST}\r\n{field}\r\n".encode()
+    scene.both(*[packet] * 4, host=FILES_HOST)
+
+
+def test_a_head_in_two_packets(scene: Scene) -> None:
+    first = scene.both(PLAIN, PLAIN)[0]
+    with Wire(scene.knows.port, page_url("alpha"), ca=scene.knows.ca) as wire:
+        for at in (1, 30, len(PLAIN) - 1):
+            wire.sock.sendall(PLAIN[:at])
+            wire.sock.sendall(PLAIN[at:])
+            assert CHANGING.sub(b"", read_answer(wire.sock, to_head=False)) == first
+
+
+def test_two_heads_in_one_packet(scene: Scene) -> None:
+    """In order, each whole."""
+    first = scene.both(PLAIN, PLAIN)[0]
+    with Wire(scene.knows.port, page_url("alpha"), ca=scene.knows.ca) as wire:
+        wire.sock.sendall(PLAIN * 3)
+        data = b""
+        while len(CHANGING.sub(b"", data)) < 3 * len(first):
+            piece = wire.sock.recv(65536)
+            assert piece
+            data += piece
+        assert CHANGING.sub(b"", data) == first * 3
+
+
+def test_what_is_told_of_it(scene: Scene) -> None:
+    """`Cache-Status`, `Age`, the access log and the metrics, as for any other hit."""
+    url = page_url("alpha")
+    before = len(scene.knows.access_log())
+    with Wire(scene.knows.port, url, ca=scene.knows.ca) as wire:
+        found = [wire.request(url) for _ in range(4)]
+    for answer in found:
+        assert answer.headers["Cache-Status"].startswith("pypi-cache; hit; ttl=")
+        assert int(answer.headers["Age"]) >= 0
+        assert answer.headers["Via"].startswith("1.1 pypi-cache-")
+        assert answer.headers["Date"]
+    lines = scene.knows.access_log(at_least=before + 4)[-4:]
+    assert [(line["status"], line["bytes"], line["agent"]) for line in lines] == [
+        (200, answer.size, "wire") for answer in found
+    ]
+    assert all(line["cache"].startswith("pypi-cache; hit") and line["client"] == "127.0.0.1" for line in lines)
+
+
+def test_its_age_grows_and_it_is_fetched_again(scene: Scene) -> None:
+    url = page_url("beta")
+    with Wire(scene.knows.port, url, ca=scene.knows.ca) as wire:
+        ages = [int(wire.request(url).headers["Age"]) for _ in range(3)]
+        scene.knows.lapse(90)
+        assert int(wire.request(url).headers["Age"]) >= ages[-1] + 90
+        scene.knows.lapse(86_400)
+        assert (
+            "fwd=" in wire.request(url).headers["Cache-Status"] or "stale" in wire.request(url).headers["Cache-Status"]
+        )
+
+
+def test_the_certificate(scene: Scene) -> None:
+    """An elliptic-curve key, signed by mitmproxy's CA, for the name that was asked for; a session can be resumed."""
+    context = ssl.create_default_context(cafile=str(scene.knows.ca))
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    session: ssl.SSLSession | None = None
+    resumed = []
+    for _ in range(2):
+        with socket.create_connection(("127.0.0.1", scene.knows.port)) as plain:
+            plain.sendall(f"CONNECT {INDEX_HOST}:443 HTTP/1.1\r\nHost: {INDEX_HOST}:443\r\n\r\n".encode())
+            assert plain.recv(4096) == b"HTTP/1.1 200 Connection established\r\n\r\n"
+            with context.wrap_socket(plain, server_hostname=INDEX_HOST, session=session) as tls:
+                session = tls.session
+                resumed.append(tls.session_reused)
+                certificate = x509.load_der_x509_certificate(tls.getpeercert(binary_form=True) or b"")
+    assert isinstance(certificate.public_key(), ec.EllipticCurvePublicKey)
+    assert resumed == [False, True]

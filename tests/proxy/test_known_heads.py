@@ -1,0 +1,282 @@
+"""Which heads are remembered, and when a remembered one may not be used."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from mitmproxy.addons.proxyauth import ProxyAuth
+from mitmproxy.proxy.layers.http import HTTPMode
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from pkgcache.engine.responses.messages import Request, Response
+from pkgcache.engine.service import Service
+from pkgcache.proxy.authentication import Authenticator
+from pkgcache.proxy.exchange import Exchange
+from pkgcache.proxy.intake import Intake
+from pkgcache.proxy.known_heads import HEAD_OVERHEAD, KnownHead, KnownHeads, Place, place_of
+from pkgcache.rules.http.cache_status import CacheStatus
+from pkgcache.settings import make_settings
+from pkgcache.web.endpoints import ProxyPages
+from tests.proxy.connections import make_client, make_context, make_request
+
+NEAR: Final = ("near.test", 443)
+PLACE: Final[Place] = ("near.test", 443, HTTPMode.transparent, True)
+LINE: Final = b"GET /simple/six/ HTTP/1.1\r\n"
+HEAD: Final = LINE + b"Host: near.test\r\n\r\n"
+
+
+class Scene:
+    """An intake whose service answers each page from memory, and one client within a CONNECT."""
+
+    def __init__(self, folder: Path, *, shows_flows: bool = False, **options: Any) -> None:
+        given = {f"pypi_cache_{name}": value for name, value in options.items()}
+        self.service = Service(
+            make_settings(
+                {"pypi_cache_dir": str(folder), "pypi_cache_index": ["near=https://near.test/simple"], **given}
+            )
+        )
+        self.exiting = False
+        self.logged: list[Exchange] = []
+        self.proxyauth = ProxyAuth()
+        self.intake = Intake(
+            self.service,
+            ProxyPages(self.service, folder / "ca.pem", lambda: b""),
+            Authenticator(self.proxyauth),
+            shows_flows=shows_flows,
+            log=self.logged.append,
+            exiting=lambda: self.exiting,
+        )
+        self.client = make_client(tls=True)
+        self.answer: Callable[[], Response | None] = lambda: Response(
+            status=200, headers=CIMultiDict({"Content-Length": "4"}), body=b"page", cache=CacheStatus(hit=True, ttl=60)
+        )
+        self.service.from_memory = lambda *_: self.answer  # type: ignore[method-assign]
+
+    def ask(
+        self, path: str = "/simple/six/", host: str = "near.test", head: bytes = HEAD, place: Place = PLACE
+    ) -> None:
+        """A request the ordinary way, answered from memory."""
+        context = make_context(self.client, (host, 443))
+        request = make_request(path=path, host=host)
+        del request.headers["Content-Length"]  # mitmproxy's maker adds one
+        exchange = self.intake.admit_request(context, HTTPMode.transparent, request, ends=True)
+        assert exchange is not None
+        assert exchange.response is None
+        assert self.intake.try_from_memory(exchange, (place, head)) is not None
+
+    def again(self, head: bytes = HEAD, place: Place = PLACE, client: Any = None) -> Exchange | None:
+        """What the same head gets."""
+        return self.intake.from_known_head((place, head), client or self.client)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return Scene(tmp_path)
+
+
+def request_with(method: str, *headers: tuple[str, str]) -> Request:
+    return Request(method=method, url=None, headers=CIMultiDictProxy(CIMultiDict(headers)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("method", "line", "headers", "expected"),
+    [
+        ("GET", LINE, [("Host", "near.test"), ("Accept", "text/html"), ("Accept-Encoding", "gzip")], True),
+        ("GET", LINE, [("Connection", "keep-alive")], True),
+        ("GET", LINE, [("connection", "Keep-Alive")], True),
+        ("GET", LINE, [("If-None-Match", '"a"')], True),
+        ("GET", LINE, [("Range", "bytes=0-9")], True),
+        ("GET", LINE, [("Cache-Control", "max-age=0")], True),
+        pytest.param("GET", LINE, [("Connection", "close")], False, id="RFC 9112 §9.6"),
+        pytest.param("GET", LINE, [("Connection", "keep-alive, close")], False, id="of several options"),
+        pytest.param("GET", LINE, [("Connection", "keep-alive, x")], False, id="names a field"),
+        pytest.param("GET", LINE, [("Connection", "keep-alive"), ("Connection", "close")], False, id="two lines"),
+        pytest.param("GET", b"GET /simple/six/ HTTP/1.0\r\n", [], False, id="HTTP/1.0 closes"),
+        pytest.param("HEAD", LINE.replace(b"GET", b"HEAD"), [], False, id="HEAD"),
+        pytest.param("GET", LINE, [("Authorization", "Basic YTpi")], False, id="an origin's login"),
+        pytest.param("GET", LINE, [("authorization", "Basic YTpi")], False, id="in lower case"),
+        pytest.param("GET", LINE, [("Proxy-Authorization", "Basic YTpi")], False, id="this proxy's login"),
+        pytest.param("GET", LINE, [("Cookie", "a=b")], False, id="a session"),
+        pytest.param("GET", LINE, [("Content-Length", "0")], False, id="a body"),
+        pytest.param("GET", LINE, [("Expect", "100-continue")], False, id="expects"),
+        pytest.param("GET", LINE, [("Upgrade", "h2c"), ("Connection", "upgrade")], False, id="upgrades"),
+        pytest.param("GET", LINE, [("Via", "1.1 other")], False, id="a loop"),
+    ],
+)
+def test_which_heads_are_remembered(method: str, line: bytes, headers: list[tuple[str, str]], expected: bool) -> None:
+    heads = KnownHeads(1_000_000)
+    key = PLACE, line + b"\r\n"
+    known = KnownHead(request_with(method, *headers), None, lambda: None)  # type: ignore[arg-type]
+    heads.remember(key, known)
+    assert heads.get(key) is (known if expected else None)
+
+
+def test_the_memory_is_bounded() -> None:
+    heads = KnownHeads(10 * HEAD_OVERHEAD)
+    for number in range(100):
+        heads.remember((PLACE, b"%d" % number + LINE), KnownHead(request_with("GET"), None, lambda: None))  # type: ignore[arg-type]
+    kept = [number for number in range(100) if heads.get((PLACE, b"%d" % number + LINE))]
+    assert 5 <= len(kept) < 10
+    assert kept[-1] == 99
+    for number in range(10_000):
+        heads.remember_connect((("", 0, HTTPMode.regular, False), b"CONNECT %d" % number), NEAR)
+    assert heads.address((("", 0, HTTPMode.regular, False), b"CONNECT 0")) is None
+
+
+def test_no_memory_at_all(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, known_heads="0")
+    scene.ask()
+    assert scene.again() is None
+
+
+def test_the_same_head_gets_the_same_answer(scene: Scene) -> None:
+    scene.ask()
+    exchange = scene.again()
+    assert exchange is not None
+    assert exchange.response is not None
+    assert (exchange.request.url.path, exchange.request.client) == ("/simple/six/", scene.client.peername[0])
+    exchange.sent = 4
+    exchange.close()
+    assert scene.logged == [exchange]
+
+
+def test_another_client_is_logged_as_itself(scene: Scene) -> None:
+    scene.ask()
+    other = make_client(tls=True)
+    other.peername = ("192.0.2.77", 1)
+    exchange = scene.again(client=other)
+    assert exchange is not None
+    assert exchange.request.client == "192.0.2.77"
+
+
+@pytest.mark.parametrize(
+    ("head", "place"),
+    [
+        (HEAD + b"\r\n", PLACE),
+        (HEAD[:-1], PLACE),
+        (HEAD + HEAD, PLACE),
+        (HEAD.replace(b"six", b"Six"), PLACE),
+        (HEAD.replace(b"Host", b"host"), PLACE),
+        (HEAD, ("other.test", 443, HTTPMode.transparent, True)),
+        (HEAD, ("near.test", 80, HTTPMode.transparent, True)),
+        (HEAD, ("near.test", 443, HTTPMode.transparent, False)),
+        (HEAD, ("near.test", 443, HTTPMode.regular, True)),
+    ],
+)
+def test_what_differs_is_not_known(scene: Scene, head: bytes, place: Place) -> None:
+    scene.ask()
+    assert scene.again(head, place) is None
+
+
+def stop(scene: Scene) -> None:
+    scene.exiting = True
+
+
+def close(scene: Scene) -> None:
+    scene.intake.close()
+
+
+def want_a_login(scene: Scene) -> None:
+    scene.proxyauth.validator = lambda *_: True  # type: ignore[assignment]
+
+
+def learn_a_host(scene: Scene) -> None:
+    scene.service.hosts.learn("near", "six", [("files.test", 443)])
+
+
+def forget_the_page(scene: Scene) -> None:
+    scene.answer = lambda: None
+
+
+def fail(scene: Scene) -> None:
+    def answer() -> Response:
+        raise RuntimeError("broken")
+
+    scene.answer = answer
+
+
+def stream(scene: Scene) -> None:
+    scene.answer = lambda: Response(status=200, headers=CIMultiDict(), body=object())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("change", [stop, close, want_a_login, learn_a_host])
+def test_what_forbids_the_short_way(scene: Scene, change: Callable[[Scene], None]) -> None:
+    scene.ask()
+    assert scene.again() is not None
+    change(scene)
+    assert scene.again() is None
+
+
+@pytest.mark.parametrize("change", [forget_the_page, fail, stream])
+def test_an_answer_that_needs_the_ordinary_way(scene: Scene, change: Callable[[Scene], None]) -> None:
+    scene.service.from_memory = lambda *_: lambda: scene.answer()  # type: ignore[method-assign]  # noqa: PLW0108  as it is then
+    scene.ask()
+    assert scene.again() is not None
+    change(scene)
+    assert scene.again() is None
+
+
+def test_nothing_is_remembered_where_everybody_logs_in(scene: Scene) -> None:
+    request = make_request(path="/simple/six/", host="near.test")
+    del request.headers["Content-Length"]
+    exchange = scene.intake.admit_request(make_context(scene.client, NEAR), HTTPMode.transparent, request, ends=True)
+    assert exchange is not None
+    want_a_login(scene)
+    assert scene.intake.try_from_memory(exchange, (PLACE, HEAD)) is not None
+    scene.proxyauth.validator = None
+    assert scene.again() is None
+
+
+def test_nothing_is_remembered_where_flows_are_shown(tmp_path: Path) -> None:
+    """mitmweb lists each request."""
+    scene = Scene(tmp_path, shows_flows=True)
+    scene.ask()
+    scene.intake.remember_connect((place_of(make_context(make_client()), HTTPMode.regular), HEAD), NEAR)
+    assert scene.again() is None
+    assert scene.intake.known_connect((place_of(make_context(make_client()), HTTPMode.regular), HEAD)) is None
+
+
+def test_a_learned_host_is_not_remembered(scene: Scene) -> None:
+    """Each use of it is counted: it is forgotten after a month without any."""
+    scene.service.hosts.learn("near", "six", [("files.test", 443)])
+    place = ("files.test", 443, HTTPMode.transparent, True)
+    scene.ask("/six-1.0-py3-none-any.whl", "files.test", place=place)
+    assert scene.again(place=place) is None
+
+
+CONNECT: Final = b"CONNECT near.test:443 HTTP/1.1\r\nHost: near.test:443\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "mode", "expected"),
+    [
+        (CONNECT, HTTPMode.regular, NEAR),
+        (CONNECT.replace(b"\r\n\r\n", b"\r\nUser-Agent: pip\r\n\r\n"), HTTPMode.regular, NEAR),
+        (CONNECT.replace(b"\r\n\r\n", b"\r\nProxy-Authorization: Basic YTpi\r\n\r\n"), HTTPMode.regular, None),
+        (CONNECT.replace(b"\r\n\r\n", b"\r\nproxy-authorization: Basic YTpi\r\n\r\n"), HTTPMode.regular, None),
+        (CONNECT, HTTPMode.upstream, None),
+        (CONNECT, HTTPMode.transparent, None),
+    ],
+)
+def test_which_connects_are_remembered(
+    scene: Scene, head: bytes, mode: HTTPMode, expected: tuple[str, int] | None
+) -> None:
+    place = "192.0.2.1", 8080, mode, False
+    scene.intake.remember_connect((place, head), NEAR)
+    assert scene.intake.known_connect((place, head)) == expected
+
+
+@pytest.mark.parametrize("change", [stop, close, want_a_login])
+def test_what_forbids_a_known_connect(scene: Scene, change: Callable[[Scene], None]) -> None:
+    key = ("192.0.2.1", 8080, HTTPMode.regular, False), CONNECT
+    scene.intake.remember_connect(key, NEAR)
+    assert scene.intake.known_connect(key) == NEAR
+    change(scene)
+    assert scene.intake.known_connect(key) is None
+
+
+def test_a_host_that_is_no_package_host_any_more(scene: Scene) -> None:
+    key = ("192.0.2.1", 8080, HTTPMode.regular, False), CONNECT
+    scene.intake.remember_connect(key, ("gone.test", 443))
+    assert scene.intake.known_connect(key) is None
