@@ -118,8 +118,10 @@ SIGNATURES: Final[list[tuple[Callable[..., Any], str, str]]] = [
     (tlsconfig.TlsConfig.get_cert, "self, conn_context", "HostTls: the names of the certificate, and its chain"),
     (
         net_tls.create_client_proxy_context.__wrapped__,
-        "method, min_version, max_version, cipher_list, ecdh_curve, chain_file, alpn_select_callback, request_client_cert, "
-        "extra_chain_certs, dhparams",
+        (
+            "method, min_version, max_version, cipher_list, ecdh_curve, chain_file, alpn_select_callback, "
+            "request_client_cert, extra_chain_certs, dhparams"
+        ),
         "HostTls: a context a host, where mitmproxy has one for all",
     ),
     (certs.dummy_cert, "privkey, cacert, commonname, sans, organization=…, crl_url=…", "HostTls: a host's certificate"),
