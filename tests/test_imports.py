@@ -92,7 +92,9 @@ FLOORS: Final[dict[str, tuple[frozenset[str], ...]]] = {
 ONLY: Final[dict[str, frozenset[str]]] = {
     "mitmproxy": frozenset({"proxy"}),
     "OpenSSL": frozenset({"proxy"}),
-    "aiohttp": frozenset({f"engine/upstream/{name}.py" for name in ("client", "guard", "lenient_heads", "response")}),
+    "aiohttp": frozenset(
+        {f"engine/upstream/{name}.py" for name in ("bounded_reading", "client", "guard", "lenient_heads", "response")}
+    ),
     "diskcache": frozenset({"engine/store/database.py"}),
     "sqlite3": frozenset({"engine/store/database.py"}),
     "prometheus_client": frozenset({"engine/runtime/metrics.py"}),

@@ -88,6 +88,8 @@ def redact(text: str) -> str:
         text = _RAW_BYTES.sub(r"b\1\2…\1", text)
     if "@" in text or "?" in text:
         text = "".join([_redacted_word(word) for word in _BLANKS.split(text)])
+    if "%40" in text:
+        text = "/".join(map(_without_encoded_user, text.split("/")))
     lowered = text.lower()
     if "authorization" in lowered or "cookie" in lowered:
         text = _FIELD.sub(r"\1***", text)
@@ -115,10 +117,20 @@ def _without_users(word: str) -> str:
 
 
 def _without_user(url: str) -> str:
-    """Replace what stands before the last `@` of a URL without its scheme, unless that is in its path."""
+    """Replace what stands before the last `@` of a URL without its scheme; in its path, only what has a colon there."""
     user, at, host = url.rpartition("@")
-    is_path = "/" in user and "@" not in user.partition("/")[0] and not _has_password(user)
-    return f"***@{host}" if at and not is_path else url
+    if not at:
+        return url
+    if "/" in user and "@" not in user.partition("/")[0] and not _has_password(user):
+        path, slash, segment = user.rpartition("/")
+        return f"{path}{slash}***@{host}" if ":" in segment else url
+    return f"***@{host}"
+
+
+def _without_encoded_user(segment: str) -> str:
+    """Replace user information that stands percent-encoded in a segment of a path. `feed%40Local` stays."""
+    user, at, host = segment.rpartition("%40")
+    return f"***{at}{host}" if "%3a" in user.lower() else segment
 
 
 def _has_password(url: str) -> bool:

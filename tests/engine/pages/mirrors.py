@@ -10,6 +10,7 @@ from multidict import CIMultiDict
 
 from pkgcache.engine.pages.fetcher import PageFetcher
 from pkgcache.engine.pages.known_files import KnownFiles
+from pkgcache.engine.pages.large_bodies import TakeTurn
 from pkgcache.engine.pages.learned_hosts import LearnedHosts
 from pkgcache.engine.pages.stored_page import PageRequest
 from pkgcache.engine.pages.variants import PageVariants
@@ -18,6 +19,7 @@ from pkgcache.engine.runtime.metrics import Metrics
 from pkgcache.engine.runtime.tasks import Tasks
 from pkgcache.engine.store.store import Store
 from pkgcache.engine.upstream.errors import Failure, UpstreamError, refused
+from pkgcache.engine.upstream.response import SMALL_BODY
 from pkgcache.rules.routing.indexes import Index, build_indexes
 from pkgcache.rules.routing.package_hosts import Address
 from pkgcache.rules.routing.routes import PUBLIC
@@ -62,7 +64,9 @@ class Response:
     def headers(self) -> CIMultiDict[str]:
         return CIMultiDict(self.said.headers)
 
-    async def body(self, _limit: int) -> bytes:
+    async def body(self, _limit: int, take_turn: TakeTurn) -> bytes:
+        if len(self.said.body) > SMALL_BODY:
+            await take_turn()
         return self.said.body
 
     def refused(self) -> UpstreamError:

@@ -383,3 +383,35 @@ def test_a_file_of_a_third_user_does_not_count(tmp_path: Path) -> None:
 )
 def test_names_that_are_not_ours(name: object) -> None:
     assert not is_value_name(name)
+
+
+COUNTERS: Final = {
+    "null": "UPDATE Settings SET value = NULL",
+    "text": "UPDATE Settings SET value = 'x'",
+    "bytes": "UPDATE Settings SET value = x'ff'",
+    "fractions": "UPDATE Settings SET value = 0.5",
+    "below nothing": "UPDATE Settings SET value = -1",
+    "endless": "UPDATE Settings SET value = 1e999",
+    "gone": "DELETE FROM Settings WHERE key IN ('count', 'size')",
+    "rows without size": "UPDATE Cache SET size = NULL",
+    "rows with a text for a size": "UPDATE Cache SET size = 'x'",
+    "rows of the largest size": f"UPDATE Cache SET size = {2**63 - 1}",
+    "rows of a size below nothing": "UPDATE Cache SET size = -5",
+}
+
+
+@pytest.mark.parametrize("statement", COUNTERS.values(), ids=COUNTERS)
+async def test_counters_that_make_no_sense_are_counted_anew(statement: str, tmp_path: Path) -> None:
+    """diskcache keeps them by triggers. One row without a size made every download a 502, and `/healthz` a 500 with a traceback."""
+    async with opened(tmp_path) as store:
+        for number in range(3):
+            await store.put(StoreKey(f"file|-|sha256:{number}|x"), b"x" * 1000, {"name": "x"})
+    with contextlib.closing(sqlite3.connect(tmp_path / "entries" / "cache.db")) as database, database:
+        database.execute(statement)
+    async with opened(tmp_path) as store:
+        assert (await store.figures())["entries"] == 3
+        assert await store.put(KEY, b"y" * 1000, {"name": "y"})
+        assert await content(store, KEY) == b"y" * 1000
+        figures = await store.figures()
+        assert figures["entries"] >= 1
+        assert all(type(value) is int and 0 <= value < 2**62 for value in figures.values())

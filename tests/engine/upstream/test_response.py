@@ -1,9 +1,15 @@
 """Bodies of upstreams as they arrive."""
 
+import asyncio
+
+import aiohttp
 import pytest
+from aiohttp.base_protocol import BaseProtocol
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from pkgcache.engine.upstream.client import UpstreamClient
-from pkgcache.engine.upstream.response import bottom
+from pkgcache.engine.upstream.errors import UpstreamError
+from pkgcache.engine.upstream.response import UpstreamResponse, bottom
 from pkgcache.rules.routing.urls import parse_url
 from tests.support.authority import Authority
 from tests.support.behaviour import Behaviour
@@ -29,6 +35,26 @@ async def test_a_drip_is_read_in_gulps(ca: Authority, tls: bool) -> None:
         finally:
             await client.close()
         assert upstream.accepted == 1
+
+
+@pytest.mark.parametrize(
+    "error", [aiohttp.ClientPayloadError(), ConnectionResetError(), RuntimeError("Connection closed.")]
+)
+async def test_what_came_before_a_connection_broke_counts(error: Exception) -> None:
+    """aiohttp raises at once, although it still holds bytes: a download then resumed 60 kB earlier than it could."""
+    loop = asyncio.get_running_loop()
+    content = aiohttp.StreamReader(BaseProtocol(loop), 2**16, loop=loop)
+    failures: list[None] = []
+    url, none = parse_url("https://files.example/a"), CIMultiDictProxy(CIMultiDict[str]())
+    response = UpstreamResponse(url, 200, none, url, content, None, lambda: failures.append(None), 8.0)
+    content.feed_data(b"first ")
+    content.feed_data(b"second")
+    content.set_exception(error)
+    assert await response.chunk() == b"first second"
+    assert not failures
+    with pytest.raises(UpstreamError):
+        await response.chunk()
+    assert len(failures) == 1
 
 
 async def _pieces(client: UpstreamClient, url: str) -> list[bytes]:

@@ -10,14 +10,17 @@ import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pkgcache.engine.upstream import wheel_metadata
-from pkgcache.engine.upstream.wheel_metadata import MAX_DIRECTORY, MAX_METADATA, read_metadata
+from pkgcache.engine.upstream.client import UpstreamClient
+from pkgcache.engine.upstream.errors import UpstreamError
+from pkgcache.engine.upstream.wheel_metadata import MAX_DIRECTORY, MAX_METADATA, metadata_of_wheel, read_metadata
+from pkgcache.rules.routing.urls import parse_url
 
 METADATA: Final = b"Metadata-Version: 2.4\nName: six\nVersion: 1.0\n\n" + b"a long description " * 500
 METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
@@ -113,6 +116,128 @@ def test_sizes_up_to_the_limit(method: int, size: int) -> None:
 def test_what_is_refused(data: bytes, why: str) -> None:
     with pytest.raises(ERRORS, match=why):
         read_metadata(io.BytesIO(data))
+
+
+def entry(name: bytes = b"", extra: bytes = b"", *, size: int = 0, header_at: int = 0) -> bytes:
+    """An entry of a directory (APPNOTE.TXT §4.3.12)."""
+    lengths = (len(name), len(extra), 0)
+    head = struct.pack(
+        "<4s4B4H3L5H2L", b"PK\1\2", 20, 3, 20, 0, 0, 0, 0, 0, 0, size, size, *lengths, 0, 0, 0, header_at
+    )
+    return head + name + extra
+
+
+def directory(entries: bytes, *, size: int | None = None, at: int = 0) -> bytes:
+    """A directory with its end, and nothing before it."""
+    size = len(entries) if size is None else size
+    return entries + struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, size, at, 0)
+
+
+def as_zip64(data: bytes, **claims: int) -> bytes:
+    """A wheel whose directory is told of by a zip64 record (§4.3.14), which claims another `size` or `offset`."""
+    end = len(data) - 22
+    size, offset = struct.unpack_from("<II", data, end + 12)
+    told = (claims.get("size", size), claims.get("offset", offset))
+    record = struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, 1, 1, *told)
+    locator = struct.pack("<4sIQI", b"PK\6\7", 0, claims.get("record", end), 1)
+    return data[:end] + record + locator + b"PK\5\6" + bytes(4) + b"\xff" * 12 + bytes(2)
+
+
+WHEEL: Final = wheel()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"#!/bin/sh\n" * 100 + WHEEL, id="bytes before it"),
+        pytest.param(WHEEL[:-2] + struct.pack("<H", 5) + b"hello", id="a comment"),
+        pytest.param(WHEEL[:-2] + struct.pack("<H", 0xFFFF) + b"x" * 0xFFFF, id="the longest comment"),
+        pytest.param(as_zip64(WHEEL), id="zip64"),
+        pytest.param(as_zip64(WHEEL, record=2**64 - 1), id="zip64, and nobody needs to know where its record is"),
+        pytest.param(raw_wheel(8, deflated(METADATA), says=0), id="a size of nothing"),
+        pytest.param(raw_wheel(8, deflated(METADATA), says=0xFFFFFFFF), id="a size of 4 GB"),
+        pytest.param(raw_wheel(8, deflated(METADATA), flags=8), id="a data descriptor (§4.3.9)"),
+    ],
+)
+def test_wheels_that_are_right_in_their_own_way(data: bytes) -> None:
+    assert read_metadata(io.BytesIO(data)) == METADATA
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(directory(entry() * (MAX_DIRECTORY // 460)), id="very many members"),
+        pytest.param(directory(entry(b"a") * (MAX_DIRECTORY // 470)), id="with names"),
+        pytest.param(directory(entry(b"a", b"\7\7\0\0" * 16_383) * 60), id="extra fields of nothing"),
+        pytest.param(directory(entry(NAME.encode(), b"\1\0\0\0" * 16_383) * 60), id="120 METADATA with extra fields"),
+        pytest.param(directory(entry(b"/" * 65_535) * 120), id="names of slashes"),
+        pytest.param(directory(entry(NAME.encode(), header_at=0xFFFFFFFF)), id="a header beyond 4 GB"),
+        pytest.param(directory(entry(NAME.encode(), size=0xFFFFFFFF)), id="4 GB of METADATA"),
+        pytest.param(directory(entry(NAME.encode()) + b"x"), id="one byte too much"),
+        pytest.param(directory(entry(NAME.encode())[:-1]), id="one byte too little"),
+        pytest.param(directory(entry(NAME.encode()), at=1), id="further on than it is"),
+        pytest.param(as_zip64(WHEEL, size=2**63), id="zip64: too large"),
+        pytest.param(as_zip64(WHEEL, size=2**64 - 1, offset=2**64 - 1), id="zip64: all bits"),
+        pytest.param(as_zip64(WHEEL, offset=2**64 - 1), id="zip64: somewhere else"),
+        pytest.param(b"PK\5\6" * 100_000, id="ends without a directory"),
+        pytest.param(b"PK\6\7" * 100_000 + bytes(22), id="locators"),
+        pytest.param(wheel(names=("/six-1.0.dist-info/METADATA",) * 2), id="an absolute name"),
+        pytest.param(wheel(names=("../six-1.0.dist-info/METADATA",)), id="a name that leads out"),
+        pytest.param(wheel(names=(NAME, NAME)), id="the same name twice"),
+    ],
+)
+def test_directories_that_mean_harm_take_little_memory(data: bytes) -> None:
+    """zipfile took 11 s and 4 s for the first ones, holding the interpreter's lock, and 100 MB."""
+    file = io.BytesIO(data)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ERRORS):
+            read_metadata(file)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * MAX_DIRECTORY
+
+
+class _Sent(NamedTuple):
+    start: int
+    size: int
+    total: int = 100_000_000
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param([_Sent(0, 1 << 20)], id="always the beginning"),
+        pytest.param([_Sent(5, 4)], id="always some bytes"),
+        pytest.param([_Sent(100_000_000 - 10, 10), _Sent(0, 10)], id="first the end"),
+        pytest.param([_Sent(0, 0)], id="nothing"),
+        pytest.param([_Sent(99_999_990 - n * 10, 10) for n in range(1000)], id="ten bytes at a time"),
+        pytest.param([_Sent(0, 10, 0)], id="a file of nothing"),
+    ],
+)
+async def test_an_upstream_that_sends_other_spans_is_given_up(
+    sent: list[_Sent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """16 spans of 16 MB were kept, of which nobody had asked for any."""
+    asked = []
+
+    async def fetch(*_: object) -> tuple[int, bytes, int]:
+        asked.append(1)
+        span = sent[min(len(asked), len(sent)) - 1]
+        return span.start, bytes(span.size), span.total
+
+    monkeypatch.setattr(wheel_metadata, "_fetch", fetch)
+    with pytest.raises(UpstreamError):
+        await metadata_of_wheel(NoBreakers(), [(parse_url("https://files.example/six-1.0-py3-none-any.whl"), "")])
+    assert len(asked) <= wheel_metadata.MAX_STEPS + 1
+
+
+class NoBreakers(UpstreamClient):
+    """A client that asks the sources as they come."""
+
+    def __init__(self) -> None:
+        super().__init__(may_be_private=lambda _: False, via="1.1 test")
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])

@@ -392,3 +392,42 @@ def test_at_the_proxys_own_address_there_are_projects_alone() -> None:
     route = SPELT.route_own(parse_url("http://proxy.test/whl/simple/links.html"))
     assert isinstance(route, ProjectPage)
     assert not route.is_flat
+
+
+SHARED = Router(
+    build_indexes(
+        parse_index(
+            [
+                "pypi=https://one.test/simple https://one.test/mirror/simple",
+                "corp=https://one.test/corp/simple",
+                "team=https://one.test/corp/team/simple",
+            ]
+        ),
+        Defaults(simple=parse_url("https://one.test/simple/"), files=parse_url("https://files.example/packages/")),
+    ),
+    [],
+    {},
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "owners"),
+    [
+        pytest.param("/corp/six-1.0.tar.gz", ["corp", "team"], id="beside two of them"),
+        pytest.param("/corp/files/six-1.0.tar.gz", ["corp", "team"], id="the same, further down"),
+        pytest.param("/corp/team/six-1.0.tar.gz", ["team"], id="below one"),
+        pytest.param("/corp/simple/../team/files/six-1.0.tar.gz", ["team"], id="with dot segments"),
+        pytest.param("/CORP/files/six-1.0.tar.gz", None, id="another case: beside all of them"),
+        pytest.param("/files/six-1.0.tar.gz", None, id="beside all of them"),
+    ],
+)
+@pytest.mark.parametrize("at", ["its host", "pypi", "corp", "team"])
+def test_files_beside_several_indexes_are_any_ones(path: str, owners: list[str] | None, at: str) -> None:
+    """The first one's page alone was looked into, and a file that only corp's page has a digest of was served unverified."""
+    if at == "its host":
+        route = SHARED.route(parse_url(f"https://one.test{path}"))
+    else:
+        route = SHARED.route_own(parse_url(f"http://proxy.test/{at}/files/https/one.test{path}"))
+    assert isinstance(route, ReleaseFile)
+    found = [each.index.name for each in by_index(route)]
+    assert found == owners if owners else {"pypi", "corp", "team"} <= set(found)

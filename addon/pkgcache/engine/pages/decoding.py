@@ -38,6 +38,11 @@ class ContentDecoder:
         self._padded = False
 
     @property
+    def is_identity(self) -> bool:
+        """Whether the body comes as it is."""
+        return self._plain
+
+    @property
     def whole(self) -> bool:
         """Whether nothing is missing, as far as the coding tells."""
         return self._plain or self._decoder.eof
@@ -83,6 +88,8 @@ class ContentDecoder:
 def decoded(body: bytes, coding: str, url: Url, limit: int) -> tuple[bytes, bool]:
     """A whole body of at most `limit` bytes decompressed, and whether it is `is_one_member`. Raises UpstreamError."""
     decoder = ContentDecoder(coding, url)
+    if decoder.is_identity and len(body) <= limit:
+        return body, False
     plain = bytearray()
     for piece in decoder.feed(body):
         plain += piece

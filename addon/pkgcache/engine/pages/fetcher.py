@@ -17,6 +17,7 @@ from typing import NamedTuple
 from multidict import CIMultiDict
 
 from pkgcache.engine.pages.decoding import PIECE, decoded
+from pkgcache.engine.pages.large_bodies import LargeBodies, TakeTurn
 from pkgcache.engine.pages.stored_page import PageRequest, StoredPage, body_digest, gzipped_page
 from pkgcache.engine.pages.variants import PageVariants
 from pkgcache.engine.pages.worker import LARGE
@@ -63,6 +64,7 @@ class PageFetcher:
         self._metrics = metrics
         self._offline = offline
         self._large = asyncio.Semaphore(MOST_LARGE)
+        self._bodies = LargeBodies()
 
     def healthy_first(self, index: Index) -> list[Upstream]:
         """An index's upstreams in the operator's order, but those whose circuit breaker is open last."""
@@ -87,8 +89,10 @@ class PageFetcher:
         absent: StoredPage | None = None
         for upstream in self._upstreams_for(page_request):
             try:
-                with asking(Kind.PAGES):  # a file's request may be what makes a page needed
-                    page = await self._from_upstream(upstream, page_request, stored)
+                # Kind.PAGES: a file's request may be what makes a page needed
+                with asking(Kind.PAGES):
+                    async with self._bodies.turn(upstream.simple.origin) as take_turn:
+                        page = await self._from_upstream(upstream, page_request, stored, take_turn)
             except UpstreamError as error:
                 failure = error
             except Exception as error:  # whatever an upstream sends, it is that upstream that failed
@@ -110,13 +114,13 @@ class PageFetcher:
         return absent
 
     async def _from_upstream(
-        self, upstream: Upstream, page_request: PageRequest, stored: StoredPage | None
+        self, upstream: Upstream, page_request: PageRequest, stored: StoredPage | None, take_turn: TakeTurn
     ) -> StoredPage:
         """One upstream's page or its 404; asked for once more where the first answer says how. Raises UpstreamError."""
         html_refused = False
         while True:
             try:
-                return await self._fetch_from(upstream, page_request, stored, html_refused=html_refused)
+                return await self._fetch_from(upstream, page_request, stored, take_turn, html_refused=html_refused)
             except OtherVersionError:
                 stored = None
             except UpstreamError as error:
@@ -125,7 +129,13 @@ class PageFetcher:
                 html_refused = True  # it has no HTML at all: its JSON, then, to be converted
 
     async def _fetch_from(
-        self, upstream: Upstream, page_request: PageRequest, stored: StoredPage | None, *, html_refused: bool
+        self,
+        upstream: Upstream,
+        page_request: PageRequest,
+        stored: StoredPage | None,
+        take_turn: TakeTurn,
+        *,
+        html_refused: bool,
     ) -> StoredPage:
         """One upstream's page or its 404; JSON where it has `html_refused`. Raises UpstreamError."""
         url, accept = _target(upstream, page_request, html_refused=html_refused)
@@ -156,7 +166,7 @@ class PageFetcher:
             )
             if status != 200:
                 return StoredPage(key=page_request.key, notes=notes, body=b"")
-            body = await response.body(MAX_PAGE)
+            body = await response.body(MAX_PAGE, take_turn)
         return await self._keep_body(page_request, notes, response.headers, url, body)
 
     async def _keep_body(

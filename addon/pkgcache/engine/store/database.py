@@ -2,8 +2,8 @@
 
 A row holds a key, the JSON notes of its entry (in diskcache's `tag`), and a value: small ones in the row, larger ones as a file of
 their own, which is adopted by rename and never copied. Keys are text and values bytes; pickle is refused both ways (CVE-2025-69872).
-Others may have written to the database: no row's file name leads out of the folder (value_files.py), and settings in it that are not
-diskcache's own are removed before diskcache acts on them.
+Others may have written to the database: no row's file name leads out of the folder (value_files.py), and settings in it that
+diskcache cannot have written are removed before diskcache acts on them.
 
 diskcache is no longer maintained. What is used of its private parts (`_sql`, the columns of its table) has tests of its own
 (test_diskcache_names.py), which would fail first if a new release changed them.
@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Final, cast
 
 import diskcache
 from diskcache.core import DEFAULT_SETTINGS, METADATA, MODE_BINARY, MODE_PICKLE, MODE_RAW, UNKNOWN
@@ -47,6 +47,11 @@ CACHE_PAGES = 1024
 """Pages of 4 kB that each thread's connection caches: enough for the upper levels of the tree, even of a million rows. With diskcache's
 default of 8,192 pages and 64 MB mapped, five threads took half a gigabyte, and the system's page cache serves as well."""
 
+_SETTINGS: Final = {**DEFAULT_SETTINGS, **METADATA, "eviction_policy": "none"}
+_COUNTS: Final = {
+    "count": "SELECT count(*) FROM Cache",
+    "size": "SELECT CAST(total(size) AS INTEGER) FROM Cache WHERE typeof(size) = 'integer' AND size BETWEEN 0 AND 1 << 50",
+}
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
@@ -174,7 +179,7 @@ class Database:
         self.folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _check_own(folder)
-        _remove_foreign_settings(folder / DATABASE_FILE)
+        _mend_settings(folder / DATABASE_FILE)
         self._cache = diskcache.Cache(
             str(folder),
             timeout=BUSY_SECONDS,
@@ -264,10 +269,21 @@ class Database:
 
     def volume(self) -> int:
         """Return the bytes of the database and of all values' files."""
-        return int(self._cache.volume())
+        [(pages,)] = self.sql("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()")
+        return int(pages) + self._counter("size")
 
     def __len__(self) -> int:
-        return len(self._cache)
+        return self._counter("count")
+
+    def _counter(self, name: str) -> int:
+        """Return one of the counters that diskcache's triggers keep, counted anew where a row that makes no sense has spoilt it."""
+        for (value,) in self.sql("SELECT value FROM Settings WHERE key = ?", (name,)):
+            if type(value) is int and value >= 0:
+                return value
+        [(counted,)] = self.sql(_COUNTS[name])
+        with contextlib.suppress(sqlite3.OperationalError):  # somebody else writes: it is counted again next time
+            self.sql("INSERT OR REPLACE INTO Settings (key, value) VALUES (?, ?)", (name, counted))
+        return int(counted)
 
     def close(self) -> None:
         """Close this thread's connection; those of other threads close as the threads end."""
@@ -304,20 +320,30 @@ def _check_own(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _remove_foreign_settings(file: Path) -> None:
-    """Remove settings that diskcache has not: it makes attributes, arguments and PRAGMA statements of whatever is there.
+def _mend_settings(file: Path) -> None:
+    """Remove settings that diskcache has not, or not with such values: it makes attributes, arguments and PRAGMA statements of them.
 
-    A database that cannot be read is diskcache's to complain about.
+    A counter that has to go is counted anew. A database that cannot be read is diskcache's to complain about.
     """
     if not file.exists():
         return
-    known = sorted({*DEFAULT_SETTINGS, *METADATA})
-    marks = ",".join("?" * len(known))
-    select = f"SELECT count(*) FROM Settings WHERE key NOT IN ({marks})"  # noqa: S608  marks only
     with contextlib.closing(sqlite3.connect(file, timeout=BUSY_SECONDS)) as database:
-        foreign = 0
-        with contextlib.suppress(sqlite3.Error):
-            foreign = database.execute(select, known).fetchone()[0]
-        if foreign:
-            with database:
-                database.execute(f"DELETE FROM Settings WHERE key NOT IN ({marks})", known)  # noqa: S608  marks only
+        marks = ",".join("?" * len(_SETTINGS))
+        select = f"SELECT key, value FROM Settings WHERE key IN ({marks})"  # noqa: S608  marks only
+        try:
+            good = [key for key, value in database.execute(select, list(_SETTINGS)) if _is_setting(key, value)]
+            [(count,)] = database.execute("SELECT count(*) FROM Settings")
+        except sqlite3.Error:
+            return
+        missing = [name for name in _COUNTS if name not in good]
+        if count == len(good) and not missing:
+            return
+        marks = ",".join("?" * len(good))
+        with database:
+            database.execute(f"DELETE FROM Settings WHERE key NOT IN ({marks})", good)  # noqa: S608  marks only
+            for name in missing:
+                database.execute(f"INSERT INTO Settings VALUES (?, ({_COUNTS[name]}))", (name,))  # noqa: S608
+
+
+def _is_setting(key: str, value: object) -> bool:
+    return value == _SETTINGS[key] or (type(value) is int and value >= 0 and type(_SETTINGS[key]) is int)

@@ -23,6 +23,7 @@ import aiohttp
 import yarl
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from pkgcache.engine.upstream.bounded_reading import bound_reading
 from pkgcache.engine.upstream.breakers import Breakers
 from pkgcache.engine.upstream.errors import Failure, UpstreamError, redirected
 from pkgcache.engine.upstream.guard import GuardedResolver, MayBePrivate, check_literal
@@ -103,6 +104,7 @@ class UpstreamClient:
             keepalive_timeout=30,
             ttl_dns_cache=60,
         )
+        bound_reading(connector)
         self._session = aiohttp.ClientSession(
             connector=connector,
             auto_decompress=False,

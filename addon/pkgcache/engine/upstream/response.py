@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -19,6 +19,9 @@ from pkgcache.engine.upstream.errors import Failure, UpstreamError, refused
 from pkgcache.engine.upstream.guard import RefusedAddressError
 from pkgcache.rules.policy.drip import Drip
 from pkgcache.rules.routing.urls import Url
+
+SMALL_BODY = 512 * 1024
+"""Bytes of a body that are held without asking for a turn: pages of the default index have 50 kB as sent, and few have more than this."""
 
 BODY_SECONDS = 120.0
 """A page, or part of one, that takes longer than this is given up: an upstream that drips would hold a place for days."""
@@ -51,9 +54,13 @@ class UpstreamResponse:
         try:
             async with asyncio.timeout(self._read_seconds):
                 piece = await self._content.readany()
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            self._record_failure()
-            raise as_upstream_error(self.url, error) from error
+        # RuntimeError: aiohttp has closed the connection because of what came behind the body's last chunk, and says no more.
+        except (aiohttp.ClientError, OSError, TimeoutError, RuntimeError) as error:
+            # What came before the connection broke counts, and aiohttp raises without giving it; the next call raises again.
+            piece = self._content._read_nowait(-1)  # noqa: SLF001
+            if not piece:
+                self._record_failure()
+                raise as_upstream_error(self.url, error) from error
         self._drip.came(len(piece))
         return piece
 
@@ -72,8 +79,8 @@ class UpstreamResponse:
         """Return the error for an answer whose status is not the wanted one."""
         return refused(self.url, self.status, self.headers, self.asked.origin)
 
-    async def body(self, limit: int) -> bytes:
-        """Return the whole body, of at most `limit` bytes. Raises UpstreamError."""
+    async def body(self, limit: int, take_turn: Callable[[], Awaitable[None]] | None = None) -> bytes:
+        """Return the whole body, of at most `limit` bytes. `take_turn`: called, once, before more than SMALL_BODY. Raises UpstreamError."""
         parts: list[bytes] = []
         size = 0
         try:
@@ -83,6 +90,9 @@ class UpstreamResponse:
                     size += len(part)
                     if size > limit:
                         raise UpstreamError(Failure.WRONG_LENGTH, self.url, f"the answer is longer than {limit} bytes")
+                    if size > SMALL_BODY and take_turn is not None:
+                        await take_turn()
+                        take_turn = None
         except TimeoutError as error:
             self._record_failure()
             detail = f"only {size} bytes came in {BODY_SECONDS:g} s"

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import unquote
 
 from packaging.utils import canonicalize_name
@@ -77,34 +76,31 @@ class Router:
             if path.startswith(self._prefixes[index.name][0]):
                 break  # an index further up has no say about what is below this one
         release = parse_release_path(path)
-        owner = self._owner(url, path, pypi_layout=release is not None)
+        owners = self._owners(url, path, pypi_layout=release is not None)
         file: Route | None = None
-        if owner is not None and release and owner.shares_pypi_files:
-            file = self._pypi_file(owner, release, url) if _is_certain(release.filename) else None
-        elif owner is not None:
-            file = self._linked_file(owner, url)
+        if owners and release and owners[0].shares_pypi_files:
+            file = self._pypi_file(owners[0], release, url) if _is_certain(release.filename) else None
+        elif owners:
+            file = self._linked_file(owners, url)
         if isinstance(file, ReleaseFile):
             return file
         why = self._places.why_unclear(url) if self.hosts.is_package_host((url.host, url.port)) else ""
         return Unclear(why) if why else Uncacheable("it is no page and no file of an index")
 
-    def _owner(self, url: Url, path: str, *, pypi_layout: bool) -> Index | None:
-        """The index that a file belongs to: of those on its host the one whose path has the most segments in common with the file's.
+    def _owners(self, url: Url, path: str, *, pypi_layout: bool) -> tuple[Index, ...]:
+        """The indexes that a file belongs to: of those on its host the ones whose path has the most segments in common with the file's.
 
-        Among equals, a path in PyPI's layout goes to an index that has this layout.
+        Among these, a path in PyPI's layout goes to an index that has this layout. Where several are left (their files lie beside all of
+        them), the page of any may say what the file is.
         """
         address = (url.host, url.port)
         if here := self.hosts.file_places.get(address):
-            return max(
-                here,
-                key=lambda item: (
-                    _common_segments(item[0], path),
-                    pypi_layout and item[1].shares_pypi_files,
-                ),
-            )[1]
+            ranks = [(_common_segments(place, path), pypi_layout and index.shares_pypi_files) for place, index in here]
+            best = max(ranks)
+            return tuple(dict.fromkeys(index for rank, (_, index) in zip(ranks, here, strict=True) if rank == best))
         if learned := self._linking(address):
-            return learned[0]
-        return self.indexes[0] if address in self.hosts.file_hosts else None
+            return learned
+        return (self.indexes[0],) if address in self.hosts.file_hosts else ()
 
     def _linking(self, address: Address) -> tuple[Index, ...]:
         """The indexes whose pages link to files on a host, if that is how it is known."""
@@ -203,8 +199,9 @@ class Router:
             sources=tuple(dict.fromkeys(named)),
         )
 
-    def _linked_file(self, index: Index, url: Url) -> Route:
-        """A file known by a link: its URL identifies it, and its digest is the one that the index's page gives."""
+    def _linked_file(self, indexes: Sequence[Index], url: Url) -> Route:
+        """A file known by a link: its URL identifies it, and its digest is the one that a page of one of these indexes gives."""
+        index, *also = indexes
         filename, suffix = split_filename(unquote(normalise_path(url.path).rpartition("/")[2]))
         if not is_distribution(filename) or not _is_certain(filename):
             return Uncacheable("no release file by its name")
@@ -216,7 +213,7 @@ class Router:
             suffix=suffix,
             release=None,
             sources=((as_spelt(url), authorization),),
-            also=tuple(each for each in self._linking((url.host, url.port)) if each is not index),
+            also=tuple(also),
         )
 
     def _own_file(self, index: Index, tail: str, query: str) -> Route:
@@ -233,10 +230,8 @@ class Router:
             return Uncacheable(f"{url.authority} is no file host of an index here")
         linking = self._linking(address)
         is_anothers = address in self.hosts.file_places or (linking and index not in linking)
-        route = self.route(url) if is_anothers else self._linked_file(index, url)
-        if not isinstance(route, ReleaseFile):
-            return Uncacheable("no release file by its name")
-        return route if is_anothers else replace(route, also=())
+        route = self.route(url) if is_anothers else self._linked_file((index,), url)
+        return route if isinstance(route, ReleaseFile) else Uncacheable("no release file by its name")
 
 
 def _is_file_beside_pages(index: Index, path: str, name: str) -> bool:

@@ -19,6 +19,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from pkgcache.rules.memo import memo
+from pkgcache.units import redact
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
@@ -85,7 +86,7 @@ def parse_url(text: str) -> Url:
     """
     match = _ABSOLUTE.fullmatch(text)
     if match is None:
-        raise ValueError(f"not an absolute http or https URL: {text.partition('@')[0][:80]!r}")
+        raise ValueError(f"not an absolute http or https URL: {redact(text)[:80]!r}")
     scheme, authority, path, query = match.groups()
     if "@" in authority:
         raise ValueError("a URL with user information is not taken: leave out what stands before '@'")
