@@ -19,7 +19,7 @@ ROUTER = Router(
         ),
         Defaults(simple=parse_url(f"{PUBLIC}/"), files=parse_url(f"{FILES}/")),
     ),
-    [("extra.test", 443)],
+    [("extra.test", 443), ("extra.test", 10080)],
     {("cdn.test", 443): ("pypi",)},
 )
 ADMISSION = Admission(deny=("evil*",), private=(("acme-*", "corp"),))
@@ -56,6 +56,13 @@ def verdict_of(asked: str, target: str, previous: str = "") -> str:
         (f"{CORP}/acme_x-1.0.tar.gz", f"{FILES}/{DIGEST}/six-1.0.tar.gz", "absent"),
         (f"{CORP}/six/", f"{PUBLIC}/acme-x/", "absent"),
         (f"{SECOND}/acme-x/", f"{PUBLIC}/acme-x/", "absent"),
+        # ports of other protocols, but for those that the operator has named
+        (f"{CORP}/six/", "https://blobs.test:22/six/", "barred"),
+        (f"{CORP}/six/", "http://blobs.test:25/six/", "barred"),
+        (f"{CORP}/six/", "http://blobs.test:6667/six/", "barred"),
+        (f"{CORP}/six/", "https://blobs.test:8443/six/", FOLLOWED),
+        (f"{CORP}/six/", "https://extra.test:22/six/", "barred"),
+        (f"{CORP}/six/", "https://extra.test:10080/x", FOLLOWED),
         # what cannot be judged
         (f"{CORP}/acme-x/", f"{PUBLIC}/acme-x/index.html", "barred"),
         (f"{CORP}/acme-x/", "https://index.example/simple%2facme-x/", "barred"),

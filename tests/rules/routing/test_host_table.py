@@ -84,3 +84,17 @@ def test_stored_rows_are_bounded_too() -> None:
     table = HostTable()
     table.load([(f"h{number}.test", 443, "one", 1.0) for number in range(1000)], now=2.0)
     assert len(table) == MOST_PER_INDEX
+
+
+@pytest.mark.parametrize("port", [0, 21, 22, 25, 53, 110, 143, 389, 465, 587, 636, 993, 6000, 6667, 10080])
+def test_a_port_of_another_protocol_is_not_learned(port: int) -> None:
+    """A page that linked to port 22 of the git host took SSH there away from everybody: its tunnels waited for a request."""
+    table = HostTable()
+    assert table.learn("evil", "six", [("git.test", port), A], now=0.0) == ([A], [])
+    table.load([("git.test", port, "evil", 0.0)], now=0.0)
+    assert list(table) == [A]
+
+
+@pytest.mark.parametrize("port", [80, 443, 2222, 3128, 5000, 7990, 8000, 8080, 8081, 8443, 9000, 9443, 65535])
+def test_ports_of_indexes(port: int) -> None:
+    assert HostTable().learn("corp", "six", [("files.test", port)], now=0.0) == ([("files.test", port)], [])

@@ -15,6 +15,7 @@ from pkgcache.rules.policy.admission import Admission, RefusalReason, Refused
 from pkgcache.rules.routing.filenames import project_of
 from pkgcache.rules.routing.indexes import Index, Upstream
 from pkgcache.rules.routing.paths import document_at, list_at, page_at
+from pkgcache.rules.routing.ports import is_for_http
 from pkgcache.rules.routing.router import Router
 from pkgcache.rules.routing.routes import (
     ProjectListPage,
@@ -61,8 +62,11 @@ type Verdict = Followed | Absent | Barred
 def judge_redirect(router: Router, admission: Admission, asked: Url, previous: Url, target: Url) -> Verdict:
     """Decide about one redirect: `asked` was asked first, and `previous`, often the same, has answered with `target`."""
     judged = router.hosts.with_tls(target)
-    if (judged.host, judged.port) not in router.hosts.file_places:
-        return Followed(target)
+    address = (judged.host, judged.port)
+    if address not in router.hosts.file_places:
+        if is_for_http(judged.port) or router.hosts.is_configured_by_operator(address):
+            return Followed(target)
+        return Barred("whose port is another protocol's")
     route, first, origin = router.route(judged), router.route(asked), router.route(previous)
     if isinstance(route, Uncacheable):
         return Followed(target)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from pkgcache.rules.routing.package_hosts import Address
+from pkgcache.rules.routing.ports import is_for_http
 
 MOST_PER_INDEX: Final = 16
 
@@ -55,7 +56,7 @@ class HostTable:
     def load(self, rows: Iterable[tuple[str, int, str, float]], now: float) -> None:
         """Add stored rows, without what has not been used for long and within the limit of each index."""
         for host, port, index, used in rows:
-            if now - used < FORGOTTEN_AFTER and self._has_place(index):
+            if now - used < FORGOTTEN_AFTER and is_for_http(port) and self._has_place(index):
                 self._used.setdefault((host, port), {})[index] = min(used, now)
 
     def learn(
@@ -63,11 +64,14 @@ class HostTable:
     ) -> tuple[list[Address], list[Address]]:
         """Add the hosts that a project's page links to. Returns those that are new to the index, and those without a place.
 
+        Ports of other protocols are not looked at.
+
         >>> HostTable().learn("corp", "six", [("files.test", 443)], now=0.0)
         ([('files.test', 443)], [])
         """
         page = (index, project)
-        unknown = [address for address in dict.fromkeys(addresses) if index not in self._used.get(address, ())]
+        found = [address for address in dict.fromkeys(addresses) if is_for_http(address[1])]
+        unknown = [address for address in found if index not in self._used.get(address, ())]
         for place, address in enumerate(unknown):
             if not self._has_place(index) or self._from_page.get(page, 0) >= MOST_PER_PAGE:
                 return unknown[:place], unknown[place:]
