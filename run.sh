@@ -315,7 +315,8 @@ case ${1:-} in
         shift
         install dev
         cd "$root"
-        exec "$venv/bin/python" -m pytest -n 4 --dist loadgroup "$@"
+        unset PYTHONDONTWRITEBYTECODE # what one process compiles, the others read
+        exec "$venv/bin/python" -m pytest -n 4 --dist worksteal "$@" # each works through whole modules, whose proxies start once
         ;;
     lint)
         install dev

@@ -7,7 +7,8 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Final
@@ -117,9 +118,10 @@ PURE: Final = frozenset(
 """What `rules` may import from outside: values and texts. No clock (time), no files (os, pathlib), no waiting, no logging."""
 
 
-def modules() -> list[Path]:
+@cache
+def modules() -> Sequence[Path]:
     """All of the house's modules."""
-    return sorted(PACKAGE.rglob("*.py"))
+    return tuple(sorted(PACKAGE.rglob("*.py")))
 
 
 def shown(path: Path) -> str:
@@ -133,10 +135,16 @@ def room(path: Path) -> str:
     return parts[0]
 
 
+@cache
+def nodes(path: Path) -> Sequence[ast.AST]:
+    """Each node of a module's syntax tree."""
+    return tuple(ast.walk(ast.parse(path.read_text(), str(path))))
+
+
 def imported(path: Path) -> Iterator[tuple[str, int]]:
     """Each module that a module imports, anywhere in it (under TYPE_CHECKING and in functions too), with its line."""
     package = ("pkgcache", *path.relative_to(PACKAGE).parent.parts)
-    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -171,7 +179,7 @@ def files_imported(path: Path) -> set[Path]:
     """The files of the house that a file imports, in functions too."""
     found = set()
     package = ("pkgcache", *path.relative_to(PACKAGE).parent.parts)
-    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+    for node in nodes(path):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -238,7 +246,7 @@ def test_no_import_goes_up_a_floor(path: Path) -> None:
 @pytest.mark.parametrize("path", modules(), ids=shown)
 def test_no_file_takes_anothers_private_name(path: Path) -> None:
     """`from pkgcache.… import _name` is refused: a name that crosses a file has no underscore."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "pkgcache":
             private = [alias.name for alias in node.names if alias.name.startswith("_") and alias.name != "__version__"]
             assert not private, f"{shown(path)}:{node.lineno} imports {private} from {node.module}"
@@ -282,7 +290,7 @@ def test_rules_are_pure(path: Path) -> None:
 @pytest.mark.parametrize("path", [path for path in modules() if room(path) == "rules"], ids=shown)
 def test_rules_read_no_clock_and_no_file(path: Path) -> None:
     """What an allowed module could still do: `datetime.now()`, `open()`, `print()`; and nothing there is a coroutine."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Call):
             attribute = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             assert attribute not in {"now", "today", "utcnow", "open", "print", "input"}, f"{shown(path)}:{node.lineno}"

@@ -12,15 +12,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Self
+from types import SimpleNamespace
+from typing import IO, Any, Final, Self
 from unittest import mock
 
 import pytest
 
 from pkgcache.cli.app import run
+from pkgcache.cli.warming import temporary_proxy
 from pkgcache.engine.store.entries import Entries
 from tests.support.authority import Authority
 from tests.support.clients import bare_env
+from tests.support.forked import READ_AT_START, ForkedProcess, parent_of_forks, start_forked
 
 ADDON: Final = Path(__file__).resolve().parents[2] / "addon"
 START: Final = """\
@@ -82,11 +85,12 @@ class Command:
         )
 
     def __call__(self, *words: str | Path, env: Mapping[str, str] | None = None) -> Ran:
-        """A whole run, in this process: all but `main` itself, without the half second that Python takes to begin."""
+        """A whole run, in this process: all but `main` itself, without the seconds that it and the proxy of `warm` take to begin."""
         out, err = io.StringIO(), io.StringIO()
         environment = {**self.environment, **(env or {})}
         with (
             mock.patch.dict(os.environ, environment, clear=True),
+            mock.patch.object(temporary_proxy, "subprocess", FORKING),
             contextlib.chdir(self.home),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
@@ -122,6 +126,22 @@ class Command:
     def end(self, process: subprocess.Popen[str], words: Sequence[str | Path]) -> Ran:
         out, err = process.communicate(timeout=TIMEOUT)
         return Ran(words=tuple(map(str, words)), status=process.returncode, out=out, err=err)
+
+
+def _forked(words: Sequence[str], *, env: Mapping[str, str], stdout: IO[bytes], **_of_popen: object) -> ForkedProcess:
+    """A temporary proxy, as a fork: its parent is then another process than this."""
+    kept = {name: value for name, value in env.items() if not name.startswith(READ_AT_START)}
+    kept["PYPI_CACHE_PARENT"] = str(parent_of_forks())
+    return start_forked(words[3:], env=kept, cwd=Path.cwd(), output=Path(stdout.name))
+
+
+FORKING: Final = SimpleNamespace(
+    Popen=_forked,
+    DEVNULL=subprocess.DEVNULL,
+    STDOUT=subprocess.STDOUT,
+    TimeoutExpired=subprocess.TimeoutExpired,
+)
+"""Of the module subprocess, what a temporary proxy is started with."""
 
 
 def has_open(process: int, path: Path) -> bool:

@@ -4,10 +4,11 @@ The client gets its file all the same, as far as its bytes can be verified witho
 """
 
 import json
+import os
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -30,18 +31,21 @@ SLACK = 4_000_000
 
 @contextmanager
 def watched(folder: Path) -> Iterator[list[int]]:
-    """Bytes of all files below a folder, looked at all the time; the most of it is the list's one value."""
+    """Bytes of all files below a folder, looked at all the time; the most of it is the list's one value.
+
+    A look takes a while, in which files are moved, evicted and grow: only those count that are still there when all have been seen.
+    """
     most, stop = [0], threading.Event()
+
+    def sizes() -> Iterator[tuple[Path, os.stat_result]]:
+        for path in folder.rglob("*"):
+            with suppress(OSError):
+                yield path, path.stat()
 
     def look() -> None:
         while not stop.wait(0.005):
-            total = 0
-            for path in folder.rglob("*"):
-                try:
-                    total += path.stat().st_size
-                except OSError:
-                    continue
-            most[0] = max(most[0], total)
+            seen, left = list(sizes()), {(path, found.st_ino) for path, found in sizes()}
+            most[0] = max(most[0], sum(found.st_size for path, found in seen if (path, found.st_ino) in left))
 
     thread = threading.Thread(target=look)
     thread.start()

@@ -5,10 +5,10 @@ The proxy here has four places of each kind at a host, three for one client, and
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -69,18 +69,16 @@ class Town:
         return found
 
 
-@pytest.fixture(scope="module")
-def town(tmp_path_factory: pytest.TempPathFactory, ca: Authority) -> Iterator[Town]:
-    folder = tmp_path_factory.mktemp("places")
+@contextmanager
+def built(folder: Path, ca: Authority, **limits: object) -> Iterator[Town]:
+    named = {name.replace("__", "."): value for name, value in limits.items()}
     script = script_with(
         folder,
         {
             "engine.upstream.places.PlaceLimits": f"lambda: PlaceLimits(host={HOST}, client={CLIENT}, queue={QUEUE})",
             "engine.upstream.places.PLACE_SECONDS": 0.5,
-            "engine.responses.relay.PLACE_SECONDS": 0.5,
-            "engine.fills.fill.PLACE_SECONDS": 0.5,
             "engine.responses.relay.SLOW_SECONDS": 0.1,
-            "proxy.client_connections.TAKE_SECONDS": 4.0,
+            **named,
         },
     )
     with Upstream(ca) as well, Upstream(ca) as drip:
@@ -88,6 +86,19 @@ def town(tmp_path_factory: pytest.TempPathFactory, ca: Authority) -> Iterator[To
         with Proxy(folder / "proxy", options=options, upstream_ca=ca.bundle, script=script) as proxy:
             yield Town(proxy, well, drip)
         assert not proxy.complaints, f"{proxy.complaints}\n{proxy.output}"
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory, ca: Authority) -> Iterator[Town]:
+    with built(tmp_path_factory.mktemp("places"), ca) as town:
+        yield town
+
+
+@pytest.fixture
+def strict_town(tmp_path: Path, ca: Authority) -> Iterator[Town]:
+    """Another one, whose clients must take something every second: not for the readers above, who wait on purpose."""
+    with built(tmp_path, ca, proxy__client_connections__TAKE_SECONDS=1.0) as town:
+        yield town
 
 
 def test_files_that_drip(town: Town) -> None:
@@ -128,10 +139,12 @@ def test_a_slow_client_holds_no_connection(town: Town) -> None:
     town.drip.add(big)
     url, headers = town.file(big), {"Range": "bytes=1000-15000999"}
     with ExitStack() as stack:
-        readers = [stack.enter_context(Wire(town.proxy.port, url, via="own", receive_buffer=4096)) for _ in range(HOST)]
+        readers = [
+            stack.enter_context(Wire(town.proxy.port, url, via="own", receive_buffer=4096)) for _ in range(CLIENT)
+        ]
         for reader in readers:
             reader.send(url, headers=headers)
-        town.drip.wait_for(HOST, path_contains="slow_reader")
+        town.drip.wait_for(CLIENT, path_contains="slow_reader")
         answer = town.get(town.file(other))
         assert (answer.status, answer.sha256) == (200, other.sha256), answer.body
         whole = big.content[1000:15001000]
@@ -139,8 +152,8 @@ def test_a_slow_client_holds_no_connection(town: Town) -> None:
             got = reader.receive()
             assert (got.status, got.complete, got.body == whole) == (206, True, True), got.error
     asked = town.drip.seen(path_contains="slow_reader")
-    assert len(asked) > HOST
-    assert sum(each.bytes_sent for each in asked) < 2 * HOST * len(whole)
+    assert len(asked) > CLIENT
+    assert sum(each.bytes_sent for each in asked) < 2 * CLIENT * len(whole)
 
 
 def test_pages_that_drip(town: Town) -> None:
@@ -171,19 +184,18 @@ def test_what_nobody_waits_for_gives_way(town: Town) -> None:
             wire.close()
         town.proxy.access_log(at_least=lines + len(wires))  # the proxy has seen them leave
         town.drip.wait_for(HOST, path_contains="/left_")  # and lets one more go on for nobody: all places are taken
-        before = time.monotonic()
         answer = town.get(town.file(wanted))
         assert (answer.status, answer.sha256) == (200, wanted.sha256), answer.body
-        assert time.monotonic() - before < 10, "not when it is given up"
         assert "stopped for another download" in town.proxy.output
         assert town.get(town.file(wheels[0]), Range="bytes=0-9").status in {206, 503}
     assert not leftovers(town.proxy.store)
     assert town.trouble() == {}
 
 
-def test_a_client_that_reads_nothing_is_cut(town: Town) -> None:
+def test_a_client_that_reads_nothing_is_cut(strict_town: Town) -> None:
     """Of a stored file and of one on its way; what it holds is free then, and the download is finished for nobody."""
-    (stored,) = (make_wheel("stalled", payload_size=16_000_000, seed=98),)
+    town = strict_town
+    stored = make_wheel("stalled", payload_size=16_000_000, seed=98)
     town.drip.add(stored)
     url = town.file(stored)
     with ExitStack() as stack:
@@ -195,4 +207,4 @@ def test_a_client_that_reads_nothing_is_cut(town: Town) -> None:
             assert town.get(url).sha256 == stored.sha256
             cut = [line for line in town.proxy.access_log(at_least=lines + 2, timeout=20) if "cut" in line]
             assert cut[-1]["cut"] == "the client has read nothing for too long"
-            assert cut[-1]["seconds"] >= 4
+            assert cut[-1]["seconds"] >= 1

@@ -55,12 +55,12 @@ def lie(*reasons: str, early: bool = False, **told: object) -> Lie:
 
 
 def after_a_cut(*reasons: str, **told: object) -> Lie:
-    """The first answer breaks off in the middle, and its continuation lies."""
+    """Each answer breaks off in the middle, and its continuation lies: a client that comes late begins another download."""
 
     def script(match: str, _: int) -> tuple[Behaviour, ...]:
         return (
-            Behaviour(match, cut_after=150_000, times=1, pace=3_000_000),  # in time, so that its bytes have been read
-            Behaviour(match, skip=1, **told),  # type: ignore[arg-type]
+            Behaviour(match, ranged=False, cut_after=150_000, pace=3_000_000),  # in time, so that its bytes are read
+            Behaviour(match, ranged=True, **told),  # type: ignore[arg-type]
         )
 
     return Lie(script=script, reasons=frozenset(reasons))

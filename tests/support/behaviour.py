@@ -26,6 +26,8 @@ class Behaviour:
     """How many matching requests are let pass first."""
     methods: tuple[str, ...] = field(default=(), kw_only=True)
     """Only to these methods; empty: to any."""
+    ranged: bool | None = field(default=None, kw_only=True)
+    """Only to requests with a Range, or only to those without; None: to any."""
 
     # Instead of the ordinary answer
     status: int | None = field(default=None, kw_only=True)
@@ -88,7 +90,7 @@ class Behaviour:
     """Body bytes a second, for each answer by itself (`Upstream.pace` is for all together)."""
 
 
-_SELECTORS: Final = frozenset({"match", "times", "skip", "methods"})
+_SELECTORS: Final = frozenset({"match", "times", "skip", "methods", "ranged"})
 PLAIN: Final = Behaviour("")
 """No misbehaviour at all."""
 

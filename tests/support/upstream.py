@@ -325,6 +325,8 @@ class Upstream:
             for behaviour in self._behaviours:
                 if behaviour.methods and seen.method not in behaviour.methods:
                     continue
+                if behaviour.ranged not in {None, "range" in seen.headers}:
+                    continue
                 if not re.search(behaviour.match, seen.path):
                     continue
                 hit = self._hits[id(behaviour)] = self._hits.get(id(behaviour), 0) + 1

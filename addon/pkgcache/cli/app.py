@@ -89,5 +89,9 @@ def _flushed(status: int) -> int:
     return status
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Do what Ctrl-C does: while asyncio runs, that cancels the main task, where KeyboardInterrupt could be raised in any other."""
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler):  # ignored: begun in a shell's background
+        raise KeyboardInterrupt
+    handler(number, frame)

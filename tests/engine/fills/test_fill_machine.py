@@ -507,6 +507,4 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 TestFills = FillMachine.TestCase
-TestFills.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
-)
+TestFills.settings = settings(stateful_step_count=30, suppress_health_check=list(HealthCheck))

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pkgcache.engine.upstream import wheel_metadata
@@ -294,7 +294,6 @@ class _Sparse(io.RawIOBase):
         )
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.sampled_from(METHODS), st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=6), st.data())
 def test_bytes_turned_at_random(method: int, turns: list[tuple[int, int]], data: st.DataObject) -> None:
     """No exception but the documented ones, and no more than the limit."""

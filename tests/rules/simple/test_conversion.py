@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pip._internal.models.link import Link
 
@@ -398,7 +398,6 @@ def told(made: dict[str, Any]) -> dict[str, Any]:
     return left | {"hashes": one_hash(made["hashes"])}
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(files(), max_size=4),
     st.fixed_dictionaries(
@@ -420,7 +419,6 @@ def test_json_to_html_to_json(made: list[dict[str, Any]], top: dict[str, Any], a
     assert again == there.replace(b'content="1.1"', b'content="1.0"', 1), "what HTML can tell, it tells again"
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(files(), max_size=4))
 def test_both_pages_say_the_same_to_our_reader(made: list[dict[str, Any]]) -> None:
     body = json_page(*made)
@@ -432,7 +430,6 @@ def test_both_pages_say_the_same_to_our_reader(made: list[dict[str, Any]]) -> No
         assert one_hash(dict(mine.hashes)) == other.hashes
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(files(), max_size=4))
 def test_both_pages_say_the_same_to_pip(made: list[dict[str, Any]]) -> None:
     body = json_page(*made)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pkgcache.rules.simple.html_page import read_html
@@ -248,7 +248,6 @@ HTML_BODIES = st.lists(PIECES, max_size=25).map(lambda pieces: "".join(pieces).e
 BODIES = st.tuples(st.just("html"), HTML_BODIES) | st.tuples(st.just("json"), json_bodies())
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(BODIES)
 def test_dropping_nothing_is_identity(page: tuple[Kind, bytes]) -> None:
     kind, body = page
@@ -257,7 +256,6 @@ def test_dropping_nothing_is_identity(page: tuple[Kind, bytes]) -> None:
     assert (filtered.dropped, filtered.kept) == (0, len(READERS[kind](body).links))
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(BODIES)
 def test_dropping_everything_leaves_a_page(page: tuple[Kind, bytes]) -> None:
     kind, body = page
@@ -270,7 +268,6 @@ def said(link: PageLink) -> tuple[object, ...]:
     return link.href, link.hashes, link.core_metadata, link.size, link.upload_time, link.yanked
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=300)
 @example(page=("html", b"<<a href=x-1.zip>x</a><a href='y-2.zip'>y</a>a href=w>"), choices=[True, True])
 @given(BODIES, st.lists(st.booleans(), min_size=25, max_size=25))
 def test_what_stays_is_what_was_to_stay(page: tuple[Kind, bytes], choices: list[bool]) -> None:
@@ -292,7 +289,6 @@ def is_subsequence(part: str, whole: str) -> bool:
     return all(character in rest for character in part)
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(json_bodies(), st.sets(st.integers(0, 7)))
 def test_json_is_the_same_as_edited_as_a_model(body: bytes, dropped: set[int]) -> None:
     page = json.loads(body)

@@ -5,7 +5,7 @@ import time
 from urllib.parse import urljoin
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pkgcache.rules.simple.html_page import escape_html, read_html
@@ -229,13 +229,11 @@ def check_rewriting(body: bytes, kind: Kind, page: PageContext) -> None:
     assert once.edited is (once.body is not body)
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(html_bodies(), CONTEXTS)
 def test_rewriting_html(body: bytes, page: PageContext) -> None:
     check_rewriting(body, "html", page)
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(json_bodies(), CONTEXTS)
 def test_rewriting_json(body: bytes, page: PageContext) -> None:
     check_rewriting(body, "json", page)

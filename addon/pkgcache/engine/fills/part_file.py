@@ -78,7 +78,9 @@ class PartFile:
             self.close()
 
     def claim(self) -> bool:
-        """Try to become the owner; False while another process owns the file."""
+        """Try to become the owner; False while another process owns the file, and where it is not open."""
+        if self._descriptor < 0:
+            return False
         if not self.owned:
             try:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
