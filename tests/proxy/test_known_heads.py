@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import pytest
 from mitmproxy.addons.proxyauth import ProxyAuth
@@ -16,6 +16,7 @@ from pkgcache.proxy.exchange import Exchange
 from pkgcache.proxy.intake import Intake
 from pkgcache.proxy.known_heads import HEAD_OVERHEAD, KnownHead, KnownHeads, Place, place_of
 from pkgcache.rules.http.cache_status import CacheStatus
+from pkgcache.rules.routing.routes import ProjectPage
 from pkgcache.settings import make_settings
 from pkgcache.web.endpoints import ProxyPages
 from tests.proxy.connections import make_client, make_context, make_request
@@ -36,6 +37,10 @@ class Scene:
                 {"pypi_cache_dir": str(folder), "pypi_cache_index": ["near=https://near.test/simple"], **given}
             )
         )
+        self.answer: Callable[[], Response | None] = lambda: Response(
+            status=200, headers=CIMultiDict({"Content-Length": "4"}), body=b"page", cache=CacheStatus(hit=True, ttl=60)
+        )
+        self.service.from_memory = lambda *_: self.answer  # type: ignore[method-assign]
         self.exiting = False
         self.logged: list[Exchange] = []
         self.proxyauth = ProxyAuth()
@@ -48,10 +53,6 @@ class Scene:
             exiting=lambda: self.exiting,
         )
         self.client = make_client(tls=True)
-        self.answer: Callable[[], Response | None] = lambda: Response(
-            status=200, headers=CIMultiDict({"Content-Length": "4"}), body=b"page", cache=CacheStatus(hit=True, ttl=60)
-        )
-        self.service.from_memory = lambda *_: self.answer  # type: ignore[method-assign]
 
     def ask(
         self, path: str = "/simple/six/", host: str = "near.test", head: bytes = HEAD, place: Place = PLACE
@@ -73,6 +74,10 @@ class Scene:
 @pytest.fixture
 def scene(tmp_path: Path) -> Scene:
     return Scene(tmp_path)
+
+
+def no_answer(*_: object) -> None:
+    """No head is made of its parts."""
 
 
 def request_with(method: str, *headers: tuple[str, str]) -> Request:
@@ -105,7 +110,7 @@ def request_with(method: str, *headers: tuple[str, str]) -> Request:
     ],
 )
 def test_which_heads_are_remembered(method: str, line: bytes, headers: list[tuple[str, str]], expected: bool) -> None:
-    heads = KnownHeads(1_000_000)
+    heads = KnownHeads(1_000_000, no_answer)
     key = PLACE, line + b"\r\n"
     known = KnownHead(request_with(method, *headers), None, lambda: None)  # type: ignore[arg-type]
     heads.remember(key, known)
@@ -113,7 +118,7 @@ def test_which_heads_are_remembered(method: str, line: bytes, headers: list[tupl
 
 
 def test_the_memory_is_bounded() -> None:
-    heads = KnownHeads(10 * HEAD_OVERHEAD)
+    heads = KnownHeads(20 * HEAD_OVERHEAD, no_answer)
     for number in range(100):
         heads.remember((PLACE, b"%d" % number + LINE), KnownHead(request_with("GET"), None, lambda: None))  # type: ignore[arg-type]
     kept = [number for number in range(100) if heads.get((PLACE, b"%d" % number + LINE))]
@@ -167,6 +172,60 @@ def test_another_client_is_logged_as_itself(scene: Scene) -> None:
 def test_what_differs_is_not_known(scene: Scene, head: bytes, place: Place) -> None:
     scene.ask()
     assert scene.again(head, place) is None
+
+
+PIP: Final = b"Host: near.test\r\nUser-Agent: pip\r\n\r\n"
+UV: Final = b"Host: near.test\r\nUser-Agent: uv\r\n\r\n"
+BETA: Final = b"GET /simple/beta/ HTTP/1.1\r\n"
+REGULAR: Final[Place] = ("192.0.2.1", 8080, HTTPMode.regular, False)
+
+
+@pytest.mark.parametrize(
+    ("head", "place", "project"),
+    [
+        (LINE + UV, PLACE, "six"),
+        (BETA + PIP, PLACE, "beta"),
+        (LINE + PIP, PLACE, "six"),
+        pytest.param(LINE + UV[:-2], PLACE, None, id="not all of the fields"),
+        pytest.param(LINE + UV + b"GET", PLACE, None, id="more than the fields"),
+        pytest.param(LINE + b"\r\n" + UV, PLACE, None, id="an empty line before the fields"),
+        pytest.param(BETA.replace(b"beta", b"gamma") + UV, PLACE, None, id="another page"),
+        pytest.param(LINE + UV, ("other.test", 443, HTTPMode.transparent, True), None, id="another host"),
+        pytest.param(LINE + UV, REGULAR, None, id="no CONNECT"),
+    ],
+)
+def test_a_head_whose_parts_are_known(scene: Scene, head: bytes, place: Place, project: str | None) -> None:
+    """Each of the two was asked for with the other's header lines, or by the other client."""
+    scene.ask("/simple/six/", head=LINE + PIP)
+    scene.ask("/simple/beta/", head=BETA + UV)
+    scene.ask("/simple/six/", head=LINE + PIP, place=REGULAR)
+    scene.ask("/simple/beta/", head=BETA + UV, place=REGULAR)
+    exchange = scene.again(head, place)
+    assert (exchange and exchange.request.url.path) == (project and f"/simple/{project}/")
+    if exchange is not None:
+        assert isinstance(exchange.route, ProjectPage)
+        assert exchange.route.project == project
+
+
+@pytest.mark.parametrize("target", [b"http://near.test/simple/six/", b"https://other.test/simple/six/", b"*"])
+def test_a_target_that_names_a_host_is_known_as_a_whole_alone(scene: Scene, target: bytes) -> None:
+    line = b"GET " + target + b" HTTP/1.1\r\n"
+    scene.ask("/simple/six/", head=line + PIP)
+    scene.ask("/simple/beta/", head=BETA + UV)
+    assert scene.again(line + PIP) is not None
+    assert scene.again(line + UV) is None
+
+
+def test_a_failure_as_a_head_is_put_together(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    scene.ask("/simple/six/", head=LINE + PIP)
+    scene.ask("/simple/beta/", head=BETA + UV)
+
+    def broken(*_: object) -> NoReturn:
+        raise RuntimeError("broken")
+
+    scene.intake._heads._answer = broken
+    assert scene.again(LINE + UV) is None
+    assert "RuntimeError: broken" in caplog.text
 
 
 def stop(scene: Scene) -> None:

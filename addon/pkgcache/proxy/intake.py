@@ -77,7 +77,7 @@ class Intake:
         self._authenticator = authenticator
         self._log = log
         self._exchanges: dict[str, set[Exchange]] = {}
-        self._heads = KnownHeads(service.settings.known_heads)
+        self._heads = KnownHeads(service.settings.known_heads, service.from_memory)
         self._heads_of = service.hosts.version  # the version of the learned hosts that the heads were routed by
 
     @property
@@ -233,8 +233,8 @@ class Intake:
         if exchange.route is None:
             return None
         asked = exchange.request
-        answer = self._try(asked, partial(self.service.from_memory, asked, exchange.route))
-        response = None if answer is None else self._try(asked, answer)
+        answer = self._try(asked.url, partial(self.service.from_memory, asked, exchange.route))
+        response = None if answer is None else self._try(asked.url, answer)
         if answer and response and head and not self.shows_flows and self._is_settled(asked):
             self._heads.remember(head, KnownHead(asked, exchange.route, answer))
         return response
@@ -257,11 +257,11 @@ class Intake:
         configured = request.at_proxy_address or self.router.hosts.is_configured_by_operator(address)
         return configured and not self._authenticator.is_active
 
-    def _try[T](self, request: Request, work: Callable[[], T | None]) -> T | None:
+    def _try[T](self, what: object, work: Callable[[], T | None]) -> T | None:
         try:
             return work()
         except Exception as error:  # noqa: BLE001  this is only a short cut: `Service.answer` may still succeed
-            self.report_fault(f"answering {request.url} from memory", error)
+            self.report_fault(f"answering {what} from memory", error)
             return None
 
     def from_known_head(self, key: HeadKey, client: Client) -> Exchange | None:
@@ -269,10 +269,11 @@ class Intake:
         if (version := self.service.hosts.version) != self._heads_of:
             self._heads.clear()
             self._heads_of = version
-        known = self._heads.get(key)
-        if known is None or self.closing or self._authenticator.is_active:
+        usable = not (self.closing or self._authenticator.is_active)
+        known = self._try("a known head", partial(self._heads.get, key)) if usable else None
+        if known is None:
             return None
-        response = self._try(known.request, known.answer)
+        response = self._try(known.request.url, known.answer)
         if response is None or not isinstance(response.body, bytes):
             return None
         address = str(client.peername[0])

@@ -8,7 +8,7 @@ anything that concerns more than its own answer: credentials, a body, another co
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from mitmproxy.proxy.context import Context
@@ -23,7 +23,7 @@ LONGEST_HEAD: Final = 1024
 """Bytes of a head that is remembered. pip's and uv's have 300 to 600."""
 
 HEAD_OVERHEAD: Final = 3072
-"""What a head takes in memory beside its bytes and the texts of its fields, about."""
+"""What a head takes in memory beside its bytes, about."""
 
 MOST_CONNECTS: Final = 1024 * 1024
 """Bytes of memory for the heads of CONNECTs, of which each client program has one a host."""
@@ -49,14 +49,42 @@ class KnownHead:
 
 
 class KnownHeads:
-    """The heads that were used last, in about `limit` bytes of memory. A CONNECT has the address that it leads to."""
+    """The heads that were used last, in about `limit` bytes of memory. A CONNECT has the address that it leads to.
 
-    def __init__(self, limit: int) -> None:
-        self._heads: ByteLru[HeadKey, KnownHead] = ByteLru(limit)
+    Within a CONNECT what a request line means and what the header lines mean does not depend on each other, so a head is known as
+    soon as both are: a client asks for many pages with the same header lines, and many clients ask for the same page.
+    `answer` gives what answers a request from memory.
+    """
+
+    def __init__(self, limit: int, answer: Callable[[Request, Route], Callable[[], Response | None] | None]) -> None:
+        self._answer = answer
+        self._heads: ByteLru[HeadKey, KnownHead] = ByteLru(limit // 2)
+        self._lines: ByteLru[HeadKey, KnownHead] = ByteLru(limit // 4)
+        self._fields: ByteLru[HeadKey, KnownHead] = ByteLru(limit // 4)
         self._connects: ByteLru[HeadKey, Address] = ByteLru(min(limit, MOST_CONNECTS))
-        self.get = self._heads.get
-        self.clear = self._heads.clear
         self.address = self._connects.get
+
+    def clear(self) -> None:
+        """Forget all but CONNECTs."""
+        for each in (self._heads, self._lines, self._fields):
+            each.clear()
+
+    def get(self, key: HeadKey) -> KnownHead | None:
+        """Return the request that a head means, if it or its parts are known."""
+        if known := self._heads.get(key):
+            return known
+        place, head = key
+        line, _, fields = head.partition(b"\r\n")
+        of_line, of_fields = self._lines.get((place, line)), self._fields.get((place, fields))
+        if of_line is None or of_fields is None:
+            return None
+        request = replace(of_fields.request, url=of_line.request.url)
+        answer = self._answer(request, of_line.route)
+        if answer is None:
+            return None
+        known = KnownHead(request, of_line.route, answer)
+        self._heads.put(key, known, HEAD_OVERHEAD + len(head))
+        return known
 
     def remember_connect(self, key: HeadKey, address: Address) -> None:
         """Keep the head of a CONNECT that needs no login."""
@@ -69,12 +97,17 @@ class KnownHeads:
         fields = {name.lower() for name in headers}
         if [option.lower() for option in headers.getall("Connection", ())] == ["keep-alive"]:
             fields.discard("connection")
-        if (
-            known.request.method == "GET"
-            and key[1].count(b" HTTP/1.1\r\n") == 1
-            and fields.isdisjoint(_OWN_ANSWER_ONLY)
-        ):
-            self._heads.put(key, known, HEAD_OVERHEAD + 2 * len(key[1]))
+        place, head = key
+        line, _, rest = head.partition(b"\r\n")
+        if known.request.method != "GET" or not line.endswith(b" HTTP/1.1") or not fields.isdisjoint(_OWN_ANSWER_ONLY):
+            return
+        weight = HEAD_OVERHEAD + len(head)
+        self._heads.put(key, known, weight)
+        if place[2] is HTTPMode.transparent and line.startswith(
+            b"GET /"
+        ):  # else the other part may say which host is meant
+            self._lines.put((place, line), known, weight)
+            self._fields.put((place, rest), known, weight)
 
 
 def place_of(context: Context, mode: HTTPMode) -> Place:
