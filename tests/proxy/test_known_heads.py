@@ -93,7 +93,7 @@ def request_with(method: str, *headers: tuple[str, str]) -> Request:
         ("GET", LINE, [("If-None-Match", '"a"')], True),
         ("GET", LINE, [("Range", "bytes=0-9")], True),
         ("GET", LINE, [("Cache-Control", "max-age=0")], True),
-        pytest.param("GET", LINE, [("Connection", "close")], False, id="RFC 9112 §9.6"),
+        pytest.param("GET", LINE, [("Connection", "close")], True, id="RFC 9112 §9.6"),
         pytest.param("GET", LINE, [("Connection", "keep-alive, close")], False, id="of several options"),
         pytest.param("GET", LINE, [("Connection", "keep-alive, x")], False, id="names a field"),
         pytest.param("GET", LINE, [("Connection", "keep-alive"), ("Connection", "close")], False, id="two lines"),

@@ -95,6 +95,20 @@ class Exchange:
         return shown
 
 
+@dataclass
+class PypiCacheAnswerHook(FastPathHook):
+    """Find the response to this exchange's request."""
+
+    exchange: Exchange
+
+
+@dataclass
+class PypiCacheChunkHook(FastPathHook):
+    """Wait until the client can take more, and read this exchange's next chunk."""
+
+    exchange: Exchange
+
+
 @dataclass(eq=False, slots=True)
 class TunnelPlan:
     """A CONNECT to a host that is no package host. `Tunnels.plan` fills in one of: `servers`, `parent`, `refusal` or `error`."""

@@ -12,7 +12,7 @@ The classes used here are mitmproxy's inner ones; tests/proxy/test_mitmproxy_nam
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mitmproxy import flow, http
 from mitmproxy.proxy import commands, events, layer
@@ -48,7 +48,7 @@ from mitmproxy.proxy.utils import expect
 
 from pkgcache.engine.responses.messages import Body
 from pkgcache.proxy.connect import ConnectStream
-from pkgcache.proxy.exchange import Exchange, FastPathHook, rendered
+from pkgcache.proxy.exchange import Exchange, PypiCacheAnswerHook, PypiCacheChunkHook, rendered
 from pkgcache.proxy.forwarded import forward_response
 from pkgcache.proxy.http1_client import limit_upstream
 from pkgcache.proxy.http1_server import LimitedHttp1Server
@@ -59,20 +59,6 @@ from pkgcache.proxy.response_head import is_interim
 
 CHUNKS_AT_ONCE = 4
 """Chunks sent after one wait for the client, where the next ones are at hand: each wait costs a round through the event loop."""
-
-
-@dataclass
-class PypiCacheAnswerHook(FastPathHook):
-    """Find the response to this exchange's request."""
-
-    exchange: Exchange
-
-
-@dataclass
-class PypiCacheChunkHook(FastPathHook):
-    """Wait until the client can take more, and read this exchange's next chunk."""
-
-    exchange: Exchange
 
 
 class FastPathLayer(HttpLayer):
@@ -100,15 +86,22 @@ class FastPathLayer(HttpLayer):
         return super()._handle_event(event)
 
     def _answer(self, exchange: Exchange) -> layer.CommandGenerator[None]:
-        response = exchange.response
+        response, server = exchange.response, self._server
         assert response is not None
+        assert server is not None
         assert isinstance(response.body, bytes)
         if not response.sent_head:
-            assert self._server is not None
-            response.sent_head = self._server.head_of(rendered(exchange, response, self.intake.via))
+            response.sent_head = server.head_of(rendered(exchange, response, self.intake.via))
+        head = response.sent_head
+        closes = "close" in exchange.request.headers.get("Connection", "").lower()
+        if closes:
+            head = head.removesuffix(b"\r\n") + b"Connection: close\r\n\r\n"
         exchange.sent = len(response.body)
-        yield commands.SendData(self.context.client, response.sent_head + response.body)
+        yield commands.SendData(self.context.client, head + response.body)
         exchange.close()
+        if closes:
+            server.state = server.done
+            yield commands.CloseConnection(self.context.client)
 
     def register_connection(self, command: RegisterHttpConnection) -> layer.CommandGenerator[None]:
         """Read the responses of an upstream by a `LimitedHttp1Client`, where HttpClient has taken an Http1Client."""

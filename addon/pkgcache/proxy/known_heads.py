@@ -2,7 +2,7 @@
 
 Agents send the same few heads for each page, and what becomes of a head depends on its bytes, on where its connection leads, and on
 the state that `Intake.from_known_head` asks for each time. A head that differs in one byte goes the ordinary way, and so does one with
-anything that concerns more than its own answer: credentials, a body, another connection option than keep-alive.
+anything that concerns more than its own answer: credentials, a body, a change of protocol.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ type HeadKey = tuple[Place, bytes]
 _OWN_ANSWER_ONLY: Final = frozenset(
     {"authorization", "connection", "content-length", "cookie", "expect", "proxy-authorization", "upgrade", "via"}
 )
-"""Fields that keep a head from being remembered, but for `Connection: keep-alive`."""
+"""Fields that keep a head from being remembered, but for a `Connection` that says keep-alive or close and no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class KnownHeads:
         """Keep a head with the request that it means, if that concerns nothing but its own answer."""
         headers = known.request.headers
         fields = {name.lower() for name in headers}
-        if [option.lower() for option in headers.getall("Connection", ())] == ["keep-alive"]:
+        if [option.lower() for option in headers.getall("Connection", ())] in (["keep-alive"], ["close"]):
             fields.discard("connection")
         place, head = key
         line, _, rest = head.partition(b"\r\n")
