@@ -7,11 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Self
+
+from tests.support.forked import may_fork, start_forked
 
 if TYPE_CHECKING:
     from tests.support.proxy import Proxy
@@ -98,8 +101,26 @@ def run(
 
 
 def pip(home: Path, *words: str | Path, env: Env | None = None, timeout: float = TIMEOUT) -> Result:
-    """`python -m pip …`."""
-    return run(home, [sys.executable, "-m", "pip", *words], env=env, timeout=timeout)
+    """`python -m pip …`, as a fork where that sees all of the environment."""
+    command = [sys.executable, "-m", "pip", *words]
+    environment = clean_env(home, PIP_CACHE_DIR=str(home / ".cache" / "pip")) | dict(env or {})  # pip's, of its home
+    if not may_fork(environment):
+        return run(home, command, env=env, timeout=timeout)
+    arguments, started = tuple(map(str, words)), time.monotonic()
+    with tempfile.TemporaryDirectory() as name:
+        out, err = Path(name, "out"), Path(name, "err")
+        process = start_forked(arguments, env=environment, cwd=home, output=out, errors=err, program="pip")
+        try:
+            status = process.wait(timeout)
+        finally:
+            process.kill()
+        return Result(
+            command=tuple(map(str, command)),
+            returncode=status,
+            stdout=out.read_text(),
+            stderr=err.read_text(),
+            seconds=time.monotonic() - started,
+        )
 
 
 def pip_download(

@@ -1,7 +1,8 @@
-"""Starts many proxies quickly: `mitmdump` in a fork of a process that has imported the packages it needs.
+"""Starts many proxies and pips quickly: `mitmdump` or `pip` in a fork of a process that has imported the packages it needs.
 
-Importing mitmproxy and its packages takes a second of processor time; the tests start hundreds of proxies. A fork runs the same
-`mitmdump(arguments)` with the same environment, folder and output, in a process of its own. The addon's modules are imported before the
+Importing mitmproxy and its packages takes a second of processor time, importing pip's half a second; the tests start hundreds of both.
+A fork runs the same `mitmdump(arguments)` with the same environment, folder and output, in a process of its own.
+The addon's modules are imported before the
 fork too, but for the script that loads them: they keep no state of their own and read no environment. A test may move the clock of a
 fork (clock.py).
 """
@@ -17,13 +18,14 @@ import queue
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, Literal, NoReturn
 
 from tests.support import clock
 
@@ -39,12 +41,19 @@ PRELOADED: Final = (
     "packaging.metadata",
     "packaging.utils",
     "pip._internal.models.index",
+    "pip._internal.cli.main",
+    "pip._internal.cli.progress_bars",
+    "pip._internal.commands.install",
+    "pip._internal.commands.download",
+    "pip._internal.resolution.resolvelib.resolver",
+    "pip._vendor.truststore",
     "prometheus_client",
     "OpenSSL.SSL",
     "logging.handlers",
     "concurrent.futures.thread",
     "pkgcache.proxy.addon",
 )
+type Program = Literal["mitmdump", "pip"]
 READ_AT_START: Final = ("PYTHON", "LD_", "MALLOC_", "OPENSSL_", "AIOHTTP_")
 """Variables that an interpreter or a library reads when it starts: a fork would not see them."""
 
@@ -89,9 +98,19 @@ def may_fork(env: Mapping[str, str]) -> bool:
     return not any(name.startswith(READ_AT_START) for name in env)
 
 
-def start_forked(arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path, output: Path) -> ForkedProcess:
-    """Run `mitmdump` with these arguments; its output is appended to a file, its input is empty."""
-    return _forker().start({"arguments": list(arguments), "env": dict(env), "cwd": str(cwd), "output": str(output)})
+def start_forked(
+    arguments: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path,
+    output: Path,
+    errors: Path | None = None,
+    program: Program = "mitmdump",
+) -> ForkedProcess:
+    """Run a program with these arguments; its output, and its errors if they go elsewhere, are appended to files, its input is empty."""
+    files = {"output": str(output), "errors": str(errors or output)}
+    order = {"program": program, "arguments": list(arguments), "env": dict(env), "cwd": str(cwd), **files}
+    return _forker().start(order)
 
 
 def parent_of_forks() -> int:
@@ -148,7 +167,7 @@ def serve() -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])  # no end is told before its start
         pid = os.fork()
         if pid == 0:
-            _run_mitmdump(**json.loads(line))
+            _run(**json.loads(line))
         _tell({"pid": pid})
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
 
@@ -163,30 +182,34 @@ def _tell_ends(*_: object) -> None:
             _tell({"pid": found[0], "returncode": os.waitstatus_to_exitcode(found[1])})
 
 
-def _run_mitmdump(arguments: list[str], env: dict[str, str], cwd: str, output: str) -> NoReturn:
-    """In the fork: become what `mitmdump` in a shell would be, and run it."""
+def _run(program: Program, arguments: list[str], env: dict[str, str], cwd: str, output: str, errors: str) -> NoReturn:
+    """In the fork: become what the program in a shell would be, and run it."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    log = os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    for descriptor, file in ((1, output), (2, errors)):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644), descriptor)
     sys.stdin, sys.stdout, sys.stderr = io.TextIOWrapper(io.FileIO(0)), _unbuffered(1), _unbuffered(2)
     faulthandler.enable()
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
+    tempfile.tempdir = None  # another environment may say another
     if path := env.get(clock.VARIABLE):
         clock.follow(path)
     sys.path[:] = [str(MITMDUMP.parent), *sys.path[2:]]
-    sys.argv = [str(MITMDUMP), *arguments]
+    sys.argv = [program, *arguments]
     from mitmproxy.tools.main import mitmdump  # noqa: PLC0415 - imported already; the test run itself does without
+    from pip._internal.cli.main import main as pip  # noqa: PLC0415
 
     status: int | str | None = 1
     try:
-        mitmdump(arguments)
-        status = 0
+        if program == "pip":
+            status = pip(arguments)
+        else:
+            mitmdump(arguments)
+            status = 0
     except SystemExit as end:
         status = end.code
     except BaseException:  # noqa: BLE001 - as an interpreter does
