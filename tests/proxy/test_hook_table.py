@@ -1,6 +1,7 @@
 """Hooks reach the addons that have them, as mitmproxy's own manager would deliver them."""
 
 import asyncio
+import weakref
 from typing import Any
 
 import pytest
@@ -119,6 +120,19 @@ async def test_addons_that_come_and_go() -> None:
     scene.manager.add(Notes("late", scene.seen))
     theirs, ours = await scene.both()
     assert ours == theirs == ["stays", "late"]
+
+
+async def test_a_script_that_was_reloaded_is_not_taken_for_its_last_self() -> None:
+    """The new one may be where the old one was in memory; the table keeps the old one until it has seen the new one."""
+    scene = Scene()
+    scene.manager.add(Deaf())
+    gone = weakref.ref(scene.manager.get("deaf"))
+    assert await scene.both() == ([], [])
+    scene.manager.remove(gone())
+    assert gone() is not None
+    scene.manager.add(Notes("late", scene.seen))
+    assert (await scene.both())[1] == ["late"]
+    assert gone() is None
 
 
 async def test_which_are_other_scripts() -> None:

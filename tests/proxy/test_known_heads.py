@@ -1,6 +1,7 @@
 """Which heads are remembered, and when a remembered one may not be used."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -17,9 +18,11 @@ from pkgcache.proxy.intake import Intake
 from pkgcache.proxy.known_heads import HEAD_OVERHEAD, KnownHead, KnownHeads, Place, place_of
 from pkgcache.rules.http.cache_status import CacheStatus
 from pkgcache.rules.routing.routes import ProjectPage
+from pkgcache.rules.routing.urls import Url
 from pkgcache.settings import make_settings
 from pkgcache.web.endpoints import ProxyPages
 from tests.proxy.connections import make_client, make_context, make_request
+from tests.support.index import JSON_TYPE
 
 NEAR: Final = ("near.test", 443)
 PLACE: Final[Place] = ("near.test", 443, HTTPMode.transparent, True)
@@ -98,6 +101,8 @@ def request_with(method: str, *headers: tuple[str, str]) -> Request:
         pytest.param("GET", LINE, [("Connection", "keep-alive, x")], False, id="names a field"),
         pytest.param("GET", LINE, [("Connection", "keep-alive"), ("Connection", "close")], False, id="two lines"),
         pytest.param("GET", b"GET /simple/six/ HTTP/1.0\r\n", [], False, id="HTTP/1.0 closes"),
+        pytest.param("GET", LINE.replace(b"\r", b""), [], False, id="RFC 9112 §2.2: lines that end in LF alone"),
+        pytest.param("GET", LINE[:-2] + b"\nX: y HTTP/1.1\r\n", [], False, id="header lines before the first CRLF"),
         pytest.param("HEAD", LINE.replace(b"GET", b"HEAD"), [], False, id="HEAD"),
         pytest.param("GET", LINE, [("Authorization", "Basic YTpi")], False, id="an origin's login"),
         pytest.param("GET", LINE, [("authorization", "Basic YTpi")], False, id="in lower case"),
@@ -127,6 +132,18 @@ def test_the_memory_is_bounded() -> None:
     for number in range(10_000):
         heads.remember_connect((("", 0, HTTPMode.regular, False), b"CONNECT %d" % number), NEAR)
     assert heads.address((("", 0, HTTPMode.regular, False), b"CONNECT 0")) is None
+
+
+def test_many_short_lines_weigh_what_they_take() -> None:
+    """150 fields of a few bytes take ten times as much memory as one long field."""
+    kept = []
+    for lines in (b"a: " + 900 * b"b" + b"\r\n", 180 * b"a:\r\n"):
+        heads = KnownHeads(1_000_000, no_answer)
+        keys = [(PLACE, LINE + b"%03d:\r\n" % number + lines + b"\r\n") for number in range(300)]
+        for key in keys:
+            heads.remember(key, KnownHead(request_with("GET"), None, lambda: None))  # type: ignore[arg-type]
+        kept.append(sum(heads.get(key) is not None for key in keys))
+    assert kept[0] > 5 * kept[1] > 0
 
 
 def test_no_memory_at_all(tmp_path: Path) -> None:
@@ -214,6 +231,26 @@ def test_a_target_that_names_a_host_is_known_as_a_whole_alone(scene: Scene, targ
     scene.ask("/simple/beta/", head=BETA + UV)
     assert scene.again(line + PIP) is not None
     assert scene.again(line + UV) is None
+
+
+def test_header_lines_before_the_first_crlf_are_no_other_clients(scene: Scene) -> None:
+    """RFC 9112 §2.2: a line may end in LF alone. What such lines say must not count for whoever sends the rest of the head."""
+    scene.ask("/simple/six/", head=LINE + PIP)
+    scene.ask("/simple/beta/", head=BETA[:-2] + b"\nIf-None-Match: *\nX: HTTP/1.1\r\n" + UV)
+    assert scene.again(LINE + UV) is None
+
+
+def test_each_request_for_a_page_is_looked_up_by_its_own_header_lines(scene: Scene) -> None:
+    """A head that is put together has the route of another request."""
+    first, second = (
+        replace(request_with("GET", ("Accept", kind)), url=Url("https", *NEAR, "/simple/six/", ""))
+        for kind in ("text/html", JSON_TYPE)
+    )
+    route = scene.service.route(first)
+    assert isinstance(route, ProjectPage)
+    found = [scene.service.pages._lookups.of(request, route) for request in (first, second, first)]
+    assert found[0] == found[2] != found[1]
+    assert scene.service.pages._lookups.of(first, route) is found[2]
 
 
 def test_a_failure_as_a_head_is_put_together(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:

@@ -245,7 +245,7 @@ def house(shared_house: House) -> Iterator[House]:
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_a_page_asked_for_twice(case: Case, request: pytest.FixtureRequest, house: House) -> None:
-    name = slug(request.node.callspec.id)
+    name = f"page-{slug(request.node.callspec.id)}"  # test_files has cases of the same names, on the same proxy
     house.upstream.add(make_wheel(name))
     first, again = asked_twice(house, f"/simple/{name}/", lambda asks: house.page(name, **asks), case)
     assert (again.headers["Content-Type"], again.body) == (JSON_TYPE, first.body)

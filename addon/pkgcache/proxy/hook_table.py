@@ -20,6 +20,7 @@ class HookTable:
     def __init__(self, manager: Callable[[], AddonManager]) -> None:
         self._manager = manager
         self._made_of: list[int] = []
+        self._addons: list[Any] = []  # kept, so that no new one gets the `id` of one that has gone
         self._groups: dict[str, list[list[Any]]] = {}
 
     def listeners(self, name: str) -> list[list[Any]]:
@@ -27,7 +28,7 @@ class HookTable:
         manager = self._manager()
         present = list(map(id, manager.lookup.values()))
         if present != self._made_of:
-            self._made_of = present
+            self._made_of, self._addons = present, list(manager.lookup.values())
             self._groups.clear()
         groups = self._groups.get(name)
         if groups is None:

@@ -38,6 +38,14 @@ class FastPathTlsLayer(ClientTLSLayer):
         if self.tls is not None:
             yield from super().receive_data(data)
 
+    def send_data(self, data: bytes) -> layer.CommandGenerator[None]:
+        """Drop what comes after the end of TLS: mitmproxy would crash where TLS within TLS ends in an alert."""
+        try:
+            self.tls.sendall(data)
+        except SSL.Error:
+            return
+        yield from self.tls_interact()
+
     def tls_interact(self) -> layer.CommandGenerator[None]:
         """Send what OpenSSL has encrypted, in pieces of CIPHERTEXT bytes and not of 64 KiB."""
         while True:
@@ -105,6 +113,12 @@ class _WithKey:
     def __init__(self, ca: x509.Certificate, key: ec.EllipticCurvePublicKey) -> None:
         self.subject = ca.subject
         self.extensions = ca.extensions
+        own = x509.SubjectKeyIdentifier
+        if all(
+            extension.oid != own.oid for extension in ca.extensions
+        ):  # `dummy_cert` would take the key's that is certified
+            identifier = x509.Extension(own.oid, critical=False, value=own.from_public_key(ca.public_key()))
+            self.extensions = x509.Extensions([*ca.extensions, identifier])
         self._key = key
 
     def public_key(self) -> ec.EllipticCurvePublicKey:

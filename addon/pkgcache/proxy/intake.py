@@ -276,6 +276,7 @@ class Intake:
         response = self._try(known.request.url, known.answer)
         if response is None or not isinstance(response.body, bytes):
             return None
+        self.service.metrics.known_head()
         address = str(client.peername[0])
         return Exchange(
             request=known.request if known.request.client == address else replace(known.request, client=address),

@@ -22,8 +22,9 @@ from pkgcache.rules.routing.routes import Route
 LONGEST_HEAD: Final = 1024
 """Bytes of a head that is remembered. pip's and uv's have 300 to 600."""
 
-HEAD_OVERHEAD: Final = 3072
-"""What a head takes in memory beside its bytes, about."""
+HEAD_OVERHEAD: Final = 1536
+LINE_OVERHEAD: Final = 256
+"""What a head, and each of its lines, takes in memory beside its bytes, about: a head of 1024 bytes may have 150 lines."""
 
 MOST_CONNECTS: Final = 1024 * 1024
 """Bytes of memory for the heads of CONNECTs, of which each client program has one a host."""
@@ -83,13 +84,13 @@ class KnownHeads:
         if answer is None:
             return None
         known = KnownHead(request, of_line.route, answer)
-        self._heads.put(key, known, HEAD_OVERHEAD + len(head))
+        self._heads.put(key, known, _weight(head))
         return known
 
     def remember_connect(self, key: HeadKey, address: Address) -> None:
         """Keep the head of a CONNECT that needs no login."""
         if key[0][2] is HTTPMode.regular and b"authorization" not in key[1].lower():
-            self._connects.put(key, address, HEAD_OVERHEAD + len(key[1]))
+            self._connects.put(key, address, _weight(key[1]))
 
     def remember(self, key: HeadKey, known: KnownHead) -> None:
         """Keep a head with the request that it means, if that concerns nothing but its own answer."""
@@ -101,13 +102,19 @@ class KnownHeads:
         line, _, rest = head.partition(b"\r\n")
         if known.request.method != "GET" or not line.endswith(b" HTTP/1.1") or not fields.isdisjoint(_OWN_ANSWER_ONLY):
             return
-        weight = HEAD_OVERHEAD + len(head)
+        if b"\n" in line:  # lines may end in it alone (RFC 9112 §2.2): these are the request line and some header lines
+            return
+        weight = _weight(head)
         self._heads.put(key, known, weight)
         if place[2] is HTTPMode.transparent and line.startswith(
             b"GET /"
         ):  # else the other part may say which host is meant
             self._lines.put((place, line), known, weight)
             self._fields.put((place, rest), known, weight)
+
+
+def _weight(head: bytes) -> int:
+    return HEAD_OVERHEAD + LINE_OVERHEAD * head.count(b"\n") + len(head)
 
 
 def place_of(context: Context, mode: HTTPMode) -> Place:

@@ -27,11 +27,12 @@ from pkgcache.engine.store.notes import PageNotes
 from pkgcache.engine.store.store import Store
 from pkgcache.engine.upstream.client import UpstreamClient
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
-from pkgcache.engine.upstream.places import Kind, asking
+from pkgcache.engine.upstream.places import ASKER, Kind, asking
 from pkgcache.engine.upstream.response import UpstreamResponse
 from pkgcache.rules.http.accept import parse_content_type
-from pkgcache.rules.http.cache_control import Headers
+from pkgcache.rules.http.cache_control import Headers, listed
 from pkgcache.rules.http.storability import NotStorable, storable, storable_headers
+from pkgcache.rules.http.user_agent import family_of
 from pkgcache.rules.http.validation import freshened, updates, validators
 from pkgcache.rules.routing.indexes import Index, Upstream
 from pkgcache.rules.routing.paths import document_at, page_at
@@ -163,6 +164,7 @@ class PageFetcher:
                 upstream=upstream.name,
                 url=str(response.url.with_path(response.url.path)),  # a query may be secret, and no link needs it
                 transient=bool(page_request.query),
+                family=family_of(ASKER.get().product) if "user-agent" in listed(response.headers, "Vary") else "",
             )
             if status != 200:
                 return StoredPage(key=page_request.key, notes=notes, body=b"")

@@ -55,7 +55,7 @@ def page_response(
     etag = variant.etag if variant.edited else upstream_headers.get("ETag", variant.etag)
     # Weak when gzipped: one tag stands for the page under both codings, whose bytes differ (RFC 9110 §8.8.3.3).
     headers["ETag"] = f"W/{etag.removeprefix('W/')}" if use_gzip else etag
-    headers["Vary"] = "Accept, Accept-Encoding"
+    headers["Vary"] = "Accept, Accept-Encoding, User-Agent" if page.notes.family else "Accept, Accept-Encoding"
     headers.update(times_of(page.stored, time.time()))
     forbid_storing_stale(headers, cache)
     if not_modified(request.headers, (headers["ETag"],), headers.get("Last-Modified")):

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -21,39 +21,27 @@ from pkgcache.engine.caching import CachedAnswers, Collaborators, OnlyIfCachedEr
 from pkgcache.engine.pages.fetcher import PageFetcher
 from pkgcache.engine.pages.filtering import VariantFilter
 from pkgcache.engine.pages.json_api import FileSources, JsonApi, was_made
+from pkgcache.engine.pages.lookup import PageLookup, PageLookups
 from pkgcache.engine.pages.page_response import page_response, served_representation
 from pkgcache.engine.pages.refresher import PageRefresher
-from pkgcache.engine.pages.stored_page import PageAnswer, PageGoneError, PageRequest, StoredPage, find_page
+from pkgcache.engine.pages.stored_page import PageAnswer, PageGoneError, PageRequest, StoredPage, find_page, is_for
 from pkgcache.engine.pages.variants import PageVariants
 from pkgcache.engine.responses.failures import failed, only_stored, still_fetching
 from pkgcache.engine.responses.messages import CLIENT_SECONDS, Request, Response
 from pkgcache.engine.store.watch import WatchedMemory
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
-from pkgcache.rules.http.accept import accepts_encoding
 from pkgcache.rules.http.cache_status import CacheStatus
 from pkgcache.rules.http.freshness import Fresh, Policy, decide
 from pkgcache.rules.routing.routes import PUBLIC, ProjectPage, ReleaseFile
 from pkgcache.rules.simple.json_api_build import is_made_for
 from pkgcache.rules.simple.page_model import BrokenPage
-from pkgcache.rules.simple.representations import NotAcceptable, Representation, negotiate
+from pkgcache.rules.simple.representations import NotAcceptable, Representation
 
 HOT_PAGES = 4096
 """Of so many pages the notes are held in memory while no process changes them in the store."""
 
-_CONDITIONS = frozenset({"cache-control", "if-modified-since", "if-none-match", "pragma"})
-
 TRIES = 3
 """How often a page that went away between two looks at it is fetched: the first refresh may be one that found it unchanged."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Lookup:
-    """What a request is about: a page, and the representation that was negotiated (PEP 691)."""
-
-    page_request: PageRequest
-    representation: Representation
-    gzip: bool
-    is_plain: bool  # a GET whose answer depends on nothing else of it: no conditions, no wishes as to caches
 
 
 class Pages:
@@ -71,52 +59,29 @@ class Pages:
         self._policy = shared.policy
         negative = shared.settings.negative_ttl
         self._negative_policy = replace(shared.policy, default_lifetime=negative, override=negative)
-        self._needs_upload_times = shared.settings.cooldown > 0
         self._variants = variants
         self._filter = variant_filter
         self._answers = CachedAnswers("page", shared.policy, shared.metrics)
-        self._latest: tuple[ProjectPage, _Lookup] | None = None
+        self._lookups = PageLookups(needs_upload_times=shared.settings.cooldown > 0)
         self._hot: WatchedMemory[StoredPage] = shared.store.watch.memory(HOT_PAGES)  # each weighs 1
         json_api = JsonApi(variants, fetcher.keep, sources, self._current_page, offline=shared.policy.offline)
         self._refresher = PageRefresher(shared, fetcher, json_api, self._hot.drop)
 
     # What is asked for
 
-    def _look_up(self, request: Request, route: ProjectPage) -> _Lookup | NotAcceptable:
-        """What a request is about. It is kept for the `answer` to the same request, which comes next where memory has none."""
-        if self._latest is not None and self._latest[0] is route:
-            return self._latest[1]
-        representation = Representation.JSON if route.document else negotiate(request.headers.get("Accept"))
-        if isinstance(representation, NotAcceptable):
-            return representation
-        page_request = PageRequest(
-            index=route.index,
-            project=route.project,
-            # A cooldown needs upload times (PEP 700), which HTML does not have: the JSON page is then converted.
-            representation=Representation.JSON if self._needs_upload_times else representation,
-            client_url=route.client_url,
-            at_proxy_address=route.at_proxy_address,
-            space=route.space,
-            authorization=route.authorization,
-            document=route.document,
-            query=route.query.passed,
-        )
-        use_gzip = accepts_encoding(request.headers.get("Accept-Encoding"), "gzip")
-        is_plain = request.method == "GET" and _CONDITIONS.isdisjoint(map(str.lower, request.headers))
-        lookup = _Lookup(page_request, representation, use_gzip, is_plain)
-        self._latest = route, lookup
-        return lookup
-
     def from_memory(self, request: Request, route: ProjectPage) -> Callable[[], Response | None] | None:
         """What answers this request, if the page is in memory, fresh, and still what the store has."""
-        lookup = self._look_up(request, route)
+        lookup = self._lookups.of(request, route)
         if isinstance(lookup, NotAcceptable) or self._filter.active:
             return None
         return partial(self._from_memory, request, lookup)
 
-    def _from_memory(self, request: Request, lookup: _Lookup) -> Response | None:
+    def _from_memory(self, request: Request, lookup: PageLookup) -> Response | None:
         page_request, representation = lookup.page_request, lookup.representation
         page = self._hot.get(page_request.key)
+        if page is not None and not is_for(page, lookup.family):
+            page_request = replace(page_request, family=lookup.family)
+            page = self._hot.get(page_request.key)
         if page is None or not page.found:
             return None
         served = served_representation(request, representation, page)
@@ -137,14 +102,14 @@ class Pages:
 
     async def answer(self, request: Request, route: ProjectPage) -> Response:
         """The answer to a GET or HEAD for a project page."""
-        lookup = self._look_up(request, route)
+        lookup = self._lookups.of(request, route)
         if isinstance(lookup, NotAcceptable):
             kinds = ", ".join(each.content_type for each in Representation)
             return Response.text(406, f"an index page is JSON or HTML: {kinds}")
         page_request = lookup.page_request
         try:
             async with asyncio.timeout(CLIENT_SECONDS):
-                page_request, page, cache = await self._find(request, page_request)
+                page_request, page, cache = await self._find_for(request, page_request, lookup.family)
         except OnlyIfCachedError as error:
             return only_stored(page_request.shown, stale=error.stale)
         except AllFailedError as error:
@@ -156,17 +121,41 @@ class Pages:
             response.headers["Vary"] = ", ".join(filter(None, [response.headers.get("Vary"), "User-Agent"]))
         return response
 
-    async def _find(self, request: Request, page_request: PageRequest) -> tuple[PageRequest, StoredPage, CacheStatus]:
+    async def _find_for(
+        self, request: Request, page_request: PageRequest, family: str
+    ) -> tuple[PageRequest, StoredPage, CacheStatus]:
+        """As `_find`, for one of the families of clients where the upstream tells them apart (`Vary: User-Agent`)."""
+        stored = await self._stored(page_request)
+        if stored is None or is_for(stored, family):
+            found = await self._find(request, page_request, stored)
+            if is_for(found[1], family):
+                return found
+            stored = found[1]  # this request has joined another client's
+        own_request = replace(page_request, family=family)
+        try:
+            return await self._find(request, own_request, await self._stored(own_request))
+        except AllFailedError as error:
+            cache = self._answers.after_failure(stored, "another-client") if stored.found else None
+            if cache is None or error.status in {401, 403}:
+                raise
+            return page_request, stored, cache
+
+    async def _stored(self, page_request: PageRequest) -> StoredPage | None:
+        """The stored page, which memory has from then on."""
+        began = self._hot.moment
+        stored = None if page_request.query else await find_page(self._store, page_request.key)
+        if stored is None or (page_request.document and was_made(stored)):
+            return None
+        self._hot.put(stored.key, stored, 1, began)
+        return stored
+
+    async def _find(
+        self, request: Request, page_request: PageRequest, stored: StoredPage | None
+    ) -> tuple[PageRequest, StoredPage, CacheStatus]:
         """The page, or what takes its place, with the request that it is stored for; what the cache did.
 
         Raises AllFailedError, TimeoutError and OnlyIfCachedError.
         """
-        began = self._hot.moment
-        stored = None if page_request.query else await find_page(self._store, page_request.key)
-        if stored is not None and page_request.document and was_made(stored):
-            stored = None
-        if stored is not None:
-            self._hot.put(stored.key, stored, 1, began)
         try:
             page, cache = await self._decide(request, page_request, stored)
         except AllFailedError as error:
@@ -222,7 +211,7 @@ class Pages:
         self,
         request: Request,
         page_request: PageRequest,
-        lookup: _Lookup,
+        lookup: PageLookup,
         page: StoredPage,
         cache: CacheStatus,
     ) -> Response:

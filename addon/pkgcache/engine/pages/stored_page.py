@@ -15,7 +15,7 @@ from urllib.parse import quote
 from pkgcache.engine.pages.worker import LARGE
 from pkgcache.engine.responses.messages import Response
 from pkgcache.engine.store.entries import Notes
-from pkgcache.engine.store.keys import StoreKey, made_document, page_key, variant_key
+from pkgcache.engine.store.keys import StoreKey, family_name, made_document, page_key, variant_key
 from pkgcache.engine.store.notes import PageNotes
 from pkgcache.engine.store.store import Store
 from pkgcache.rules.http.freshness import Stored
@@ -65,7 +65,8 @@ class PageRequest:
     """One page, or the JSON API's `document`, as one kind of client asks for it.
 
     `space` names whose credentials may read it, and `authorization` is what they are sent as; '' for a public page. `made`: not the
-    upstream's document, but the one that is made here where no upstream has it. `query` is passed on to the upstream, and what it says
+    upstream's document, but the one that is made here where no upstream has it. `family`: the page for these clients alone, beside that of
+    the clients who came first. `query` is passed on to the upstream, and what it says
     then is not stored. `reload`: no cache on the way may answer.
     """
 
@@ -80,6 +81,7 @@ class PageRequest:
     query: str = ""
     reload: bool = False
     made: bool = False
+    family: str = ""
 
     key: StoreKey = field(init=False)
     """The page's key in the store. With a query nothing is stored under it."""
@@ -87,6 +89,7 @@ class PageRequest:
     def __post_init__(self) -> None:
         """Make the key once: it is needed a dozen times a request."""
         name = made_document(self.document) if self.made else self.document or self.project
+        name = family_name(name, self.family) if self.family else name
         name = f"{name}?{quote(self.query)}" if self.query else name
         key = page_key(self.space, self.index.name, name, self.representation)
         object.__setattr__(self, "key", key)
@@ -114,6 +117,11 @@ class PageAnswer:
     page: StoredPage
     second: int
     response: Response
+
+
+def is_for(page: StoredPage, family: str) -> bool:
+    """Whether a page may be given to clients of this family: the upstream has not told it apart from others, or it was theirs."""
+    return page.notes.family in {"", family}
 
 
 class PageGoneError(Exception):

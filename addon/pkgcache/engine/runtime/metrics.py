@@ -22,6 +22,7 @@ class Metrics:
         self._answers = Counter(
             "pypi_cache_answers", "Answers, by kind and by what the cache did.", ["kind", "cache"], registry=registry
         )
+        self._counters: dict[tuple[str, str], Counter] = {}
         self._failures = Counter(
             "pypi_cache_upstream_failures", "Upstream failures, by reason.", ["reason"], registry=registry
         )
@@ -46,23 +47,37 @@ class Metrics:
         self._busy = Counter(
             "pypi_cache_busy", "Requests that found no free connection to an upstream in time.", registry=registry
         )
+        self._known_heads = Counter(
+            "pypi_cache_known_heads", "Answers to requests whose head was known from before.", registry=registry
+        )
         self._faults = Counter("pypi_cache_faults", "Errors in the proxy's own code.", registry=registry)
 
     def hit(self, kind: str) -> None:
         """Count an answer from the store."""
-        self._answers.labels(kind, "hit").inc()
+        self._answered(kind, "hit").inc()
+
+    def known_head(self) -> None:
+        """Count an answer to a request whose head was known from before."""
+        self._known_heads.inc()
 
     def stale(self, kind: str) -> None:
         """Count an answer from the store past its freshness lifetime."""
-        self._answers.labels(kind, "stale").inc()
+        self._answered(kind, "stale").inc()
 
     def miss(self, kind: str) -> None:
         """Count an answer that was fetched for its request."""
-        self._answers.labels(kind, "miss").inc()
+        self._answered(kind, "miss").inc()
 
     def collapsed(self, kind: str) -> None:
         """Count an answer that joined another request's fetch."""
-        self._answers.labels(kind, "collapsed").inc()
+        self._answered(kind, "collapsed").inc()
+
+    def _answered(self, kind: str, cache: str) -> Counter:
+        """The counter of these answers. `labels` checks its arguments anew each time, and a hit has little else to do."""
+        counter = self._counters.get((kind, cache))
+        if counter is None:
+            counter = self._counters[kind, cache] = self._answers.labels(kind, cache)
+        return counter
 
     def upstream_failed(self, error: UpstreamError) -> None:
         """Count an upstream's failure, and log it; a 404 is counted alone, because mirrors lack files all the time.

@@ -60,6 +60,15 @@ def made_document(document: str) -> str:
     return f"{document}/made"
 
 
+def family_name(name: str, family: str) -> str:
+    """Make the `name` of a page for one family of clients, where the upstream has another for each.
+
+    >>> family_name("six", "uv")
+    'six/for-uv'
+    """
+    return f"{name}/for-{family}"
+
+
 def variant_key(variant: str, kind: Literal["html", "json"], page: StoreKey) -> StoreKey:
     """Make the key of a page's variant. `variant` says which clients see it so (`PageRequest.variant`)."""
     return StoreKey(f"view|{variant}|{kind}|{page}")

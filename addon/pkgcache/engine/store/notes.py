@@ -37,7 +37,8 @@ class PageNotes:
     """Notes of an index page, a document of the JSON API, or a remembered 404 (which has no `representation`).
 
     `source_digest` tells one version of the body from another; `has_base_href`: the page has a `<base href>`; `transient`: the page
-    answers this request and is not stored. Times are in seconds since the epoch.
+    answers this request and is not stored; `family`: of the client that it was fetched for, where others may get another page. Times
+    are in seconds since the epoch.
     """
 
     status: int
@@ -50,6 +51,7 @@ class PageNotes:
     representation: Representation | None = None
     has_base_href: bool = False
     transient: bool = False
+    family: str = ""
 
     @property
     def stored(self) -> Stored:
@@ -76,6 +78,7 @@ class PageNotes:
             representation=Representation(json_field(notes, "kind", str)) if status == 200 else None,
             has_base_href=json_field(notes, "based", bool) if status == 200 else False,
             transient=bool(notes.get("passing", False)),
+            family=json_field(notes, "family", str) if "family" in notes else "",
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -93,6 +96,8 @@ class PageNotes:
             notes |= {"kind": self.representation.value, "based": self.has_base_href}
         if self.transient:
             notes["passing"] = True
+        if self.family:
+            notes["family"] = self.family
         return notes
 
 
