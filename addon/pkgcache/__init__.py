@@ -3,7 +3,8 @@
 One request passes through the folders in this order:
 
     proxy/      the only importer of mitmproxy. fast_path.py takes a GET or HEAD for a package host out of mitmproxy's HTTP layer;
-                connect.py handles CONNECT; intake.py decides which requests are ours; addon.py holds the hooks
+                connect.py handles CONNECT; intake.py decides which requests are ours, and known_heads.py remembers what it has decided;
+                addon.py holds the hooks
     web/        the proxy's own pages: /healthz, /metrics, /bundle.pem, … and what to paste on an agent
     engine/     I/O and concurrency. service.py is the one way in: `Service.answer(Request, Route) -> Response`
         files/      release files: from the store, from a download, or a range of one

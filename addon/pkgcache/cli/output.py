@@ -57,7 +57,7 @@ def say(line: str) -> None:
 
 
 def printable(text: str) -> str:
-    r"""Escape what is not printable in a name from outside, so that it cannot move a terminal's cursor or clear its screen.
+    r"""Escape unprintable characters in a name from outside, so that it cannot move a terminal's cursor or clear its screen.
 
     >>> printable("a\x1b[2Jb")
     'a\\x1b[2Jb'

@@ -34,7 +34,7 @@ class Bar:
         self.progress.advance(self.task, amount)
 
     def expect(self, total: float) -> None:
-        """Set how much there is to do in all."""
+        """Set the total amount of work."""
         self.progress.update(self.task, total=total)
 
     def expect_more(self, amount: float) -> None:

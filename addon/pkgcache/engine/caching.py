@@ -64,7 +64,7 @@ class StoredAnswer(Protocol):
 
     @property
     def stored(self) -> Stored:
-        """What the rules of freshness look at."""
+        """The part of the response that the freshness rules need."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

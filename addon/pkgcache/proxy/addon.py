@@ -124,7 +124,7 @@ class PypiCache:
         )
 
     def running(self) -> None:
-        """Log where the proxy listens and what to paste on an agent."""
+        """Log where the proxy listens, and the commands to paste into an agent's shell."""
         if self.intake is None:
             return
         accept_few_at_once(ctx.master.addons.get("proxyserver").servers)

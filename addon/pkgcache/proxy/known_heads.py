@@ -106,9 +106,8 @@ class KnownHeads:
             return
         weight = _weight(head)
         self._heads.put(key, known, weight)
-        if place[2] is HTTPMode.transparent and line.startswith(
-            b"GET /"
-        ):  # else the other part may say which host is meant
+        # Elsewhere one part alone says which host is meant.
+        if place[2] is HTTPMode.transparent and line.startswith(b"GET /"):
             self._lines.put((place, line), known, weight)
             self._fields.put((place, rest), known, weight)
 

@@ -62,7 +62,7 @@ def destination_url(request: http.Request) -> Url:
 
 
 def is_proxy_address(address: Address, client: Client, public_address: Address | None) -> bool:
-    """Whether an address is the proxy itself: `pypi_cache_public_url`, or the end of the client's own connection."""
+    """Whether an address is the proxy itself: `pypi_cache_public_url`, or the address that the client connected to."""
     if address == public_address:
         return True
     host, port = client.sockname[0], client.sockname[1]

@@ -43,7 +43,7 @@ class ProxyPages:
         return path in self._pages
 
     async def answer(self, request: Request) -> Response:
-        """Return the page that the request asks for; KeyError if there is none at its path."""
+        """Return the page that the request asks for. Raises KeyError if there is none."""
         response = await self._pages[request.url.path](request)
         if request.method == "HEAD":
             response.body = b""

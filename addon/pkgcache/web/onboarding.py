@@ -63,7 +63,7 @@ def agent_lines(base: str) -> list[str]:
 
 
 def reachable_url(listens: Sequence[tuple[str, int]]) -> str:
-    """Return a URL by which an agent may reach the proxy: the first listening address.
+    """Return a URL at which an agent can reach the proxy: the first listening address.
 
     Where that is all interfaces, it is the address of the one that leads outside.
     """

@@ -213,7 +213,7 @@ def _read_page(body: bytes, url: str) -> dict[str, Listed]:
 
 
 def chosen_files(package: Package, environment: Environment, listed: Mapping[str, Listed]) -> list[FetchItem]:
-    """The file that an installer in this environment takes of a package, with its metadata; empty where there is none for it.
+    """The files (distribution and metadata) that an installer in this environment would take for a package; empty if none fits.
 
     That is the best wheel, else the sdist. What the lock does not say (where a file is), the index page does.
     """

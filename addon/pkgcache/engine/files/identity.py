@@ -46,7 +46,7 @@ class FileIdentity:
 
     @property
     def fill_request(self) -> FillRequest:
-        """The request to download it."""
+        """The request by which a fill downloads this file."""
         return FillRequest(digest=self.digest, size=self.size, sources=self.route.sources)
 
     @property

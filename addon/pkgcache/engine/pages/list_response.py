@@ -30,7 +30,7 @@ class StoredList:
 
     @property
     def stored(self) -> Stored:
-        """What the rules of freshness look at."""
+        """The part of the response that the freshness rules need."""
         return self.notes.stored
 
     def close(self) -> None:

@@ -45,7 +45,7 @@ class StoredPage:
 
     @property
     def stored(self) -> Stored:
-        """What the rules of freshness look at."""
+        """The part of the response that the freshness rules need."""
         return self.notes.stored
 
     @property

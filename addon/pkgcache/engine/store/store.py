@@ -108,7 +108,7 @@ class Store:
         return self._elsewhere
 
     async def flush_pending(self) -> None:
-        """Wait until all that was put is written."""
+        """Wait until everything that was put so far has been written."""
         await self._pending.flush()
 
     async def close(self) -> None:

@@ -27,7 +27,7 @@ _DATES = tuple(
 
 
 def parse_http_date(text: str) -> float | None:
-    """Read a date in any of the three forms, into seconds since the epoch; None for anything else.
+    """Convert a date in any of the three forms to seconds since the epoch; None for anything else.
 
     RFC 9111 §4.2: match "case-insensitively", and "a date with a zone abbreviation other than 'GMT'" is invalid. The name of the day is
     not checked. A two-digit year below 70 is of this century; RFC 9110 would compare it with today, but rules have no clock.

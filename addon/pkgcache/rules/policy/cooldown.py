@@ -25,7 +25,7 @@ def cooldown_end(upload_time: str, cooldown: float) -> float | None:
 
 
 def parse_upload_time(text: str) -> float | None:
-    """Read a PEP 700 `upload-time` into seconds since the epoch; None for anything else.
+    """Convert a PEP 700 `upload-time` to seconds since the epoch; None for anything else.
 
     PEP 700: "the upload time MUST use the UTC timezone", so a time without the `Z` is in UTC.
 

@@ -36,7 +36,7 @@ class Representation(enum.StrEnum):
 
     @functools.cached_property
     def kind(self) -> Kind:
-        """Its syntax: which reader it needs."""
+        """Its syntax, which decides how it is read."""
         return "json" if self is Representation.JSON else "html"
 
 
