@@ -176,6 +176,11 @@ LINES: Final[dict[str, tuple[str | bytes, int]]] = {
     "an empty line first": (f"\r\nGET /healthz HTTP/1.1\r\n{HOST}Connection: close\r\n\r\n", 200),  # RFC 9112 §2.2
     "empty lines first": (f"\r\n\n\r\nGET /healthz HTTP/1.1\r\n{HOST}Connection: close\r\n\r\n", 200),
     "bare line feeds": (f"GET /healthz HTTP/1.1\n{HOST}Connection: close\n\n", 200),
+    "a blank before the method": (f" GET /healthz HTTP/1.1\r\n{HOST}Connection: close\r\n\r\n", 400),  # RFC 9112 §3
+    "a tab before the method": (f"\tGET /healthz HTTP/1.1\r\n{HOST}Connection: close\r\n\r\n", 400),
+    "a blank before a CONNECT": (f" CONNECT a.test:443 HTTP/1.1\r\n{HOST}\r\n", 400),
+    "an empty line and a blank": (f"\r\n GET /healthz HTTP/1.1\r\n{HOST}Connection: close\r\n\r\n", 400),
+    "a line of blanks": (f"  \r\nGET /healthz HTTP/1.1\r\n{HOST}Connection: close\r\n\r\n", 400),
     "GET *": (f"GET * HTTP/1.1\r\n{HOST}\r\n", 400),  # RFC 9112 §3.2.4
     "HEAD *": (f"HEAD * HTTP/1.1\r\n{HOST}\r\n", 400),
     "OPTIONS *": (f"OPTIONS * HTTP/1.1\r\n{HOST}Connection: close\r\n\r\n", 405),

@@ -10,8 +10,11 @@ from pkgcache.proxy.read_pace import (
     LARGEST_READ,
     LEAST_READ,
     LONGEST_PAUSE,
+    LONGEST_QUEUE,
     QUICK_READS,
+    SHARE,
     SMALL_READ,
+    CostlyWork,
     ReadPace,
 )
 
@@ -60,3 +63,23 @@ def test_a_flood_settles(a_byte: float, low: int, high: int) -> None:
         pause = pace.pause_after(pace.size, pace.size * a_byte)
     assert low <= pace.size <= high
     assert (pause > 0) == (pace.size * a_byte > COSTLY_SECONDS * pace.size / LARGEST_READ)
+
+
+def test_costly_work_of_all_clients_takes_a_share() -> None:
+    """Twenty clients at once are served one after the other, with as much time for everybody else."""
+    work = CostlyWork()
+    waits = [work.wait(0.003, now=100.0) for _ in range(20)]
+    assert waits == pytest.approx([number * 0.003 / SHARE for number in range(20)])
+
+
+@pytest.mark.parametrize(("later", "expected"), [(0.0, 0.006), (0.002, 0.004), (0.006, 0.0), (9.0, 0.0)])
+def test_the_queue_empties(later: float, expected: float) -> None:
+    work = CostlyWork()
+    assert work.wait(0.003, now=100.0) == 0
+    assert work.wait(0.003, now=100.0 + later) == pytest.approx(expected, abs=1e-9)
+
+
+def test_nobody_waits_for_ever() -> None:
+    work = CostlyWork()
+    assert max(work.wait(0.05, now=100.0) for _ in range(1000)) == pytest.approx(LONGEST_QUEUE)
+    assert work.wait(0.05, now=200.0) == 0

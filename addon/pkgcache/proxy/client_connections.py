@@ -21,7 +21,7 @@ from pkgcache.engine.runtime.health import Health
 from pkgcache.engine.runtime.open_files import count_open_files, open_files_limit
 from pkgcache.proxy.connection_limits import HEAD_SECONDS, MAX_HANDSHAKE, MAX_HELD, Excess, refusal
 from pkgcache.proxy.held_bytes import EVENT_COST, held_bytes, is_busy
-from pkgcache.proxy.read_pace import LARGEST_READ, QUICK_READS, SMALL_READ, ReadPace
+from pkgcache.proxy.read_pace import LARGEST_READ, QUICK_READS, SMALL_READ, CostlyWork, ReadPace
 
 LOOK_AGAIN_SECONDS: Final = 0.25
 """At most between two looks at a client that is not read from, because it waits for its answer and has sent far ahead. The first look
@@ -39,6 +39,9 @@ CALM_SHARE: Final = 0.8
 CALM_SECONDS: Final = 2.0
 """It is over with fewer open files than this share of the lower mark, and when no client was closed or refused for so long: closing
 idle clients leads below the mark at once, and a flood of them would begin and end it all the time."""
+
+REQUEST_AHEAD_COST: Final = 0.001
+"""Seconds of work for a request that was sent before the answer to the one before it, about."""
 
 GRACE_SECONDS: Final = 0.2
 """A client of which nothing has come for less is not idle yet: its request may be on the way, or not have been read."""
@@ -65,12 +68,18 @@ class ClientReader:
     """Stands between mitmproxy and a client's StreamReader, whose `read` alone it calls: it waits, or fails, where too much is held."""
 
     def __init__(
-        self, handler: ConnectionHandler, client: Client, reader: asyncio.StreamReader, touched: Callable[[str], None]
+        self,
+        handler: ConnectionHandler,
+        client: Client,
+        reader: asyncio.StreamReader,
+        touched: Callable[[str], None],
+        costly: CostlyWork,
     ) -> None:
         self._handler = handler
         self._client = client
         self._reader = reader
         self._touched = touched
+        self._costly = costly
         self._unchecked = 0
         self._pace = ReadPace()
         self._got = 0
@@ -84,7 +93,7 @@ class ClientReader:
     async def read(self, size: int) -> bytes:
         """Read the client's next bytes. Raises OSError, which ends the connection, where a handshake is too long or too slow."""
         if self._got and (pause := self._pace.pause_after(self._got, time.thread_time() - self._given_at)):
-            await asyncio.sleep(pause)
+            await asyncio.sleep(max(pause, self._costly.wait(pause, asyncio.get_running_loop().time())))
         if self._unchecked >= LARGEST_READ:
             self._unchecked = 0
             await self._make_room()
@@ -131,6 +140,7 @@ class ClientConnections:
         self._limit = self._close_idle_at = self._refuse_at = 0
         self._health: Health | None = None
         self._handlers: OrderedDict[str, ConnectionHandler] = OrderedDict()
+        self._costly = CostlyWork()
         self._recheck: asyncio.TimerHandle | None = None
         self._calm_from = 0.0  # by the loop's clock: when it may be over
 
@@ -163,7 +173,7 @@ class ClientConnections:
             client.error = FULL.text  # mitmproxy closes it then
             return
         self._handlers[client.id] = handler
-        transport.reader = ClientReader(handler, client, transport.reader, self._touched)  # type: ignore[assignment]
+        transport.reader = ClientReader(handler, client, transport.reader, self._touched, self._costly)  # type: ignore[assignment]
 
     def left(self, client: Client) -> None:
         """Forget a client that has disconnected, and close its connection where mitmproxy has not.
@@ -183,9 +193,10 @@ class ClientConnections:
         self._health = self._recheck = None
 
     async def drained(self, client: Client) -> None:
-        """Wait until a client has taken what was written to it, or is cut off because it takes nothing."""
+        """Wait until a client has taken what was written to it, or is cut off; then for the turn of its next request."""
         if (handler := self._handlers.get(client.id)) is not None:
             await taken(handler)
+        await asyncio.sleep(self._costly.wait(REQUEST_AHEAD_COST, asyncio.get_running_loop().time()))
 
     def _touched(self, name: str) -> None:
         if name in self._handlers:

@@ -67,7 +67,9 @@ HEAD_TOO_LONG: Final = Excess(
 TOO_MANY_FIELDS: Final = Excess(
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"the request has more than {MAX_FIELDS} header lines"
 )
-BAD_LINE: Final = Excess(HTTPStatus.BAD_REQUEST, "the request line has bytes that have to be percent-encoded")
+BAD_LINE: Final = Excess(
+    HTTPStatus.BAD_REQUEST, "the request line begins with a blank, or has bytes that have to be percent-encoded"
+)
 BAD_FIELD: Final = Excess(HTTPStatus.BAD_REQUEST, "a header line has a control character, or is folded")
 HEAD_TOO_SLOW: Final = Excess(HTTPStatus.REQUEST_TIMEOUT, "the request's head was not complete in time")
 BODY_TOO_SLOW: Final = Excess(HTTPStatus.REQUEST_TIMEOUT, "the request's body did not come in time")

@@ -46,7 +46,8 @@ from mitmproxy.proxy.layers.http._hooks import (
 )
 from mitmproxy.proxy.utils import expect
 
-from pkgcache.engine.responses.messages import Body
+from pkgcache.engine.responses.bodies import BytesBody
+from pkgcache.engine.responses.messages import MOST_AT_ONCE, Body
 from pkgcache.proxy.connect import ConnectStream
 from pkgcache.proxy.exchange import Exchange, PypiCacheAnswerHook, PypiCacheChunkHook, rendered
 from pkgcache.proxy.forwarded import forward_response
@@ -227,6 +228,8 @@ class FastPathStream(ConnectStream):
             yield from self._end_early(exchange)
             return
         sent = rendered(exchange, response, self.intake.via)
+        if isinstance(response.body, bytes) and len(response.body) > MOST_AT_ONCE and not shown:
+            exchange.response = response = replace(response, body=BytesBody(response.body))
         yield SendHttp(ResponseHeaders(self.stream_id, sent, not response.body), client)
         if not isinstance(response.body, bytes):
             yield from self._stream(exchange, response.body)

@@ -59,9 +59,9 @@ from pkgcache.rules.http.forwarding import with_plain_options
 from pkgcache.rules.http.request_head import is_clean, is_for_whole_server, why_bad, with_path
 from pkgcache.units import printable, redact
 
-# RFC 9112 §3: method, target and version are visible ASCII. Other bytes would become lone surrogates in mitmproxy's texts, which no log
-# and no response takes.
-_LINE_SO_FAR = re.compile(rb"[\x20-\x7e\t]*+\r?(?:\n|\Z)")
+# RFC 9112 §3: method, target and version are visible ASCII, and no blank comes before them. Other bytes would become lone surrogates in
+# mitmproxy's texts, which no log and no response takes.
+_LINE_SO_FAR = re.compile(rb"(?:[\x21-\x7e][\x20-\x7e\t]*+)?\r?(?:\n|\Z)")
 
 
 _PLAIN_GET = http.Request.make("GET", "http://plain.test/")

@@ -20,7 +20,7 @@ from mitmproxy.proxy.layers.http import HTTPMode
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from pkgcache.engine.responses.failures import failed
-from pkgcache.engine.responses.messages import Request, Response
+from pkgcache.engine.responses.messages import MOST_AT_ONCE, Request, Response
 from pkgcache.engine.service import Service
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
 from pkgcache.proxy.authentication import Authenticator
@@ -274,7 +274,7 @@ class Intake:
         if known is None:
             return None
         response = self._try(known.request.url, known.answer)
-        if response is None or not isinstance(response.body, bytes):
+        if response is None or not isinstance(response.body, bytes) or len(response.body) > MOST_AT_ONCE:
             return None
         self.service.metrics.known_head()
         address = str(client.peername[0])

@@ -29,6 +29,27 @@ LONG_TURN: Final = COSTLY_SECONDS / 2
 LONGEST_PAUSE: Final = 0.05
 
 
+SHARE: Final = 0.5
+"""Of the event loop's time, for costly work of all clients together: each alone would wait as long as its own took, and twenty of them
+would still leave nothing for the others."""
+
+LONGEST_QUEUE: Final = 5.0
+"""Seconds that a client waits at most while others' costly work comes first."""
+
+
+class CostlyWork:
+    """The costly work of all clients, one after the other."""
+
+    def __init__(self) -> None:
+        self._free_at = 0.0
+
+    def wait(self, cost: float, now: float) -> float:
+        """Give work of `cost` seconds its turn; returns in how many seconds that is."""
+        begin = min(max(now, self._free_at), now + LONGEST_QUEUE)
+        self._free_at = begin + cost / SHARE
+        return begin - now
+
+
 class ReadPace:
     """The reads of one connection. `size`: bytes of the next one."""
 

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from pkgcache.engine.responses import bodies
-from pkgcache.engine.responses.bodies import ConcatenatedBody, FileSource, Reader, SharedSource, StoredBytes, StoredFile
+from pkgcache.engine.responses.bodies import (
+    BytesBody,
+    ConcatenatedBody,
+    FileSource,
+    Reader,
+    SharedSource,
+    StoredBytes,
+    StoredFile,
+)
 from pkgcache.engine.responses.messages import CHUNK, Body, CutShortError, DiskFailedError
 from pkgcache.engine.store.rehash import Rehash
 from pkgcache.rules.policy.hold_back import HOLD_BACK
@@ -221,3 +229,16 @@ def test_several_ranges_of_one_source(tmp_path: Path) -> None:
         assert source.released == 2
 
     in_growing(tmp_path, story)
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 5 * CHUNK])
+async def test_bytes_that_are_sent_in_pieces(size: int) -> None:
+    data = bytes(number % 251 for number in range(251)) * (size // 251 + 1)
+    body, pieces = BytesBody(data[:size]), list[bytes]()
+    while not body.exhausted:
+        pieces.append(bytes(body.read_now() if len(pieces) % 2 else await body.read()))
+        assert 0 < len(pieces[-1]) <= CHUNK
+    assert b"".join(pieces) == data[:size]
+    assert (body.read_now(), await body.read()) == (b"", b"")
+    body.close()
+    assert body.exhausted

@@ -242,6 +242,33 @@ class ConcatenatedBody(Body):
                 part.close()
 
 
+class BytesBody(Body):
+    """Bytes in memory, sent as the client takes them: what is written to a client that takes nothing stays in memory once more."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    @property
+    @override
+    def exhausted(self) -> bool:
+        return self._at >= len(self._data)
+
+    @override
+    def read_now(self) -> Chunk:
+        chunk = self._data[self._at : self._at + CHUNK]
+        self._at += len(chunk)
+        return chunk
+
+    @override
+    async def read(self) -> Chunk:
+        return self.read_now()
+
+    @override
+    def close(self) -> None:
+        self._data = b""
+
+
 def _pread_now(descriptor: int, count: int, offset: int) -> Chunk:
     """Up to `count` bytes at `offset`, if they are in the page cache; else nothing. It never waits for the disk."""
     if not _NOWAIT:

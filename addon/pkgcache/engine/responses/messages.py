@@ -19,6 +19,9 @@ from pkgcache.units import printable_lines, redact
 CHUNK = 256 * 1024
 """The most bytes handed to a client at a time. Memory for bodies is at most this times the number of clients."""
 
+MOST_AT_ONCE = 4 * CHUNK
+"""Bytes of a body in memory that are handed to a client in one piece. Most pages are far smaller."""
+
 CLIENT_SECONDS = 12.0
 """The longest that a client waits for the beginning of an answer. Then it gets a 503 with Retry-After, and joins in when it asks again.
 
