@@ -35,6 +35,7 @@ from pkgcache.engine.pages.variants import PageVariants
 from pkgcache.engine.pip_defaults import pip_defaults
 from pkgcache.engine.responses.messages import Request, Response
 from pkgcache.engine.runtime.health import Health
+from pkgcache.engine.runtime.large_blocks import return_large_blocks
 from pkgcache.engine.runtime.metrics import Metrics
 from pkgcache.engine.runtime.open_files import raise_open_files
 from pkgcache.engine.runtime.tasks import Tasks
@@ -152,6 +153,7 @@ class Service:
     def open(self) -> None:
         """Open the store and the client; needs a running event loop. Raises StoreFormatError for a store of a newer version."""
         raise_open_files()
+        return_large_blocks()
         self.store.open()
         self.spaces.open()
         self.client.open()

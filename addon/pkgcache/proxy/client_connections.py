@@ -40,7 +40,7 @@ CALM_SECONDS: Final = 2.0
 """It is over with fewer open files than this share of the lower mark, and when no client was closed or refused for so long: closing
 idle clients leads below the mark at once, and a flood of them would begin and end it all the time."""
 
-REQUEST_AHEAD_COST: Final = 0.001
+REQUEST_AHEAD_COST: Final = 0.002
 """Seconds of work for a request that was sent before the answer to the one before it, about."""
 
 GRACE_SECONDS: Final = 0.2
