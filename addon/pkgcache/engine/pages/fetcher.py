@@ -144,10 +144,8 @@ class PageFetcher:
         same = stored if stored is not None and stored.found and stored.notes.upstream == upstream.name else None
         headers = _headers(accept, page_request, same)
         before = time.time()
-        sole_source = len(page_request.index.upstreams) == 1
-        async with self._client.request(
-            "GET", url, headers, upstream.authorization, sole_source=sole_source
-        ) as response:
+        is_sole = len(page_request.index.upstreams) == 1
+        async with self._client.request("GET", url, headers, upstream.authorization, sole_source=is_sole) as response:
             if response.status == 304 and same is not None:
                 if not updates(same.notes.headers, response.headers):
                     raise OtherVersionError
