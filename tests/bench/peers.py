@@ -75,7 +75,7 @@ class Nginx:
             _CONFIG % {"folder": folder, "port": self.port, "location": location, "shared": shared, "user": _user()}
         )
         self.process = subprocess.Popen([NGINX, "-e", str(folder / "error.log"), "-c", str(config), "-p", str(folder)])
-        self._wait()
+        wait_for_port(self.port, self.process)
 
     @property
     def origin(self) -> str:
@@ -101,17 +101,19 @@ class Nginx:
     ) -> None:
         self.close()
 
-    def _wait(self) -> None:
-        deadline = time.monotonic() + 10
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-            except OSError:
-                if time.monotonic() > deadline or self.process.poll() is not None:
-                    raise
-                time.sleep(0.02)
-            else:
-                return
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a peer listens. Raises OSError if it ends or takes too long."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            if time.monotonic() > deadline or process.poll() is not None:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 def nginx_cache(folder: Path, origin: str) -> Nginx:

@@ -5,12 +5,13 @@ import pwd
 import shutil
 import socket
 import subprocess
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 import trustme
+
+from tests.bench.peers import wait_for_port
 
 SQUID: Final = shutil.which("squid", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 CERTGEN: Final = Path("/usr/lib/squid/security_file_certgen")
@@ -53,7 +54,7 @@ class Squid:
         self.process = subprocess.Popen(
             [SQUID, "-N", "-n", self._service, "-f", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        self._wait()
+        wait_for_port(self.port, self.process)
 
     @property
     def url(self) -> str:
@@ -74,18 +75,6 @@ class Squid:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _wait(self) -> None:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-            except OSError:
-                if time.monotonic() > deadline or self.process.poll() is not None:
-                    raise
-                time.sleep(0.05)
-            else:
-                return
 
 
 def _user() -> str:

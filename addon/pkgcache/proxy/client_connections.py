@@ -92,8 +92,11 @@ class ClientReader:
 
     async def read(self, size: int) -> bytes:
         """Read the client's next bytes. Raises OSError, which ends the connection, where a handshake is too long or too slow."""
+        is_flood = self._got >= self._pace.size
         if self._got and (pause := self._pace.pause_after(self._got, time.thread_time() - self._given_at)):
-            await asyncio.sleep(max(pause, self._costly.wait(pause, asyncio.get_running_loop().time())))
+            # A head or a handshake may be costly on a slow machine; only who has more at hand waits for others of that kind.
+            turn = self._costly.wait(pause, asyncio.get_running_loop().time()) if is_flood else 0.0
+            await asyncio.sleep(max(pause, turn))
         if self._unchecked >= LARGEST_READ:
             self._unchecked = 0
             await self._make_room()

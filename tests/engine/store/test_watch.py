@@ -48,7 +48,7 @@ def database(folder: Path) -> Path:
 
 
 def run_sql(folder: Path, *statements: str) -> list[Any]:
-    """As by another program: what the last statement gives."""
+    """Run SQL statements on a connection of their own, as another program would; returns the rows of the last one."""
     with contextlib.closing(sqlite3.connect(database(folder), isolation_level=None)) as connection:
         return [connection.execute(statement).fetchall() for statement in statements][-1]
 
