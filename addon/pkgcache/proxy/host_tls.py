@@ -25,7 +25,6 @@ MOST_HOSTS: Final = 256
 KEEP_SECONDS: Final = 30 * 86400.0
 """After so long a host gets a new certificate. mitmproxy's are valid for more than half a year."""
 
-
 CIPHERTEXT: Final = 512 * 1024
 """Bytes of ciphertext handed on at a time: above a chunk of 256 KiB, so that each chunk is one write. mitmproxy's 64 KiB need five."""
 
@@ -79,6 +78,7 @@ class HostTls:
 
     def _make(self, data: tls.TlsData, config: TlsConfig, options: Options) -> SSL.Context:
         store, entry = config.certstore, config.get_cert(data.context)
+        chain = entry.chain_certs if entry.chain_file is None and len(entry.chain_certs) > 1 else ()
         minimum = net_tls.Version[options.tls_version_client_min]
         own_ciphers = options.ciphers_client
         context: SSL.Context = net_tls.create_client_proxy_context.__wrapped__(
@@ -90,15 +90,12 @@ class HostTls:
             chain_file=entry.chain_file,
             request_client_cert=options.request_client_cert,
             alpn_select_callback=alpn_select_callback,
-            extra_chain_certs=tuple(entry.chain_certs)
-            if entry.chain_file is None and len(entry.chain_certs) > 1
-            else (),
+            extra_chain_certs=tuple(chain),
             dhparams=store.dhparams,
         )
         cert, key = entry.cert, entry.privatekey
-        if (
-            key is store.default_privatekey and not own_ciphers
-        ):  # else the operator's own certificate, or ciphers that may want RSA
+        # Another key is that of the operator's own certificate, and their own ciphers may want RSA.
+        if key is store.default_privatekey and not own_ciphers:
             ca = cast("x509.Certificate", _WithKey(store.default_ca.to_cryptography(), self._key.public_key()))
             cert, key = certs.dummy_cert(store.default_privatekey, ca, cert.cn, cert.altnames), self._key
         context.use_certificate(cert.to_cryptography())
@@ -114,9 +111,8 @@ class _WithKey:
         self.subject = ca.subject
         self.extensions = ca.extensions
         own = x509.SubjectKeyIdentifier
-        if all(
-            extension.oid != own.oid for extension in ca.extensions
-        ):  # `dummy_cert` would take the key's that is certified
+        # Without one `dummy_cert` would take the identifier of the key that is certified.
+        if all(extension.oid != own.oid for extension in ca.extensions):
             identifier = x509.Extension(own.oid, critical=False, value=own.from_public_key(ca.public_key()))
             self.extensions = x509.Extensions([*ca.extensions, identifier])
         self._key = key
