@@ -22,10 +22,11 @@ One request passes through the folders in this order:
         http/       RFC 9110, 9111, 9211 and 5861: freshness, validation, ranges, content negotiation
         routing/    what a URL means: paths, file names, digests, indexes
     cli/        the command `pypi-cache`, which works on a store with or without a running proxy
+    __main__.py where `pypi-cache` begins: `serve` is proxy/serve.py, the rest is cli/
     settings.py the one table of options; units.py: sizes, times, redaction
 
-Imports go one way: `proxy -> web -> engine -> rules -> settings -> units`, and `cli` stands beside `proxy`. Inside engine, rules,
-cli and proxy the folders and files have floors of their own. tests/test_imports.py holds all of it.
+Imports go one way: `proxy -> web -> engine -> rules -> settings -> units`, and `cli` stands beside `proxy`, both below `__main__`.
+Inside engine, rules, cli and proxy the folders and files have floors of their own. tests/test_imports.py holds all of it.
 """
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"

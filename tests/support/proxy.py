@@ -289,7 +289,7 @@ def refused(proxy: Proxy) -> str:
     assert "Traceback" not in proxy.output
     lines = [line for line in proxy.output.splitlines() if "pypi_cache_" in line and "Loading script" not in line]
     assert len(lines) == 1, proxy.output
-    assert "pypi-cache 0" not in proxy.output, "it has been up"
+    assert " listens on " not in proxy.output, "it has been up"
     return lines[0]
 
 

@@ -31,6 +31,8 @@ from pkgcache.cli.exits import BROKEN_PIPE, FOUND, INTERRUPTED
 def cli() -> None:
     """Look after the store of pypi-cache, a caching forward proxy for Python packages.
 
+    `pypi-cache serve [mitmdump's arguments]` starts the proxy; `pypi-cache serve --options` lists all options.
+
     All commands work beside a running proxy. They use the store that the proxy's settings name: mitmproxy's config.yaml, then --set,
     then --dir.
 
