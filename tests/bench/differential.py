@@ -44,6 +44,8 @@ class Pair:
     proxy: Proxy
     nginx_port: int
     targets: tuple[str, ...]
+    wholes: tuple[bytes, ...]
+    """All that there is: what the targets are, and the list of projects."""
     validators: tuple[tuple[str, str], tuple[str, str]]
     """For each target ETag and Last-Modified: of the proxy, of nginx."""
 
@@ -68,7 +70,8 @@ def pair(folder: Path) -> Iterator[Pair]:
                 validators = tuple(
                     tuple(_validators(receive(at, _plain(target))) for target in targets) for at in (proxy.port, port)
                 )
-                yield Pair(proxy, port, targets, validators)  # type: ignore[arg-type]
+                wholes = tuple(proxy.get(target).body for target in (*targets, "/pypi/simple/"))
+                yield Pair(proxy, port, targets, wholes, validators)  # type: ignore[arg-type]
 
 
 def _plain(target: str) -> bytes:
@@ -98,33 +101,41 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=MOST)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--show", action="store_true", help="an example of each reason, for each pair of statuses")
     given = parser.parse_args()
     reasons: Counter[str] = Counter()
+    pairs: dict[str, Counter[str]] = {}
+    samples: dict[tuple[str, str], bytes] = {}
     unexplained: dict[tuple[int, int], list[str]] = {}
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, pair(Path(folder)) as both:
 
         def one(number: int) -> tuple[bytes, Answer, Answer]:
             ours, theirs = requests_of(both, number)
-            return ours, receive(both.proxy.port, ours), receive(both.nginx_port, theirs)
+            return ours, receive(both.proxy.port, ours, _plain(both.targets[0])), receive(both.nginx_port, theirs)
 
         count = min(given.count, MOST)
         with ThreadPoolExecutor(4) as pool:
             for request, ours, theirs in pool.map(one, range(given.seed, given.seed + count)):
-                reason = reason_for(request, ours, theirs)
+                reason = reason_for(request, ours, theirs, both.wholes)
                 reasons[reason or "UNEXPLAINED"] += 1
+                statuses = f"{ours.status}/{theirs.status}"
+                pairs.setdefault(reason or "UNEXPLAINED", Counter())[statuses] += 1
+                if given.show and reason != "the same":
+                    samples[reason or "UNEXPLAINED", statuses] = request
                 if reason is None:
                     unexplained.setdefault((ours.status, theirs.status), []).append(
-                        f"{request!r}\n  ours {ours}\n  nginx {theirs}"
+                        f"{request!r}\n  ours {ours.framing} {ours.headers}\n  nginx {theirs.framing} {theirs.headers}"
                     )
         complaints = both.proxy.complaints
-    print(
-        f"{count} requests in {time.monotonic() - began:.0f} s; {len(complaints)} tracebacks\n\n| reason | requests |\n|---|---|"
-    )
+    print(f"{count} requests in {time.monotonic() - began:.0f} s; {len(complaints)} tracebacks\n")
+    print("| reason | requests | ours/nginx |\n|---|---|---|")
     for reason, times in reasons.most_common():
-        print(f"| {reason} | {times} |")
-    for statuses, examples in unexplained.items():
-        print(f"\n{statuses}: {len(examples)}", *examples[:SHOWN], sep="\n")
+        print(f"| {reason} | {times} | {', '.join(f'{pair} {n}' for pair, n in pairs[reason].most_common(6))} |")
+    for (why, statuses), example in sorted(samples.items()):
+        print(why, statuses, example, sep="\n  ")
+    for codes, examples in unexplained.items():
+        print(f"\n{codes}: {len(examples)}", *examples[:SHOWN], sep="\n")
     print(*complaints[:SHOWN], sep="\n")
 
 

@@ -38,6 +38,13 @@ FIELDS: Final = (
     b"Connection: keep-alive, Close",
     b"Accept: */*",
     b"Accept-Encoding: identity",
+    b"Accept-Encoding: gzip",
+    b"Accept-Encoding: GZIP;q=0.001, *;q=0",
+    b"Accept-Encoding: gzip;q=0",
+    b"Accept-Encoding:",
+    b"Connection: keep-alive",
+    b"Connection: range, host",
+    b"Keep-Alive: timeout=5",
     b"Content-Length: 0",
     b"Content-Length: 5",
     b"Transfer-Encoding: chunked",
@@ -51,9 +58,24 @@ FIELDS: Final = (
 METHODS: Final = (b"GET",) * 12 + (b"HEAD",) * 6 + (b"POST", b"PUT", b"get", b"FOO")
 BODIES: Final = (b"", b"", b"", b"hello", b"0\r\n\r\n", b"5\r\nhello\r\n0\r\n\r\n", b"5\r\nhello\r\n0\r\nA: b\r\n\r\n")
 VERSIONS: Final = (
-    (b"HTTP/1.1",) * 10 + (b"HTTP/1.0",) * 2 + (b"HTTP/1.2", b"HTTP/2.0", b"HTTP/0.9", b"http/1.1", b"HTTP/11", b"")
+    (b"HTTP/1.1",) * 30 + (b"HTTP/1.0",) * 6 + (b"HTTP/1.2", b"HTTP/2.0", b"HTTP/0.9", b"http/1.1", b"HTTP/11", b"")
 )
-TAILS: Final = (b"",) * 8 + (b"?", b"?x=1", b"#frag", b"/", b"%00", b"%2e%2e/", b"//", b";x", b"%zz", b"x")
+TAILS: Final = (b"",) * 8 + (
+    b"?",
+    b"?x=1",
+    b"#frag",
+    b"/",
+    b"%00",
+    b"%2e%2e/",
+    b"//",
+    b";x",
+    b"%zz",
+    b"x",
+    b"/.",
+    b"/../",
+    b"?%zz",
+    b"%3fx",
+)
 BYTES: Final = (
     b"\0",
     b"\r",
@@ -99,6 +121,18 @@ def _capitals(chosen: random.Random, lines: Lines) -> None:
     lines[place] = chosen.choice((bytes.upper, bytes.lower, bytes.swapcase))(lines[place])
 
 
+def _escape(chosen: random.Random, lines: Lines) -> None:
+    line = lines[0]
+    at = chosen.randrange(max(1, len(line)))
+    escape = chosen.choice((b"%%%02x", b"%%%02X", b"%%25%02x")) % ord(line[at : at + 1] or b"/")
+    lines[0] = line[:at] + escape + line[at + 1 :]
+
+
+def _dots(chosen: random.Random, lines: Lines) -> None:
+    before, slash, behind = lines[0].rpartition(b"/" if chosen.randrange(2) else b"/pypi/")
+    lines[0] = before + slash + chosen.choice((b"./", b"../", b"x/../", b"%2e/", b".%2E/", b"x/%2e./")) + behind
+
+
 def _insert(chosen: random.Random, lines: Lines) -> None:
     place = chosen.randrange(len(lines))
     line = lines[place]
@@ -141,6 +175,8 @@ MUTATIONS: Final[tuple[Callable[[random.Random, Lines], None], ...]] = (
     _double,
     _shuffle,
     _fold,
+    _escape,
+    _dots,
     _capitals,
     _insert,
     _insert,

@@ -133,6 +133,8 @@ CLOSES: Final = {
     "1.1": ("1.1", "", None),
     "1.1 keep-alive": ("1.1", "Keep-Alive", None),
     "another option": ("1.1", "closed", None),
+    "1.2": ("1.2", "", None),  # RFC 9110 §2.5: as the latest of 1.x that is known
+    "1.9 close": ("1.9", "Close", "close"),
 }
 
 

@@ -195,6 +195,7 @@ class LimitedHttp1Server(Http1Server):
         if bad := why_bad(data.method, data.path, data.http_version, request.headers.fields):
             yield from self._refuse(Excess(*bad), lines[0])
             return
+        data.http_version = min(data.http_version, b"HTTP/1.1")  # RFC 9110 §2.5: a later 1.x is read as 1.1
         request.headers.fields = with_plain_options(request.headers.fields)
         yield ReceiveHttp(RequestHeaders(self.stream_id, request, size == 0))
         self.body_reader = make_body_reader(size)
