@@ -10,6 +10,7 @@ usage: ./run.sh [mitmdump's arguments]   start the proxy, on port 8080 unless --
        ./run.sh cli [arguments]           pypi-cache, the command that looks after the store (as .venv/bin/pypi-cache)
        ./run.sh test [pytest's arguments] run the tests
        ./run.sh lint                      ruff and mypy
+       ./run.sh bench [--quick] [--save]  compare the proxy with nginx, Squid, proxpi, devpi and mitmdump (--help: more)
        ./run.sh help                      this text
 
 The first start makes .venv and installs into it, as pip's settings (PIP_INDEX_URL, PIP_PROXY, pip.conf …) say.
@@ -265,7 +266,7 @@ make_venv() {
 
 pip_install() { quietly "$venv/bin/python" -I -m pip install --quiet --no-input "$@"; }
 
-# install run|dev: makes .venv what pyproject.toml says; dev with its dependency group of that name.
+# install run|dev|bench: makes .venv what pyproject.toml says; the last two with its dependency group of that name.
 install() {
     if ! whole "$venv/.installed-$1"; then (install_locked "$1"); fi # a subshell: it changes the environment
 }
@@ -284,16 +285,17 @@ install_locked() {
         say "Installing into .venv, with $python (once, about half a minute) …"
         make_venv
     fi
-    rm -f "$venv/.installed-run" "$venv/.installed-dev"
-    if [[ $1 == dev ]]; then
+    rm -f "$venv"/.installed-*
+    if [[ $1 != run ]]; then
         # pip knows dependency groups (PEP 735) from 25.1 on
-        pip_install 'pip>=25.1' && pip_install --editable "$root" --group "$root/pyproject.toml:dev"
+        pip_install 'pip>=25.1' && pip_install --editable "$root" --group "$root/pyproject.toml:$1"
     else
         pip_install --editable "$root"
     fi || die "the install failed: see pip's output above; the next start tries again"
     [[ -x $venv/bin/mitmdump ]] || die "the install brought no mitmdump: see dependencies in pyproject.toml"
     write_stamp run
-    [[ $1 == run ]] || write_stamp dev
+    [[ $1 == run ]] || write_stamp dev # bench has all of it
+    [[ $1 != bench ]] || write_stamp bench
 }
 write_stamp() {
     stamp_text "$installed_on" >"$venv/.unfinished"
@@ -327,12 +329,18 @@ case ${1:-} in
         "$venv/bin/mypy" || status=1
         exit "$status"
         ;;
+    bench)
+        shift
+        install bench
+        cd "$root"
+        exec "$venv/bin/python" -m tests.bench.compare "$@"
+        ;;
     stats | ls | purge | verify | warm | export | import | doctor)
         say "$1: no word of run.sh's; expected ./run.sh cli $1 …"
         exit 2
         ;;
     [a-z]*)
-        say "$1: expected cli, test, lint, help, or mitmdump's options such as --listen-port 3128"
+        say "$1: expected cli, test, lint, bench, help, or mitmdump's options such as --listen-port 3128"
         exit 2
         ;;
     *)

@@ -46,6 +46,7 @@ case "$*" in
         sleep "${PIP_TAKES:-0}"
         if [[ -n ${PIP_FAILS:-} ]]; then echo "no matching distribution" >&2; exit 1; fi ;;
     *"-m pytest"*) echo "pytest $*" ;;
+    *"-m tests.bench."*) echo "$*, in $PWD" ;;
     *"import os, sys"*) echo "$SELF" ;;
 esac
 """
@@ -406,6 +407,23 @@ def test_test_adds_the_dev_group_once_and_runs_pytest(machine: Machine) -> None:
     assert machine.run("test")[2] == []
     assert machine.run()[2] == []
     assert (len(machine.calls(group)), len(machine.calls("-m venv"))) == (1, 1)
+
+
+def test_bench_adds_its_group_which_has_all_that_the_tests_need(machine: Machine) -> None:
+    machine.python()
+    status, out, _ = machine.run("bench", "--quick", "B2")
+    assert (status, out) == (0, f"-m tests.bench.compare --quick B2, in {machine.project}\n")
+    assert len(machine.calls(f"--group {machine.project}/pyproject.toml:bench")) == 1
+    for words in (("bench",), ("test",), ()):
+        assert machine.run(*words)[2] == []
+
+
+def test_the_tests_alone_do_not_bring_what_bench_needs(machine: Machine) -> None:
+    machine.python()
+    machine.run("test")
+    assert machine.calls(":bench") == []
+    machine.run("bench")
+    assert (len(machine.calls(":bench")), len(machine.calls("-m venv"))) == (1, 1)
 
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")

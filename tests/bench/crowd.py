@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from tests.bench import tools
-from tests.bench.tools import MB, cpu_seconds, median, note, spread
+from tests.bench.tools import MB, median, note, processor_seconds, spread
 from tests.support import clients
 from tests.support.authority import Authority
 from tests.support.behaviour import Behaviour
@@ -59,9 +59,9 @@ def run(arguments: argparse.Namespace) -> None:
                 ):
                     if crowd:
                         inner.enter_context(_crowd(proxy, crowd))
-                    before = sum(cpu_seconds(proxy.pid))
+                    before = processor_seconds(proxy.pid)
                     taken.append(_install(proxy, here))
-                    used = sum(cpu_seconds(proxy.pid)) - before
+                    used = processor_seconds(proxy.pid) - before
                     trouble = json.loads(proxy.get("/healthz").body)["trouble"]
                     if crowd:
                         held[name].append(f"{crowd.figures()['peak']} at once, trouble {trouble or 'none'}")

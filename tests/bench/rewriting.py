@@ -25,7 +25,7 @@ from pkgcache.rules.simple.page_model import Kind
 from pkgcache.rules.simple.transform import TransformSpec, transform
 from tests.bench import tools
 from tests.bench.load import PIP_ACCEPT, waits
-from tests.bench.tools import MB, Curl, Stage, cpu_seconds, note, spread, stage
+from tests.bench.tools import MB, Curl, Stage, note, processor_seconds, spread, stage
 from tests.support.index import JSON_TYPE, PLAIN_HTML_TYPE
 from tests.support.names import FILES_ORIGIN, page_url
 from tests.support.proxy import Proxy
@@ -161,14 +161,12 @@ def _waits(here: Stage, proxy: Proxy, kinds: Sequence[Kind], repeat: int) -> Non
                 times[kind].append(_ask(proxy, kind, number))
                 time.sleep(BETWEEN)
 
-    before = cpu_seconds(proxy.pid)
+    before = processor_seconds(proxy.pid)
     rows.append(_row("large pages, cold", *_beside(proxy, lambda: ask_all(cold))))
-    after = cpu_seconds(proxy.pid)
+    used = processor_seconds(proxy.pid) - before
     here.settle(proxy)
     rows.append(_row("the same, stored", *_beside(proxy, lambda: ask_all(stored))))
-    note(
-        f"processor time while they came cold: loop {after[0] - before[0]:.1f} s, threads {after[1] - before[1]:.1f} s"
-    )
+    note(f"processor time while they came cold: {used:.1f} s")
     tools.table(
         "A large page, from the request to its last byte",
         ("", "cold", "stored"),

@@ -1,0 +1,99 @@
+"""The comparison that anybody can repeat: this proxy beside its peers, row by row (B1 to B9), on the same work in one run, in turns.
+
+`./run.sh bench [--quick] [--save] [--install] [B1 B2 …]` prints a Markdown table a row, and writes the same as JSON and as a picture.
+What counts is processor time, children included: it stays the same where the machine is noisy.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from tests.bench.compare import machine, picture, small_hits
+from tests.bench.compare.contenders import APT
+from tests.bench.compare.figures import Row
+from tests.bench.compare.loads import PROGRAMS
+from tests.bench.compare.turns import TROUBLE, Size, Work, remark
+from tests.bench.tools import note, stage
+from tests.support.forked import REPOSITORY
+
+ROWS: Final[Mapping[str, Work]] = dict(sorted(small_hits.ROWS.items()))
+UNSAVED: Final = REPOSITORY / ".tools" / "bench"
+SAVED: Final = REPOSITORY / "docs" / "bench"
+
+
+def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="./run.sh bench", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("rows", nargs="*", type=str.upper, metavar="ROW", help=f"only these of {', '.join(ROWS)}")
+    parser.add_argument("--quick", action="store_true", help="less of everything: under 4 minutes instead of under 25")
+    parser.add_argument("--save", action="store_true", help=f"write to {SAVED} instead of {UNSAVED}")
+    parser.add_argument("--install", action="store_true", help=f"first run, as root: {APT}")
+    arguments = parser.parse_args(words)
+    if unknown := set(arguments.rows) - set(ROWS):
+        parser.error(f"no such row: {', '.join(sorted(unknown))}")
+    return arguments
+
+
+def install() -> None:
+    """Have Debian's packages. What cannot be had is reported by the rows that want it."""
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        note(f"--install needs root and apt-get; on Debian: {APT}")
+        return
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for words in (["apt-get", "update", "-q"], APT.split()):
+        subprocess.run(words, env=environment, stdout=sys.stderr, check=False)
+
+
+def measured(name: str, work: Work, size: Size) -> Row:
+    """A row, on a stage of its own. Whatever goes wrong stands in it."""
+    row = Row(name=name, work=work.text, goals=work.goals)
+    began = time.monotonic()
+    try:
+        with stage() as here:
+            work.measure(here, size, row)
+    except TROUBLE as trouble:
+        remark(row, "not measured to its end", trouble)
+    row.seconds = time.monotonic() - began
+    print("\n".join(row.markdown()), flush=True)
+    return row
+
+
+def write(folder: Path, about: Mapping[str, Any], rows: Sequence[Row]) -> None:
+    """The JSON, the report and the picture."""
+    folder.mkdir(parents=True, exist_ok=True)
+    document = {**about, "rows": [row.to_json() for row in rows]}
+    (folder / "bench.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    lines = [line for row in rows for line in row.markdown()]
+    (folder / "bench.md").write_text("\n".join([machine.sentence(about), *lines, ""]))
+    if picture.AVAILABLE:
+        picture.draw(document["rows"], machine.sentence(about), folder / "bench.svg")
+    else:
+        note("no picture: matplotlib is not installed")
+    note(f"written: {folder}/bench.json, bench.md, bench.svg")
+
+
+def main() -> None:
+    """Measure, print, write."""
+    arguments = parsed()
+    if arguments.install:
+        install()
+    if missing := [program for program in PROGRAMS if shutil.which(program) is None]:
+        raise SystemExit(f"not installed: {', '.join(missing)}; on Debian: {APT}")
+    about = {"quick": arguments.quick, **machine.described()}
+    print(machine.sentence(about), flush=True)
+    size = Size(quick=arguments.quick)
+    rows = [measured(name, ROWS[name], size) for name in arguments.rows or ROWS]
+    missed = sum(row.verdict(goal).met is False for row in rows for goal in row.goals)
+    print(f"\n{sum(row.seconds for row in rows):.0f} s; goals missed: {missed}.")
+    write(SAVED if arguments.save else UNSAVED, about, rows)
+
+
+if __name__ == "__main__":
+    main()
