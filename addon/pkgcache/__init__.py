@@ -5,7 +5,7 @@ One request passes through the folders in this order:
     proxy/      the only importer of mitmproxy. fast_path.py takes a GET or HEAD for a package host out of mitmproxy's HTTP layer;
                 connect.py handles CONNECT; intake.py decides which requests are ours, and known_heads.py remembers what it has decided;
                 addon.py holds the hooks
-    web/        the proxy's own pages: /healthz, /metrics, /bundle.pem, … and what to paste on an agent
+    web/        the proxy's own pages: /healthz, /metrics, /bundle.pem, … and the settings of agents
     engine/     I/O and concurrency. service.py is the one way in: `Service.answer(Request, Route) -> Response`
         files/      release files: from the store, from a download, or a range of one
         pages/      index pages, the JSON API beside them, and the list of all projects
@@ -23,6 +23,7 @@ One request passes through the folders in this order:
         routing/    what a URL means: paths, file names, digests, indexes
     cli/        the command `pypi-cache`, which works on a store with or without a running proxy
     __main__.py where `pypi-cache` begins: `serve` is proxy/serve.py, the rest is cli/
+    data/       no code: files that are handed out, such as the scripts for agents' shells
     settings.py the one table of options; units.py: sizes, times, redaction
 
 Imports go one way: `proxy -> web -> engine -> rules -> settings -> units`, and `cli` stands beside `proxy`, both below `__main__`.

@@ -105,8 +105,12 @@ class PypiCache:
             self._refused = True
             logger.error("%s", error)  # noqa: TRY400  one line, no traceback
             return
+        authenticator = Authenticator(ctx.master.addons.get("proxyauth"))
         pages = ProxyPages(
-            service, certificates.ca_file(ctx.options.confdir), lambda: certificates.bundle(ctx.options.confdir)
+            service,
+            certificates.ca_file(ctx.options.confdir),
+            lambda: certificates.bundle(ctx.options.confdir),
+            requires_login=lambda: authenticator.is_active,
         )
         self.service, self._log = service, log
         parent = service.client.parent
@@ -117,7 +121,7 @@ class PypiCache:
         self.intake = Intake(
             service,
             pages,
-            Authenticator(ctx.master.addons.get("proxyauth")),
+            authenticator,
             shows_flows=self._shows_flows(settings.flows),
             log=log.write,
             exiting=ctx.master.should_exit.is_set,  # other scripts' `done` may come before ours, and take long

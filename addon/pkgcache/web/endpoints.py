@@ -1,14 +1,13 @@
 """The proxy's own pages, at its own address.
 
 `/` what to paste on an agent · `/healthz` (JSON) · `/metrics` (Prometheus) · `/stats` (JSON) · `/ca.pem` · `/bundle.pem` (our CA and
-all trusted roots) · `/env.sh` (exports for an agent's shell). Every page is of the moment, so none may be stored. The indexes at
+all trusted roots) · `/env.sh` and its like (see `agent_settings`). Every page is of the moment, so none may be stored. The indexes at
 the proxy's address (`/<index>/simple/…`) are not here: they are routed and answered like those of any other host.
 """
 
 from __future__ import annotations
 
 import json
-import shlex
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -18,16 +17,28 @@ from multidict import CIMultiDict
 from pkgcache import __version__
 from pkgcache.engine.responses.messages import Request, Response
 from pkgcache.engine.service import Service
+from pkgcache.web import agent_settings
 from pkgcache.web.onboarding import start_page
 
 
 class ProxyPages:
-    """Answers requests for the proxy's own paths. `ca` is the CA's certificate; `bundle` returns it together with all roots."""
+    """Answers requests for the proxy's own paths. `ca` is the CA's certificate; `bundle` returns it together with all roots.
 
-    def __init__(self, service: Service, ca: Path, bundle: Callable[[], bytes]) -> None:
+    `requires_login` tells whether clients have to log in.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        ca: Path,
+        bundle: Callable[[], bytes],
+        *,
+        requires_login: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._service = service
         self._ca = ca
         self._bundle = bundle
+        self._requires_login = requires_login
         self._pages: dict[str, Callable[[Request], Awaitable[Response]]] = {
             "/": self._start_page,
             "/healthz": self._health,
@@ -35,7 +46,8 @@ class ProxyPages:
             "/stats": self._stats,
             "/ca.pem": self._ca_certificate,
             "/bundle.pem": self._ca_bundle,
-            "/env.sh": self._environment,
+            **dict.fromkeys(agent_settings.SCRIPTS, self._script),
+            **dict.fromkeys(agent_settings.VARIABLES, self._variables),
         }
 
     def has(self, path: str) -> bool:
@@ -87,17 +99,19 @@ class ProxyPages:
     async def _ca_bundle(self, _: Request) -> Response:
         return _page(self._bundle(), "application/x-pem-file")
 
-    async def _environment(self, request: Request) -> Response:
-        """Return a script for `eval`. `--noproxy`: a proxy that is set already must not come between the agent and this one."""
-        base = shlex.quote(self._base(request))
-        text = f"""\
-# settings=$(curl -fsS {base}/env.sh) && eval "$settings"   makes pip, uv, poetry, pdm and pipenv in this shell use the proxy
-PYPI_CACHE_BUNDLE="${{XDG_CACHE_HOME:-$HOME/.cache}}/pypi-cache-bundle.pem"
-mkdir -p "${{PYPI_CACHE_BUNDLE%/*}}" && curl -fsS --noproxy '*' -o "$PYPI_CACHE_BUNDLE" {base}/bundle.pem &&
-export HTTPS_PROXY={base} https_proxy={base} PIP_CERT="$PYPI_CACHE_BUNDLE" SSL_CERT_FILE="$PYPI_CACHE_BUNDLE" \\
-  REQUESTS_CA_BUNDLE="$PYPI_CACHE_BUNDLE" CURL_CA_BUNDLE="$PYPI_CACHE_BUNDLE"
-"""
-        return _page(text.encode(), "text/x-shellscript; charset=utf-8")
+    async def _script(self, request: Request) -> Response:
+        path, undo = request.url.path, agent_settings.wants_undo(request.url)
+        text = agent_settings.script(path, self._base(request), undo=undo, login=self._requires_login())
+        return _page(text.encode(), agent_settings.SCRIPTS[path])
+
+    async def _variables(self, request: Request) -> Response:
+        try:
+            bundle = agent_settings.bundle_path(request.url)
+        except ValueError as error:
+            return Response.text(400, str(error))
+        path = request.url.path
+        text = agent_settings.variables(path, self._base(request), bundle, login=self._requires_login())
+        return _page(text.encode(), agent_settings.VARIABLES[path])
 
     def _base(self, request: Request) -> str:
         """Return the proxy's URL as agents know it: the option, else what the request named (`request_checks` has checked that)."""

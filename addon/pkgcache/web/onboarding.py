@@ -12,6 +12,7 @@ from pkgcache.engine.service import Service
 from pkgcache.rules.routing.indexes import Index
 from pkgcache.settings import Settings
 from pkgcache.units import shown_duration
+from pkgcache.web.agent_settings import DEFAULT_BUNDLE
 
 _ANY = frozenset({"0.0.0.0", "::", ""})  # noqa: S104  where it listens, not where to bind
 
@@ -47,6 +48,18 @@ pypi-cache {__version__}
 
 Paste on an agent:
 {commands}
+
+The same for other shells, and undone:
+  settings=$(wget -qO- {base}/env.sh) && eval "$settings"
+  settings=$(python3 -c 'import urllib.request as r; print(r.urlopen("{base}/env.sh").read().decode())') && eval "$settings"
+  curl -fsS {base}/env.fish | source
+  irm {base}/env.ps1 | iex
+  settings=$(curl -fsS '{base}/env.sh?undo') && eval "$settings"   # and so with env.fish?undo, env.ps1?undo
+
+In a container or a pipeline (variables alone, so fetch or mount the bundle too):
+  curl -fsS {base}/env.docker -o pypi-cache.env && docker run --env-file pypi-cache.env -v $PWD/pypi-cache.pem:{DEFAULT_BUNDLE}:ro …
+  curl -fsS {base}/bundle.pem -o {DEFAULT_BUNDLE} && curl -fsS {base}/env.github >> "$GITHUB_ENV"
+  {base}/env.json   # the same for programs; each of the three takes ?bundle=/where/the/bundle/is.pem
 
 Or for a single command, without any setup: pip install -i {base}/pypi/simple --trusted-host {host} …
 """

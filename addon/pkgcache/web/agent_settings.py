@@ -1,0 +1,70 @@
+"""What an agent's shell, container or pipeline needs to use the proxy, in each of the forms that these read.
+
+`/env.sh`, `/env.fish` and `/env.ps1` are scripts of `data/agent`: they fetch the bundle, set the variables, and with `?undo` restore what
+was set before. `/env.json`, `/env.github` and `/env.docker` are the variables alone, for a bundle that is fetched or mounted at the path
+`?bundle=…`. Where the proxy requires a login, scripts ask for it, and the others have `USER:PASSWORD` in its place.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+from urllib.parse import parse_qs
+
+from pkgcache.rules.routing.urls import Url
+
+SCRIPTS: Final[Mapping[str, str]] = {
+    "/env.sh": "text/x-shellscript; charset=utf-8",
+    "/env.fish": "text/x-shellscript; charset=utf-8",
+    "/env.ps1": "text/plain; charset=utf-8",
+}
+VARIABLES: Final[Mapping[str, str]] = {
+    "/env.json": "application/json",
+    "/env.github": "text/plain; charset=utf-8",
+    "/env.docker": "text/plain; charset=utf-8",
+}
+DIRECT: Final = "localhost,127.0.0.1,::1"
+"""What goes past the proxy: its tunnels refuse its own machine, and would reach that instead of the agent's."""
+
+DEFAULT_BUNDLE: Final = "/tmp/pypi-cache.pem"  # noqa: S108  on the agent, where its user fetches or mounts it
+DATA: Final = Path(__file__).parents[1] / "data"
+
+
+def script(path: str, base: str, *, undo: bool, login: bool) -> str:
+    """Return the script at `path`. `base` is the proxy's URL, of host characters alone, so that no shell finds anything in it."""
+    name = f"undo{Path(path).suffix}" if undo else path.removeprefix("/")
+    text = (DATA / "agent" / name).read_text()
+    scheme, _, authority = base.partition("://")
+    places = {"@PROXY@": base, "@SCHEME@": scheme, "@AUTHORITY@": authority, "@LOGIN@": "yes" if login else "no"}
+    for place, value in places.items():
+        text = text.replace(place, value)
+    return text
+
+
+def variables(path: str, base: str, bundle: str, *, login: bool) -> str:
+    """Return the variables at `path` for a bundle at the path `bundle` of the agent."""
+    scheme, _, authority = base.partition("://")
+    proxy = f"{scheme}://USER:PASSWORD@{authority}" if login else base
+    values = {
+        **dict.fromkeys(("HTTPS_PROXY", "https_proxy"), proxy),
+        **dict.fromkeys(("NO_PROXY", "no_proxy"), DIRECT),
+        **dict.fromkeys(("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"), bundle),
+    }
+    if path == "/env.json":
+        return json.dumps(values, indent=2) + "\n"
+    return "".join(f"{name}={value}\n" for name, value in values.items())
+
+
+def wants_undo(url: Url) -> bool:
+    """Whether a script is to undo: `?undo`."""
+    return "undo" in parse_qs(url.query, keep_blank_values=True)
+
+
+def bundle_path(url: Url) -> str:
+    """Return the path in `?bundle=…`. Raises ValueError where it could begin another variable."""
+    path = parse_qs(url.query).get("bundle", [DEFAULT_BUNDLE])[-1]
+    if not path.isprintable():
+        raise ValueError("?bundle= must be the path of a file, in printable characters")
+    return path
