@@ -1,7 +1,10 @@
 """Which upstream a page comes from, what is stored of it, and what is an answer for this request only."""
 
 import asyncio
+import contextlib
+import gc
 import gzip
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from pkgcache.rules.routing.urls import parse_url
 from pkgcache.rules.simple.representations import Representation
 from tests.engine.pages.mirrors import FIRST, SECOND, Mirrors, Parts, Said, parts
 from tests.support.index import JSON_TYPE, PLAIN_HTML_TYPE, project_html, project_json
+from tests.support.waiting import eventually
 from tests.support.wheels import make_wheel
 
 SIX = make_wheel("six")
@@ -62,6 +66,26 @@ async def test_each_upstream_in_turn(
         assert (await find_page(at.store, at.page_request().key) is not None) == kept
 
     mirrors.asked.clear()
+
+
+@pytest.mark.parametrize("second", [JSON_PAGE, ABSENT, PORTAL, None])
+async def test_a_page_that_was_refused_is_let_go(second: Said | None, tmp_path: Path) -> None:
+    """The errors of 45 broken pages kept 135 MB until the collector's next full round."""
+    mirrors = Mirrors(first=Said(body=b"<h1>Log in, please</h1>", headers={"Content-Type": "text/html"}))
+    if second is not None:
+        mirrors.says[SECOND] = second
+    body = mirrors.says[FIRST].body
+    async with parts(tmp_path, mirrors) as at:
+        gc.disable()
+        try:
+            before = sys.getrefcount(body)
+            with contextlib.suppress(AllFailedError):
+                await fetched(at)
+            await asyncio.to_thread(
+                eventually, lambda: sys.getrefcount(body) <= before
+            )  # a thread lets go a moment later
+        finally:
+            gc.enable()
 
 
 async def test_one_whose_breaker_is_open_comes_last(tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 """METADATA out of a wheel: by every method that zipfile writes, and never more than its limit, whatever the wheel says."""
 
+import asyncio
 import bz2
 import contextlib
 import functools
+import gc
 import io
 import lzma
 import struct
+import sys
 import tracemalloc
 import zipfile
 import zlib
@@ -21,6 +24,7 @@ from pkgcache.engine.upstream.client import UpstreamClient
 from pkgcache.engine.upstream.errors import UpstreamError
 from pkgcache.engine.upstream.wheel_metadata import MAX_DIRECTORY, MAX_METADATA, metadata_of_wheel, read_metadata
 from pkgcache.rules.routing.urls import parse_url
+from tests.support.waiting import eventually
 
 METADATA: Final = b"Metadata-Version: 2.4\nName: six\nVersion: 1.0\n\n" + b"a long description " * 500
 METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
@@ -231,6 +235,30 @@ async def test_an_upstream_that_sends_other_spans_is_given_up(
     with pytest.raises(UpstreamError):
         await metadata_of_wheel(NoBreakers(), [(parse_url("https://files.example/six-1.0-py3-none-any.whl"), "")])
     assert len(asked) <= wheel_metadata.MAX_STEPS + 1
+
+
+async def test_a_wheel_that_was_refused_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """158 wheels kept 140 MB of what had swollen, until the collector's next full round."""
+    data = b"no wheel at all " * 100
+    before = sys.getrefcount(data)
+
+    async def fetch(*_: object) -> tuple[int, bytes, int]:
+        return 0, data, len(data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(wheel_metadata, "_fetch", fetch)
+        wheels = [(parse_url(f"https://{name}.example/six-1.0-py3-none-any.whl"), "") for name in ("one", "two")]
+        gc.disable()
+        try:
+            with contextlib.suppress(UpstreamError):
+                await metadata_of_wheel(NoBreakers(), wheels)
+            del fetch
+            patched.undo()
+            await asyncio.to_thread(
+                eventually, lambda: sys.getrefcount(data) <= before
+            )  # a thread lets go a moment later
+        finally:
+            gc.enable()
 
 
 class NoBreakers(UpstreamClient):

@@ -53,7 +53,7 @@ class Passthrough:
                         refusing.append((url, authorization))
                     else:
                         self._metrics.upstream_failed(error)
-                        errors.append(error)
+                        errors.append(error.to_keep())
             sources = refusing
         return failed(file.shown_name, AllFailedError(errors), request)
 
@@ -84,7 +84,7 @@ class Passthrough:
             except UpstreamError as error:
                 await relay.aclose()
                 self._metrics.upstream_failed(error)
-                errors.append(error)
+                errors.append(error.to_keep())
                 continue
             if response.status == 206:
                 return self._relayed(file, url, response, relay)

@@ -181,7 +181,7 @@ class Download:
                 self._check()
             except UpstreamError as error:
                 self._report(error)
-                failed = error
+                failed = error.to_keep()
                 if self._doubt is not None:  # what has come of it is no beginning for anybody else
                     self._doubt = None
                     await self._start_over(error)

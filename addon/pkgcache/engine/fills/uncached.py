@@ -71,7 +71,7 @@ class UncachedDownload(Body):
             except UpstreamError as error:
                 await relay.aclose()
                 self._report(error)
-                errors.append(error)
+                errors.append(error.to_keep())
                 continue
             self.total = total if self.total is None else self.total
             self._relay = relay

@@ -95,7 +95,7 @@ class PageFetcher:
                     async with self._bodies.turn(upstream.simple.origin) as take_turn:
                         page = await self._from_upstream(upstream, page_request, stored, take_turn)
             except UpstreamError as error:
-                failure = error
+                failure = error.to_keep()
             except Exception as error:  # whatever an upstream sends, it is that upstream that failed
                 logger.debug("an answer raised %r", error, exc_info=error)
                 failure = UpstreamError(Failure.WRONG_PAGE, upstream.simple, str(broken_by(error)))

@@ -182,7 +182,7 @@ class ProjectLists:
                     except OtherVersionError:
                         await self._from_upstream(fill, upstream, list_request, None)
                 except UpstreamError as error:
-                    failure = error
+                    failure = error.to_keep()
                 except OSError:
                     raise
                 except Exception as error:  # whatever an upstream sends, it is that upstream that failed
@@ -264,7 +264,7 @@ class ProjectLists:
             except UpstreamError as error:
                 await body.aclose()
                 self._metrics.upstream_failed(error)
-                errors.append(error)
+                errors.append(error.to_keep())
                 continue
             passed = storable_headers(response.headers)
             if "Content-Length" not in passed and request.method == "GET":

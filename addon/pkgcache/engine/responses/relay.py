@@ -114,7 +114,7 @@ class RelayBody(Body):
                 await self._drained()
                 rest = await self._read_some(rest)
         except UpstreamError as error:
-            self._error = error
+            self._error = error.to_keep()
             if not self._opened.done():
                 self._opened.set_exception(error)
                 self._opened.exception()  # nobody may be waiting any more

@@ -59,7 +59,7 @@ async def metadata_of_wheel(client: UpstreamClient, wheels: Sequence[tuple[Url, 
         try:
             return await _from_wheel(client, url, authorization)
         except UpstreamError as error:
-            failed = error
+            failed = error.to_keep()
     raise failed or UpstreamError(Failure.NOT_FOUND, "", "there is no upstream to ask for the wheel")
 
 
