@@ -69,7 +69,16 @@ FLOORS: Final[dict[str, tuple[frozenset[str], ...]]] = {
         frozenset({"intake", "http1_server", "http1_client"}),
         frozenset({"ordinary_flows"}),
         frozenset(
-            {"request_checks", "authentication", "tunnels", "access_log", "chunked_body", "redaction", "forwarded"}
+            {
+                "request_checks",
+                "authentication",
+                "tunnels",
+                "access_log",
+                "chunked_body",
+                "redaction",
+                "forwarded",
+                "log_lines",
+            }
         ),
         frozenset(
             {
@@ -84,6 +93,7 @@ FLOORS: Final[dict[str, tuple[frozenset[str], ...]]] = {
                 "response_head",
                 "known_heads",
                 "host_tls",
+                "log_file",
             }
         ),
         frozenset({"hook_table"}),

@@ -1,6 +1,7 @@
 """Sizes and times as people write them, read and shown; and texts without the credentials of URLs."""
 
 import re
+from datetime import UTC, datetime
 from typing import Final
 
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
@@ -55,6 +56,15 @@ def shown_duration(seconds: float) -> str:
     unit = next((unit for unit in "dhm" if seconds and seconds % _SECONDS[unit] == 0), "s")
     # Not `:g`, which turns seconds above six digits into `1e+06`.
     return f"{seconds / _SECONDS[unit]:.15g}{unit}"
+
+
+def timestamp(moment: float) -> str:
+    """Show a moment, in seconds since 1970, as all logs do: in UTC, to the millisecond (RFC 3339).
+
+    >>> timestamp(1.5)
+    '1970-01-01T00:00:01.500+00:00'
+    """
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
 
 
 def printable(text: str) -> str:

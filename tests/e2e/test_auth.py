@@ -19,6 +19,7 @@ from tests.support.names import file_url, page_url
 from tests.support.peers import Peer, web
 from tests.support.proxy import Proxy
 from tests.support.upstream import Upstream
+from tests.support.waiting import eventually
 from tests.support.wire import Wire, fetch
 
 USER: Final = "u"
@@ -216,3 +217,34 @@ def test_real_clients(scene: Scene, home: Path, tmp_path: Path) -> None:
     ).failed()
     assert "407" in str(refused)
     assert {path.name for path in (tmp_path / "a").iterdir()} == {path.name for path in (tmp_path / "b").iterdir()}
+
+
+def test_the_access_log_says_who(scene: Scene) -> None:
+    """Through CONNECT, in absolute form and at the proxy's own address; who has no login, or a wrong one, is nobody."""
+    agent, wrong = {"User-Agent": "who"}, {"Proxy-Authorization": basic(user="mallory")}
+    login = {"Proxy-Authorization": basic()}
+    with Wire(scene.proxy.port, page_url("alpha"), ca=scene.proxy.ca, connect_headers=login) as wire:
+        wire.request(page_url("alpha"), headers=agent)
+        wire.request(page_url("beta"), headers=agent)
+    for headers in (login, wrong, {}):
+        fetch(scene.proxy.port, scene.mirror_page(), via="absolute", headers=agent | headers)
+    scene.proxy.get("/stats", headers=agent | {"Authorization": basic()})
+    scene.proxy.get("/ca.pem", headers=agent)
+
+    def told() -> list[tuple[str | None, int]]:
+        return [(line.get("user"), line["status"]) for line in scene.proxy.access_log() if line["agent"] == "who"]
+
+    expected = [(USER, 200), (USER, 200), (USER, 200), (None, 407), (None, 407), (USER, 200), (None, 200)]
+    assert eventually(told, lambda lines: len(lines) == len(expected)) == expected
+
+
+def test_one_connection_of_two_users(scene: Scene) -> None:
+    """In absolute form each request has its own login: the next one's is not the last one's."""
+    with Wire(scene.proxy.port, scene.mirror_page(), via="absolute") as wire:
+        for headers in ({"Proxy-Authorization": basic()}, {}):
+            wire.request(scene.mirror_page(), headers={"User-Agent": "two", **headers})
+
+    def told() -> list[str | None]:
+        return [line.get("user") for line in scene.proxy.access_log() if line["agent"] == "two"]
+
+    assert eventually(told, lambda lines: len(lines) == 2) == [USER, None]

@@ -37,6 +37,7 @@ def scene(ca: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         upstream.add(release)
         indexes = [f"pypi={upstream.index_url}", "dead=http://127.0.0.1:9/simple/"]
         options = {"pypi_cache_index": indexes, "pypi_cache_deny": "denied"}
+        options["termlog_verbosity"] = "debug"  # with the connections
         with Proxy(tmp_path_factory.mktemp("wire"), options=options, upstream_ca=ca.bundle) as proxy:
             for path in ("/pypi/simple/stored/", f"/pypi/{release.quoted_path}"):
                 assert proxy.get(path).status == 200

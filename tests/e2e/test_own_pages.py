@@ -396,7 +396,7 @@ def test_a_line_a_request(scene: Scene) -> None:
     assert "fwd=miss; stored" not in second["cache"]
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/nothing", "/pypi/simple/alpha/"])
+@pytest.mark.parametrize("path", ["/stats", "/nothing", "/pypi/simple/alpha/"])
 def test_the_own_pages_are_logged_too(scene: Scene, path: str) -> None:
     """By their path: the Host that somebody sent is not in the log."""
     before = len(logged(scene.proxy, path, 0))
@@ -441,6 +441,7 @@ def test_a_download_that_was_cut_is_logged(make_proxy: MakeProxy, make_upstream:
     assert line["status"] == 200
     assert line["bytes"] < release.size
     assert line["cut"]
+    assert sum("should be" in line for line in proxy.output.splitlines()) == 1, "what is wrong is told once"
 
 
 def test_the_log_on_standard_output(make_proxy: MakeProxy, upstream: Upstream) -> None:
@@ -451,6 +452,22 @@ def test_the_log_on_standard_output(make_proxy: MakeProxy, upstream: Upstream) -
     (line,) = [line for line in proxy.output.splitlines() if line.startswith("{") and "simple/alpha" in line]
     assert set(json.loads(line)) == FIELDS
     assert not proxy.access_log_path.exists()
+
+
+def test_lines_come_at_once(make_proxy: MakeProxy, upstream: Upstream) -> None:
+    """Into a file or a pipe, which Python writes to in pieces of 8 kB: journald showed nothing for minutes. Health polls add nothing."""
+    proxy = make_proxy(upstream, env={"PYTHONUNBUFFERED": ""})
+    eventually(lambda: "pip install …" in proxy.output)
+    begun = proxy.output
+    for _ in range(5):
+        proxy.get("/healthz")
+    assert fetch(proxy.port, page_url("alpha"), ca=proxy.ca, method="POST").status == 503
+    eventually(lambda: "POST" in proxy.output)
+    lines = proxy.output.removeprefix(begun).splitlines()
+    assert all(re.match(r"\[\d{4}-\d\d-\d\dT[\d:.]+\+00:00\]\[", line) for line in lines), lines
+    assert not any("client" in line for line in lines), lines
+    assert sum("POST" in line for line in lines) == 1
+    assert [line["method"] for line in proxy.access_log()] == []
 
 
 def test_no_log_at_all(make_proxy: MakeProxy, upstream: Upstream) -> None:

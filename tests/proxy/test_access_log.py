@@ -1,12 +1,15 @@
 """The access log: one JSON object for each exchange that is over."""
 
+import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from pkgcache.engine.responses.messages import Request, Response
+from pkgcache.engine.runtime.health import Health
 from pkgcache.proxy.access_log import CLIENT_LEFT, AccessLog
 from pkgcache.proxy.exchange import Exchange
 from pkgcache.rules.http.cache_status import CacheStatus
@@ -33,7 +36,7 @@ def make_exchange(*, at_proxy: bool = False) -> Exchange:
 
 
 def written(path: Path, *exchanges: Exchange) -> list[dict[str, object]]:
-    log = AccessLog(str(path))
+    log = AccessLog(str(path), Health())
     for exchange in exchanges:
         log.write(exchange)
     log.close()
@@ -97,14 +100,14 @@ def test_lines_are_added(tmp_path: Path) -> None:
 
 
 def test_a_line_is_there_at_once(tmp_path: Path) -> None:
-    log = AccessLog(str(tmp_path / "log"))
+    log = AccessLog(str(tmp_path / "log"), Health())
     log.write(make_exchange())
     assert (tmp_path / "log").read_text().endswith("}\n")
     log.close()
 
 
 def test_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
-    log = AccessLog("-")
+    log = AccessLog("-", Health())
     log.write(make_exchange())
     log.close()
     log.write(make_exchange())  # standard output is not the log's to close
@@ -112,7 +115,7 @@ def test_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_nowhere(capsys: pytest.CaptureFixture[str]) -> None:
-    log = AccessLog("")
+    log = AccessLog("", Health())
     log.write(make_exchange())
     log.close()
     assert capsys.readouterr().out == ""
@@ -120,4 +123,63 @@ def test_nowhere(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(OSError):
-        AccessLog(str(tmp_path / "no" / "such" / "folder"))
+        AccessLog(str(tmp_path / "no" / "such" / "folder"), Health())
+
+
+def test_who_has_logged_in(tmp_path: Path) -> None:
+    """The user of `proxyauth`; without a login there is no such field."""
+    exchange = make_exchange()
+    exchange.user = "ann\n"
+    assert [entry.get("user") for entry in written(tmp_path / "log", exchange, make_exchange())] == ["ann\n", None]
+
+
+@pytest.mark.parametrize(
+    ("path", "at_proxy", "status", "lines"),
+    [
+        ("/healthz", True, 200, 0),
+        ("/readyz", True, 200, 0),
+        ("/metrics", True, 200, 0),
+        ("/readyz", True, 503, 1),  # that is news
+        ("/metrics", True, 401, 1),
+        ("/stats", True, 200, 1),
+        ("/env.sh", True, 200, 1),
+        ("/healthz", False, 200, 1),  # another host's
+    ],
+)
+def test_polls_that_find_all_well_are_left_out(
+    path: str, at_proxy: bool, status: int, lines: int, tmp_path: Path
+) -> None:
+    exchange = make_exchange(at_proxy=at_proxy)
+    exchange.request = replace(exchange.request, url=replace(exchange.request.url, path=path))
+    exchange.response = Response.text(status, "x")
+    assert len(written(tmp_path / "log", exchange)) == lines
+
+
+async def test_what_ends_together_is_one_append(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lines of one turn of the event loop go out in one write, in order; those of the next turn in the next."""
+    appended: list[bytes] = []
+    monkeypatch.setattr("pkgcache.proxy.log_file.LogFile.append", lambda _, lines: appended.append(lines))
+    log = AccessLog(str(tmp_path / "log"), Health())
+    for turn in ((1, 2, 3), (4,)):
+        for sent in turn:
+            exchange = make_exchange()
+            exchange.sent = sent
+            log.write(exchange)
+        await asyncio.sleep(0)
+    assert [[json.loads(line)["bytes"] for line in lines.splitlines()] for lines in appended] == [[1, 2, 3], [4]]
+
+
+async def test_nothing_is_lost_at_the_end(tmp_path: Path) -> None:
+    """What waits for the end of this turn is written when the log is closed."""
+    assert len(written(tmp_path / "log", make_exchange(), make_exchange())) == 2
+
+
+def test_a_disk_that_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No request fails for it. /healthz says so until a line can be written again."""
+    health = Health()
+    log = AccessLog("/dev/full", health)
+    log.write(make_exchange())
+    assert "No space left on device" in health.problems["access log"]
+    monkeypatch.setattr("pkgcache.proxy.log_file.LogFile.append", lambda *_: None)
+    log.write(make_exchange())
+    assert health.problems == {}

@@ -16,8 +16,8 @@ from typing import Any, Final
 import mitmproxy.version
 import pytest
 from h11 import _readers, _receivebuffer
-from mitmproxy import addonmanager, addons, certs, connection, options, optmanager
-from mitmproxy.addons import dumper, next_layer, proxyauth, proxyserver, script, tlsconfig
+from mitmproxy import addonmanager, addons, certs, connection, log, options, optmanager
+from mitmproxy.addons import dumper, next_layer, proxyauth, proxyserver, script, termlog, tlsconfig
 from mitmproxy.net import tls as net_tls
 from mitmproxy.net.http import http1
 from mitmproxy.proxy import commands, context, events, layer, mode_servers, mode_specs, server, tunnel
@@ -134,6 +134,8 @@ SIGNATURES: Final[list[tuple[Callable[..., Any], str, str]]] = [
     (proxyauth.parse_http_basic_auth, "s", "Authenticator.refusal"),
     (optmanager.OptManager.process_deferred, "self", "options.raw_values reads what waits for it"),
     (mode_specs.ProxyMode.parse, "spec", "PypiCache._parent"),
+    (log.MitmFormatter.__init__, "self, colorize", "LineFormatter"),
+    (log.MitmFormatter.format, "self, record", "LineFormatter.format"),
 ]
 
 
@@ -274,6 +276,18 @@ def test_a_handlers_reader() -> None:
     assert "self.last_activity = time.time()" in inspect.getsource(server.TimeoutWatchdog.register_activity)
     hook = inspect.getsource(server.ConnectionHandler.handle_client)
     assert hook.index("ClientConnectedHook") < hook.index("self.client.error") < hook.index("self.handle_connection")
+
+
+def test_the_terminals_log() -> None:
+    """What log_lines changes, and the lines that it leaves out."""
+    handler = termlog.TermLog().logger
+    handler.uninstall()
+    assert {"file", "has_vt_codes", "formatter"} <= set(vars(handler)), "improve_lines"
+    assert "self.formatTime(record)" in inspect.getsource(log.MitmFormatter.format), "LineFormatter.formatTime"
+    source = inspect.getsource(server)
+    for line in ("client connect", "client disconnect", "server disconnect"):
+        assert f'self.log("{line}")' in source or f'self.log(f"{line} ' in source, "log_lines.ONLY_IF_VERBOSE"
+    assert server.logger.name == "mitmproxy.proxy.server", "log_lines"
 
 
 async def test_a_listening_socket() -> None:

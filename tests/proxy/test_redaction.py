@@ -2,6 +2,7 @@
 
 import io
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -93,3 +94,17 @@ def test_a_flow(detail: int, ours: bool, secret_left: bool) -> None:
     assert (SECRET in output.getvalue()) is secret_left
     assert "index.test/simple/?token=" in output.getvalue()
     assert printer.outfp is output
+
+
+def test_a_flow_is_one_line_with_its_date() -> None:
+    output = io.StringIO()
+    printer = dumper.Dumper(output)
+    redact_flows(printer, lambda _: True)
+    flow = tflow.tflow(resp=True)
+    with taddons.context(printer) as context:
+        context.configure(printer, flow_detail=1)
+        printer.response(flow)
+    (line,) = output.getvalue().splitlines()
+    assert re.match(
+        r"\[\d{4}-\d\d-\d\dT[\d:.]+\+00:00\]\[127\.0\.0\.1:22\] GET http://address:22/path << 200 OK 7b$", line
+    ), line

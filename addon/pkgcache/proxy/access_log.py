@@ -1,70 +1,100 @@
-"""The access log: one line with a JSON object for each request, written when the request is over."""
+"""The access log: one line with a JSON object for each request, written when the request is over. README.md has its fields.
+
+The lines of requests that end at the same turn of the event loop are appended in one write. Polls that find all well are left out.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
-import sys
 import time
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import IO
+from typing import Final
 
+from pkgcache.engine.runtime.health import Health
 from pkgcache.proxy.exchange import Exchange
+from pkgcache.proxy.log_file import LogFile
 from pkgcache.settings import SettingError
-from pkgcache.units import redact
+from pkgcache.units import redact, timestamp
 
-CLIENT_LEFT = 499
+CLIENT_LEFT: Final = 499
 """Status of a client that disconnected before its answer began, as nginx logs it."""
+
+POLLED: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Those of the proxy's own pages that a monitor asks for every few seconds."""
 
 
 class AccessLog:
-    """Writes to a file, to standard output (`-`) or nowhere (an empty text). Raises OSError if the file cannot be opened.
+    """Writes to a file, to standard output (`-`) or nowhere (an empty text). Raises OSError if the file cannot be opened."""
 
-    The file is opened for appending, so that logrotate's `copytruncate` works, and is written line by line.
-    """
-
-    def __init__(self, target: str) -> None:
-        self._stream: IO[str] | None = None
-        self._owned = target not in {"", "-"}
-        if target == "-":
-            self._stream = sys.stdout
-        elif target:
-            self._stream = Path(target).expanduser().open("a", buffering=1, encoding="utf-8")
+    def __init__(self, target: str, health: Health) -> None:
+        self._file = LogFile(target) if target else None
+        self._target = target
+        self._health = health
+        self._lines: list[str] = []
 
     def write(self, exchange: Exchange) -> None:
-        """Write the line of an exchange that is over."""
-        if self._stream is None:
+        """Write the line of an exchange that is over, as soon as those are known that are over with it."""
+        if self._file is None or _is_poll(exchange):
             return
-        response, request = exchange.response, exchange.request
-        entry = {
-            "time": datetime.fromtimestamp(exchange.started, UTC).isoformat(timespec="milliseconds"),
-            "client": request.client,
-            "method": request.method,
-            # At the proxy's own address the host is whatever the client wrote into Host.
-            "url": redact(request.url.target if request.at_proxy_address else str(request.url)),
-            "status": response.status if response else CLIENT_LEFT,
-            "bytes": exchange.sent,
-            "seconds": round(time.time() - exchange.started, 4),
-            "cache": redact(response.headers.get("Cache-Status") or str(response.cache)) if response else "",
-            # A hit may have been revalidated once; nobody was asked for this request.
-            "upstream": redact(response.upstream) if response and not response.cache.hit else "",
-            "agent": redact(request.headers.get("User-Agent", "").partition(" ")[0]),
-        }
-        if exchange.cut:
-            entry["cut"] = redact(exchange.cut)
-        print(json.dumps(entry), file=self._stream, flush=not self._owned)
+        self._lines.append(_line(exchange))
+        if len(self._lines) > 1:
+            return
+        try:
+            asyncio.get_running_loop().call_soon(self.flush)
+        except RuntimeError:  # no loop that could write it later
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the lines that have come. What cannot be written is lost: requests go on."""
+        lines, self._lines = self._lines, []
+        if self._file is None or not lines:
+            return
+        try:
+            self._file.append("".join(lines).encode())
+        except OSError as error:
+            self._health.report("access log", f"access log {self._target}: {error.strerror}; its lines are lost")
+        else:
+            self._health.clear("access log")
 
     def close(self) -> None:
-        """Close the file; standard output stays open."""
-        if self._stream is not None and self._owned:
-            self._stream.close()
-            self._stream = None
+        """Write what is left, and close the file; standard output stays open."""
+        self.flush()
+        if self._file is not None:
+            self._file.close()
 
 
-def open_access_log(target: str) -> AccessLog:
+def _is_poll(exchange: Exchange) -> bool:
+    request, response = exchange.request, exchange.response
+    return request.at_proxy_address and request.url.path in POLLED and response is not None and response.status == 200
+
+
+def _line(exchange: Exchange) -> str:
+    response, request = exchange.response, exchange.request
+    entry = {
+        "time": timestamp(exchange.started),
+        "client": request.client,
+        "method": request.method,
+        # At the proxy's own address the host is whatever the client wrote into Host.
+        "url": redact(request.url.target if request.at_proxy_address else str(request.url)),
+        "status": response.status if response else CLIENT_LEFT,
+        "bytes": exchange.sent,
+        "seconds": round(time.time() - exchange.started, 4),
+        "cache": redact(response.headers.get("Cache-Status") or str(response.cache)) if response else "",
+        # A hit may have been revalidated once; nobody was asked for this request.
+        "upstream": redact(response.upstream) if response and not response.cache.hit else "",
+        "agent": redact(request.headers.get("User-Agent", "").partition(" ")[0]),
+    }
+    if exchange.user:
+        entry["user"] = exchange.user
+    if exchange.cut:
+        entry["cut"] = redact(exchange.cut)
+    return json.dumps(entry) + "\n"
+
+
+def open_access_log(target: str, health: Health) -> AccessLog:
     """Open the log that `pypi_cache_access_log` names. Raises SettingError."""
     try:
-        return AccessLog(target)
+        return AccessLog(target, health)
     except OSError as error:
         reason = f"expected a file that can be written ({error.strerror})"
         raise SettingError(f"pypi_cache_access_log={target!r}: {reason}") from error

@@ -31,6 +31,8 @@ from pkgcache.proxy.hook_table import HookTable
 from pkgcache.proxy.host_tls import HostTls
 from pkgcache.proxy.intake import Intake
 from pkgcache.proxy.layers import RefusingLayer, choose_layer
+from pkgcache.proxy.log_file import STANDARD_OUTPUT
+from pkgcache.proxy.log_lines import improve_lines
 from pkgcache.proxy.ordinary_flows import OrdinaryFlows, parent_proxy
 from pkgcache.proxy.redaction import redact_flows, redact_logs
 from pkgcache.proxy.request_checks import CLOSING, FAILED, is_proxy_address, unavailable
@@ -65,6 +67,7 @@ class PypiCache:
     def load(self, loader: Loader) -> None:
         """Check the options that were given, and add ours to mitmproxy's."""
         redact_logs()
+        improve_lines(ctx.master.addons.get("termlog"))
         try:
             check(make_settings(mitmproxy_options.raw_values(ctx.options)))
         except SettingError as error:
@@ -97,8 +100,8 @@ class PypiCache:
         """Open log, store and upstream session; from here on requests are answered."""
         try:
             settings = mitmproxy_options.current_settings(ctx.options)
-            log = open_access_log(settings.access_log)
             service = Service(settings)
+            log = open_access_log(self._log_target(settings.access_log), service.health)
             service.client.parent = parent_proxy(ctx.options)
             service.open()
         except (SettingError, StoreFormatError, OSError) as error:
@@ -293,6 +296,10 @@ class PypiCache:
         """Whether a flow is of a package host, or of none that could be told: its request was refused as it was read."""
         address = flow.request.host, flow.request.port
         return not flow.request.host or self.intake is None or self.intake.router.hosts.is_package_host(address)
+
+    def _log_target(self, setting: str) -> str:
+        """Nowhere instead of standard output where that is the console's screen: its lines would be written over the flows."""
+        return setting if setting != STANDARD_OUTPUT or ctx.master.addons.get("termlog") is not None else ""
 
     def _shows_flows(self, setting: str) -> bool:
         return setting == "always" or (setting == "auto" and ctx.master.addons.get("view") is not None)

@@ -6,6 +6,9 @@ proxy is asked for `Proxy-Authorization` (407); one that opens the proxy's own a
 
 from __future__ import annotations
 
+import contextlib
+import weakref
+
 from mitmproxy.addons.proxyauth import ProxyAuth, parse_http_basic_auth
 from mitmproxy.connection import Client
 from multidict import CIMultiDict
@@ -24,11 +27,20 @@ class Authenticator:
 
     def __init__(self, proxyauth: ProxyAuth | None) -> None:
         self._proxyauth = proxyauth
+        self._users: weakref.WeakKeyDictionary[Client, str] = weakref.WeakKeyDictionary()
 
     @property
     def is_active(self) -> bool:
         """Whether clients have to log in."""
         return self._proxyauth is not None and self._proxyauth.validator is not None
+
+    def user_of(self, client: Client) -> str:
+        """Return who this client's present request comes from; empty where nobody has logged in. Requests of a connection come in turn."""
+        if not self.is_active:
+            return ""
+        assert self._proxyauth is not None
+        user, _ = self._proxyauth.authenticated.get(client, ("", ""))
+        return user or self._users.get(client, "")
 
     def refusal(self, client: Client, path: str, headers: CIMultiDict[str], *, at_proxy: bool) -> Response | None:
         """Return a 407 or 401, or None if the request may pass.
@@ -36,17 +48,16 @@ class Authenticator:
         Accepted credentials are removed from `headers`, because they are for this proxy and no upstream may see them.
         """
         auth = self._proxyauth
+        self._users.pop(client, None)
         if auth is None or auth.validator is None or client in auth.authenticated or (at_proxy and path in OPEN_PAGES):
             return None
         name = "Authorization" if at_proxy else "Proxy-Authorization"
-        try:
+        with contextlib.suppress(ValueError):
             _, user, password = parse_http_basic_auth(headers.get(name, ""))
-            valid = auth.validator(user, password)
-        except ValueError:
-            valid = False
-        if valid:
-            headers.pop(name, None)
-            return None
+            if auth.validator(user, password):
+                headers.pop(name, None)
+                self._users[client] = user
+                return None
         refusal = Response.text(401 if at_proxy else 407, "this proxy requires a user name and a password")
         refusal.headers["WWW-Authenticate" if at_proxy else "Proxy-Authenticate"] = _REALM
         return refusal

@@ -49,6 +49,7 @@ class Exchange:
     half_closed: bool = False  # the client has closed its sending side
     needs_upstream: bool = False  # the answer waits for an upstream, or has done so
     sent: int = 0  # bytes of body
+    user: str = ""  # who has logged in (`proxyauth`)
     answering: asyncio.Task[Any] | None = None  # finds the response, just now
     started: float = field(default_factory=time.time)
     closed: bool = False

@@ -130,6 +130,7 @@ class Intake:
             client=context.client,
             finished=self._finished,
             response=refusal,
+            user=self._authenticator.user_of(context.client),
         )
         self._exchanges.setdefault(context.client.id, set()).add(exchange)
         return exchange

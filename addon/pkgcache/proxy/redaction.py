@@ -5,14 +5,16 @@ mitmproxy logs requests that it refuses as they came, and its `dumper` prints th
 
 from __future__ import annotations
 
+import io
 import logging
+import time
 from collections.abc import Callable
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from mitmproxy import ctx, http
 from mitmproxy.addons.dumper import Dumper
 
-from pkgcache.units import printable_lines, redact
+from pkgcache.units import printable_lines, redact, timestamp
 
 MAX_LINE: Final = 2048
 """Characters of a line in the log. The URL of a signed link has about 1,000."""
@@ -60,35 +62,30 @@ def redact_logs() -> None:
         logging.setLogRecordFactory(RedactingFactory(make))
 
 
-class _Redacted:
-    """A stream that redacts what is printed to it, one call of `print` at a time."""
-
-    def __init__(self, stream: IO[str]) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        return self._stream.write(redact(text))
-
-    def flush(self) -> None:
-        self._stream.flush()
-
-
 def redact_flows(dumper: Dumper, is_ours: Callable[[http.HTTPFlow], bool]) -> None:
-    """Redact the lines that mitmdump prints for flows. Those of other hosts stay as they are where the operator asks for their headers.
+    """Redact what mitmdump prints for flows, and print one line for each where no more than that was asked for (`flow_detail=1`).
 
-    `is_ours` says whether a flow is of a package host, or of none that could be told.
+    What is printed of other hosts stays as it is where the operator asks for their headers. `is_ours` says whether a flow is of a package
+    host, or of none that could be told.
     """
     echo_flow = dumper.echo_flow
 
     def redacted(flow: http.HTTPFlow) -> None:
-        if ctx.options.flow_detail > 1 and not is_ours(flow):
-            echo_flow(flow)
-            return
-        stream = dumper.outfp
-        dumper.outfp = _Redacted(stream)  # type: ignore[assignment]
+        detailed = ctx.options.flow_detail > 1
+        stream, dumper.outfp = dumper.outfp, io.StringIO()
         try:
             echo_flow(flow)
+            text = dumper.outfp.getvalue()
         finally:
             dumper.outfp = stream
+        if not detailed or is_ours(flow):
+            text = redact(text)
+        print(text.rstrip("\n") if detailed else _dated(text), file=stream, flush=True)
 
     dumper.echo_flow = redacted  # type: ignore[method-assign, assignment]
+
+
+def _dated(text: str) -> str:
+    """A flow's request and response in one line that begins as all lines do."""
+    client, _, rest = " ".join(line.strip() for line in text.splitlines()).partition(": ")
+    return f"[{timestamp(time.time())}][{client}] {rest}"

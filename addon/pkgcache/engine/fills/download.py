@@ -8,7 +8,6 @@ ones are not asked again.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,8 +26,6 @@ from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamErr
 from pkgcache.engine.upstream.response import UpstreamResponse
 from pkgcache.rules.routing.digests import Digest, Hasher
 from pkgcache.rules.routing.urls import Url
-
-logger = logging.getLogger(__name__)
 
 MAX_RESUMES = 50
 """One upstream is asked again at most this often: some close each connection after a few MB."""
@@ -144,7 +141,7 @@ class Download:
         before.
         """
         candidates = self._sources.left()
-        while candidates or await self._reconsider(errors):
+        while candidates or await self._reconsider():
             candidates = candidates or self._sources.left()
             url, authorization = candidates.pop(0)
             error = await self._from_source(url, authorization)
@@ -153,17 +150,17 @@ class Download:
             errors.append(error)
             if error.failure is Failure.WRONG_DIGEST:
                 self._sources.sent_wrong_bytes(self._contributors - {url} or {url})
-                await self._start_over(error)
+                await self._start_over()
                 candidates = self._sources.left()
             else:
                 self._sources.refuse(url, error)
         return False
 
-    async def _reconsider(self, errors: list[UpstreamError]) -> bool:
+    async def _reconsider(self) -> bool:
         """When no source is left: whether some of them get another chance."""
         again = self._sources.reconsider(self._contributors, began=self._progress.written > 0)
         if again is Again.START_OVER:
-            await self._start_over(errors[-1])
+            await self._start_over()
         return again is not Again.NO
 
     async def _from_source(self, url: Url, authorization: str) -> UpstreamError | None:
@@ -184,7 +181,7 @@ class Download:
                 failed = error.to_keep()
                 if self._doubt is not None:  # what has come of it is no beginning for anybody else
                     self._doubt = None
-                    await self._start_over(error)
+                    await self._start_over()
                     return error
                 stuck = stuck + 1 if self._progress.written == before else 0
                 stalled = error.failure is Failure.TIMEOUT and len(self._request.sources) > 1
@@ -222,9 +219,8 @@ class Download:
         if digest is not None and (fault := digest.mismatch(self.computed)):
             raise UpstreamError(Failure.WRONG_DIGEST, source, fault)
 
-    async def _start_over(self, error: UpstreamError) -> None:
-        """Throw the bytes away, here and in the processes that follow."""
-        logger.warning("%s; all of it is thrown away", error)
+    async def _start_over(self) -> None:
+        """Throw the bytes away, here and in the processes that follow. Why has been reported."""
         self._progress.begin_again(self._progress.generation + 1)
         self._hasher = self._new_hasher()
         self._tags.clear()
