@@ -1,8 +1,7 @@
-"""A load of small requests: keep-alive connections that each ask again as soon as they have their answer."""
+"""Small requests one after the other on a kept-alive connection, each timed."""
 
-import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from tests.support.index import HTML_TYPE, JSON_TYPE, PLAIN_HTML_TYPE
@@ -11,36 +10,6 @@ from tests.support.wire import Wire
 PIP_ACCEPT: Final = f"{JSON_TYPE}, {HTML_TYPE}; q=0.1, {PLAIN_HTML_TYPE}; q=0.01"
 
 _BUFFER: Final = 128 * 1024
-
-
-def requests_a_second(wires: Sequence[Wire], url: str, seconds: float) -> float:
-    """How many answers all connections together get a second. Raises RuntimeError for any other status than 200."""
-    request = _request(wires[0], url)
-    counts = [0] * len(wires)
-    start = threading.Barrier(len(wires) + 1)
-    failures: list[Exception] = []
-
-    def ask(number: int) -> None:
-        buffer = memoryview(bytearray(_BUFFER))
-        start.wait()
-        deadline = time.monotonic() + seconds
-        try:
-            while time.monotonic() < deadline:
-                _exchange(wires[number], request, buffer)
-                counts[number] += 1
-        except (OSError, RuntimeError, ValueError) as failure:
-            failures.append(failure)
-
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(len(wires))]
-    for thread in threads:
-        thread.start()
-    start.wait()
-    began = time.monotonic()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise RuntimeError(f"{len(failures)} connections failed; one of them: {failures[0]!r}")
-    return sum(counts) / (time.monotonic() - began)
 
 
 def waits(wire: Wire, url: str, enough: Callable[[int], bool], *, pause: float = 0.0) -> list[float]:

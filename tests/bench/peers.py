@@ -9,35 +9,19 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 import trustme
 
+from tests.support.index import HTML_TYPE, JSON_TYPE, project_html, project_json
 from tests.support.names import FILES_HOST, INDEX_HOST
 from tests.support.proxy import Proxy
+from tests.support.wheels import ReleaseFile
 
 NGINX: Final = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 FLOW_ADDON: Final = Path(__file__).with_name("flow_addon.py")
-
-
-@dataclass(slots=True, kw_only=True)
-class Peer:
-    """A server that knows the default index's URLs: how curl reaches it, and which process does its work."""
-
-    name: str
-    ca: Path
-    pid: int
-    proxy: str | None = None
-    connect_to: str | None = None
-    rates: list[float] = field(default_factory=list)
-    """Measured: bytes or requests a second."""
-    costs: list[float] = field(default_factory=list)
-    """Measured: the processor seconds that it took."""
-    peak: int = 0
-    """Measured: resident bytes at most."""
 
 
 def flow_proxy(folder: Path, answers: Mapping[str, tuple[Path, str]]) -> Proxy:
@@ -104,7 +88,7 @@ class Nginx:
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
     """Wait until a peer listens. Raises OSError if it ends or takes too long."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()
@@ -120,15 +104,40 @@ def nginx_cache(folder: Path, origin: str) -> Nginx:
     """nginx as a reverse cache of `origin`."""
     return Nginx(
         folder,
-        f"proxy_pass {origin}; proxy_http_version 1.1; proxy_ssl_verify off; proxy_cache kept; proxy_cache_valid 200 1d; "
+        f"proxy_pass {origin}; proxy_http_version 1.1; proxy_ssl_verify off; proxy_set_header Connection ''; "
+        "proxy_cache kept; proxy_cache_valid 200 1d; proxy_cache_lock on; proxy_cache_lock_timeout 10m; "
+        "proxy_cache_lock_age 10m; "
         "add_header X-Cache $upstream_cache_status always;",
         shared=f"proxy_cache_path {folder}/kept levels=1:2 keys_zone=kept:10m max_size=10g inactive=1d use_temp_path=off;",
     )
 
 
 def nginx_files(folder: Path, root: Path) -> Nginx:
-    """nginx serving a folder: an upstream that costs little processor time."""
-    return Nginx(folder, f"root {root};")
+    """nginx serving a folder that `lay_out` has filled: an upstream that costs little processor time."""
+    location = (
+        f"root {root}; location ~ ^/pypi/simple/[^/]+/$ {{ types {{ {JSON_TYPE} json; {HTML_TYPE} html; }} "
+        "try_files ${uri}page.$representation =404; add_header Vary Accept; add_header Cache-Control max-age=600; }"
+    )
+    return Nginx(folder, location, shared="map $http_accept $representation { default html; ~simple.v1.json json; }")
+
+
+def lay_out(root: Path, *releases: ReleaseFile) -> None:
+    """Put release files, their core metadata and their projects' pages where a mirror has them."""
+    projects: dict[str, list[ReleaseFile]] = {}
+    for release in releases:
+        projects.setdefault(release.project, []).append(release)
+        target = root / "pypi" / release.path
+        target.parent.mkdir(parents=True)
+        if isinstance(release.data, Path):
+            target.hardlink_to(release.data)
+        else:
+            target.write_bytes(release.data)
+        Path(f"{target}.metadata").write_bytes(release.metadata)
+    for project, files in projects.items():
+        page = root / "pypi" / "simple" / project
+        page.mkdir(parents=True)
+        (page / "page.json").write_bytes(project_json(project, files, ""))
+        (page / "page.html").write_bytes(project_html(project, files, ""))
 
 
 def _user() -> str:

@@ -51,9 +51,9 @@ class Squid:
         )
         if os.geteuid() == 0:
             _give_away(folder)
-        self.process = subprocess.Popen(
-            [SQUID, "-N", "-n", self._service, "-f", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        words = [SQUID, "-N", "-n", self._service, "-f", str(config)]
+        subprocess.run([*words, "-z"], check=True, capture_output=True)  # makes its folders
+        self.process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_for_port(self.port, self.process)
 
     @property
@@ -104,7 +104,9 @@ cache_peer 127.0.0.1 parent %(upstream)d 0 no-query originserver default tls tls
 never_direct allow all
 http_access allow all
 cache_mem 512 MB
-maximum_object_size 1 GB
+maximum_object_size 8 GB
+cache_dir ufs %(folder)s/kept 20000 16 256
+collapsed_forwarding on
 maximum_object_size_in_memory 300 MB
 pid_filename %(folder)s/squid.pid
 cache_log %(folder)s/cache.log

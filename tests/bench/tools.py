@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.bench.spy import Spy
 from tests.support.authority import Authority
 from tests.support.clients import bare_env
 from tests.support.names import file_url
@@ -229,18 +228,6 @@ def table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> N
     for row in rows:
         print(f"| {' | '.join(row)} |")
     sys.stdout.flush()
-
-
-def shares(title: str, spy: Spy) -> None:
-    """Print what a spy saw: by kind of work, and by innermost function."""
-    table(
-        title, ("work", "share of samples"), [(name, f"{share:.0%}") for name, share in spy.shares() if share >= 0.01]
-    )
-    table(
-        "of which, by function",
-        ("function", "share"),
-        [(f"`{name}`", f"{share:.0%}") for name, share in spy.functions()],
-    )
 
 
 def note(text: str) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.bench.compare.figures import OURS
-from tests.bench.peers import NGINX, flow_proxy, nginx_cache, wait_for_port
+from tests.bench.peers import NGINX, flow_proxy, lay_out, nginx_cache, nginx_files, wait_for_port
 from tests.bench.squid import AVAILABLE as SQUID_AVAILABLE
 from tests.bench.squid import Squid
 from tests.bench.tools import Stage
@@ -90,6 +90,17 @@ def ours(here: Stage, *, options: Options | None = None, origin: Peer | None = N
 def direct(here: Stage) -> Iterator[Peer]:
     """The stage's upstream, which is in this process."""
     yield Peer(name=DIRECT, pid=os.getpid(), ca=here.authority.bundle, index=here.upstream.index_url)
+
+
+@contextmanager
+def mirror(here: Stage, *releases: ReleaseFile) -> Iterator[Peer]:
+    """nginx with these files and their pages: a fast upstream, to be asked directly or to be another peer's."""
+    if not NGINX:
+        raise Unavailable(f"not installed: {APT}")
+    root = here.new_folder()
+    lay_out(root, here.small, *releases)
+    with nginx_files(here.new_folder(), root) as server:
+        yield Peer(name=DIRECT, pid=server.process.pid, ca=server.ca, index=f"{server.origin}/pypi/simple/")
 
 
 @contextmanager

@@ -79,7 +79,10 @@ def wrk(peer: Peer, folder: Path, load: Pages, seconds: float) -> dict[str, floa
     host, _, path = rest.partition("/")
     script = folder / "load.lua"
     values = {"host": host, "path": f"/{path}"}
-    values |= {"client": "asked" if load.new_heads else f"((asked * 5) % {CLIENTS})", "accept": PIP_ACCEPT}
+    values |= {
+        "client": "asked" if load.new_heads else f"((asked * 5 + math.floor(asked / {load.pages})) % {CLIENTS})",
+        "accept": PIP_ACCEPT,
+    }
     values |= {"more": 'headers["Connection"] = "close"' if load.closes else ""}
     script.write_text(_LUA % {**values, "pages": load.pages})
     with _socat(peer) as (port, socat):
@@ -128,9 +131,9 @@ def _socat(peer: Peer) -> Iterator[tuple[int, int]]:
             process.terminate()
 
 
-def download(peer: Peer, release: ReleaseFile, *, limit_rate: int | None = None) -> Curl:
+def download(peer: Peer, release: ReleaseFile, *, limit_rate: int | None = None, args: Sequence[str] = ()) -> Curl:
     """A curl that asks a peer for a file."""
-    return Curl(peer.file_url(release), ca=peer.ca, proxy=peer.proxy_url, limit_rate=limit_rate)
+    return Curl(peer.file_url(release), ca=peer.ca, proxy=peer.proxy_url, limit_rate=limit_rate, args=args)
 
 
 def downloads(peer: Peer, release: ReleaseFile, count: int) -> Sequence[Transfer]:
