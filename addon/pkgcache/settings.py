@@ -278,14 +278,17 @@ def make_settings(values: Mapping[str, Any]) -> Settings:
 
 def _parse(option: Option, value: Any) -> Any:
     try:
-        return option.parse(_typed(option, value))
+        return option.parse(in_its_type(option, value))
     except ValueError as error:
         shown = redact(" ".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
         raise SettingError(f"{option.full_name}={shown!r}: expected {error}") from None
 
 
-def _typed(option: Option, value: Any) -> Any:
-    """A value in the option's own type. mitmproxy gives a list of strings for `--set`, and a typed value for config.yaml."""
+def in_its_type(option: Option, value: Any) -> Any:
+    """Return a value in the option's own type, or raise ValueError.
+
+    mitmproxy gives a list of strings for `--set`; config.yaml may have one text where a list is meant, or a number for a size.
+    """
     if option.type == Sequence[str]:  # `is` would be wrong: each `Sequence[str]` is a new object
         if isinstance(value, str):
             return (value,)
@@ -306,7 +309,7 @@ def _typed(option: Option, value: Any) -> Any:
 def _boolean(value: Any) -> bool:
     if isinstance(value, bool):
         return value
-    if value in {"true", None, ""}:  # `--set pypi_cache_offline` alone means true, as mitmproxy has it
+    if value in ("true", None, ""):  # `--set pypi_cache_offline` alone means true, as mitmproxy has it
         return True
     if value == "false":
         return False

@@ -51,6 +51,16 @@ def test_a_wrong_one_by_config_yaml(make_proxy: MakeProxy, name: str, value: str
     assert hint in line
 
 
+def test_values_of_another_type_by_config_yaml(make_proxy: MakeProxy, upstream: Upstream) -> None:
+    """A text for a list, numbers for a size and a time: what `--set` takes. mitmproxy printed 27 lines of traceback."""
+    proxy = make_proxy(start=False)
+    index = f"pypi_cache_index: pypi={upstream.index_url}\n"
+    configured(proxy, f"pypi_cache_deny: beta\npypi_cache_max_size: 1073741824\npypi_cache_index_ttl: 600\n{index}")
+    proxy.start()
+    assert fetch(proxy.port, page_url("alpha"), ca=proxy.ca).status == 200
+    assert fetch(proxy.port, page_url("beta"), ca=proxy.ca).status == 403
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -59,6 +69,8 @@ def test_a_wrong_one_by_config_yaml(make_proxy: MakeProxy, name: str, value: str
         "pypi_cache_index: {pypi: https://m.example/simple}",
         "pypi_cache_index: [1, 2]",
         "pypi_cache_dir: true",
+        "pypi_cache_deny: 5",
+        "pypi_cache_max_size:",
     ],
 )
 def test_a_wrong_type_by_config_yaml(make_proxy: MakeProxy, text: str) -> None:

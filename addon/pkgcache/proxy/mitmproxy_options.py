@@ -2,6 +2,7 @@
 
 On `--set pypi_cache_offline=maybe` mitmproxy alone would start without the addon and say nothing, and for an error in `configure` at
 start it prints a traceback. So the addon's `load` checks the raw values first, and logs one error line, upon which mitmdump exits with 1.
+Values of config.yaml are put into the options' types: mitmproxy would print a traceback for `pypi_cache_max_size: 1000000000`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any
 
 from mitmproxy import addonmanager, optmanager
 
-from pkgcache.settings import OPTIONS, PREFIX, Settings, make_settings
+from pkgcache.settings import OPTIONS, PREFIX, Settings, in_its_type, make_settings
 
 
 def raw_values(options: optmanager.OptManager) -> dict[str, Any]:
@@ -21,8 +22,12 @@ def raw_values(options: optmanager.OptManager) -> dict[str, Any]:
 
 
 def add_options(loader: addonmanager.Loader) -> None:
-    """Add the options of the table to mitmproxy."""
+    """Add the options of the table to mitmproxy. What waits for them has been checked."""
+    deferred = loader.master.options.deferred
     for option in OPTIONS:
+        waiting = deferred.get(option.full_name)
+        if waiting is not None and not hasattr(waiting, "val"):
+            deferred[option.full_name] = in_its_type(option, waiting)
         loader.add_option(option.full_name, option.type, option.default, option.help)
 
 
