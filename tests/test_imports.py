@@ -67,7 +67,7 @@ FLOORS: Final[dict[str, tuple[frozenset[str], ...]]] = {
         frozenset({"fast_path", "client_connections"}),
         frozenset({"connect", "held_bytes"}),
         frozenset({"intake", "http1_server", "http1_client"}),
-        frozenset({"ordinary_flows"}),
+        frozenset({"ordinary_flows", "agents_without_ca"}),
         frozenset(
             {
                 "request_checks",

@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from pkgcache import __version__
 from tests.support.forked import REPOSITORY
@@ -83,6 +84,8 @@ def test_the_wheel_serves(wheel: Path, tmp_path: Path) -> None:
     with served(tmp_path / "proxy", unpacked) as proxy:
         assert proxy.get("/healthz").status == 200
         assert f"Loading script {unpacked}/pypi_cache.py" in proxy.output
+        made = x509.load_pem_x509_certificate(proxy.get("/ca.pem").body)
+        assert made.subject.rfc4514_string() == "O=pypi-cache,CN=pypi-cache", "a new CA has our name"
         assert not proxy.complaints, proxy.output
 
 

@@ -17,13 +17,15 @@ import mitmproxy.version
 import pytest
 from h11 import _readers, _receivebuffer
 from mitmproxy import addonmanager, addons, certs, connection, log, options, optmanager
-from mitmproxy.addons import dumper, next_layer, proxyauth, proxyserver, script, termlog, tlsconfig
+from mitmproxy.addons import asgiapp, dumper, next_layer, onboarding, proxyauth, proxyserver, script, termlog, tlsconfig
 from mitmproxy.net import tls as net_tls
 from mitmproxy.net.http import http1
 from mitmproxy.proxy import commands, context, events, layer, mode_servers, mode_specs, server, tunnel
 from mitmproxy.proxy.layers import ClientTLSLayer, http, tcp
 from mitmproxy.proxy.layers.http import _base, _events, _hooks, _http1, _upstream_proxy
 from mitmproxy.test import taddons
+
+from pkgcache.proxy.host_tls import ALERTS
 
 PROXY: Final = Path(__file__).resolve().parents[2] / "addon" / "pkgcache" / "proxy"
 
@@ -124,6 +126,18 @@ SIGNATURES: Final[list[tuple[Callable[..., Any], str, str]]] = [
         ),
         "HostTls: a context a host, where mitmproxy has one for all",
     ),
+    (
+        certs.CertStore.create_store,
+        "path, basename, key_size, organization=…, cn=…",
+        "certificates.name_new_ca: a new CA has our name",
+    ),
+    (tlsconfig.TlsConfig.configure, "self, updated", "certificates.name_new_ca: the new CA is read"),
+    (
+        ClientTLSLayer.on_handshake_error,
+        "self, err",
+        "FastPathTlsLayer: mitmproxy's line is ours to say, once a client",
+    ),
+    (ClientTLSLayer.errored, "self, event", "FastPathTlsLayer: as mitmproxy's layer ends"),
     (certs.dummy_cert, "privkey, cacert, commonname, sans, organization=…, crl_url=…", "HostTls: a host's certificate"),
     (addonmanager.AddonManager.trigger_event, "self, event", "HookTable.deliver does the same"),
     (addonmanager.AddonManager.invoke_addon, "self, addon, event", "HookTable.deliver does the same"),
@@ -253,6 +267,15 @@ def test_an_http1_connections_attributes() -> None:
     assert {"self.state = self.read_body", "self.state = self.read_headers"} <= {
         line.strip() for line in inspect.getsource(_http1).splitlines()
     }
+
+
+def test_how_a_client_says_that_it_lacks_the_ca() -> None:
+    """The three alerts of `lacks_ca`, which mitmproxy's layer logs at each try, and the options of its onboarding page."""
+    source = inspect.getsource(ClientTLSLayer.on_handshake_error)
+    assert all(f'"{alert}" in err' in source for alert in ALERTS)
+    assert "self.event_to_child = self.errored" in source
+    assert onboarding.APP_HOST == "mitm.it"
+    assert "not flow.response" in inspect.getsource(asgiapp.ASGIApp.should_serve)
 
 
 def test_where_layers_keep_what_they_have_not_taken() -> None:

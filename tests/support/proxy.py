@@ -277,7 +277,9 @@ def _made_ca() -> str:
     """A configuration folder with a CA as mitmproxy makes it, which takes a tenth of a second of processor time."""
     folder = tempfile.mkdtemp(prefix="mitmproxy-")
     atexit.register(shutil.rmtree, folder)
-    CertStore.create_store(Path(folder), "mitmproxy", 2048)
+    CertStore.create_store(
+        Path(folder), "mitmproxy", 2048, "pypi-cache", "pypi-cache"
+    )  # as certificates.name_new_ca makes it
     return folder
 
 

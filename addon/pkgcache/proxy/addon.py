@@ -15,8 +15,7 @@ from collections.abc import Set as AbstractSet
 from mitmproxy import ctx, exceptions, http, tls
 from mitmproxy.addonmanager import Loader
 from mitmproxy.connection import Client
-from mitmproxy.flow import Flow
-from mitmproxy.proxy import commands, layer
+from mitmproxy.proxy import layer
 
 from pkgcache.engine.responses.messages import CutShortError, Response
 from pkgcache.engine.service import Service, check
@@ -24,6 +23,7 @@ from pkgcache.engine.store.format import StoreFormatError
 from pkgcache.proxy import certificates, mitmproxy_options
 from pkgcache.proxy.access_log import AccessLog, open_access_log
 from pkgcache.proxy.addresses import canonical_address
+from pkgcache.proxy.agents_without_ca import AgentsWithoutCa
 from pkgcache.proxy.authentication import Authenticator
 from pkgcache.proxy.client_connections import ClientConnections, accept_few_at_once, has_reset, taken
 from pkgcache.proxy.exchange import Exchange, FastPathHook, HalfClose, TunnelPlan
@@ -60,7 +60,7 @@ class PypiCache:
         self._hooks = HookTable(lambda: ctx.master.addons)
         self._refused = False
         self.flows = OrdinaryFlows(self._report)
-        self.addons = [self.flows]  # mitmproxy calls the hooks of these, too
+        self.addons = [self.flows, AgentsWithoutCa()]  # mitmproxy calls the hooks of these, too
 
     # Life
 
@@ -76,6 +76,7 @@ class PypiCache:
                 del ctx.options.deferred[name]  # else mitmproxy would report them once more, with a traceback
             logger.error("%s", error)  # noqa: TRY400  one line, no traceback
         mitmproxy_options.add_options(loader)
+        certificates.name_new_ca(ctx.options, ctx.master.addons.get("tlsconfig"))
 
     def configure(self, updated: AbstractSet[str]) -> None:
         """Open the service before mitmproxy listens; later refuse a wrong change, and apply a right one at once."""
@@ -259,19 +260,7 @@ class PypiCache:
         if handler is None:
             return
         self._connections.admit(handler, client)
-        offer_to_all = handler.handle_hook
-
-        async def handle_hook(hook: commands.StartHook) -> None:
-            if isinstance(hook, FastPathHook):
-                with handler.timeout_watchdog.disarm():
-                    await getattr(self, hook.name)(*hook.args())
-            elif isinstance(hook.args()[0], Flow):  # it may be held by the user, and is shown again after each hook
-                await offer_to_all(hook)
-            else:
-                with handler.timeout_watchdog.disarm():
-                    await self._hooks.deliver(hook)
-
-        handler.handle_hook = handle_hook
+        self._hooks.attach(handler, self, FastPathHook)
 
     def client_disconnected(self, client: Client) -> None:
         """End what a client was waiting for. mitmproxy cancels no hook when its client leaves, so a read would wait on."""

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 import weakref
 from pathlib import Path
+from typing import Final
 
+from cryptography import x509
+from mitmproxy import certs
+from mitmproxy.addons.tlsconfig import TlsConfig
+from mitmproxy.options import CONF_BASENAME, Options
 from OpenSSL import SSL
 
 from pkgcache.engine.upstream.trust import root_certificates, root_files
+
+CA_NAME: Final = "pypi-cache"
+JUST_MADE_SECONDS: Final = 30.0
+"""Between mitmproxy's making of a CA and the load of this addon, even on a slow machine."""
 
 
 def ca_file(confdir: str) -> Path:
@@ -21,6 +32,22 @@ def bundle(confdir: str) -> bytes:
     uv's `SSL_CERT_FILE` replaces all roots, so our CA alone would not do.
     """
     return ca_file(confdir).read_bytes().rstrip(b"\n") + b"\n" + root_certificates()
+
+
+def name_new_ca(options: Options, config: TlsConfig, *, now: float | None = None) -> None:
+    """Make the CA that mitmproxy has just made again, with this project's name: an agent's errors then say whose CA it lacks.
+
+    mitmproxy makes it before it loads scripts, so it is known by its age. An older CA stays, since every agent would have to fetch the
+    new one. So does one that cannot be written.
+    """
+    path = Path(options.confdir).expanduser() / "mitmproxy-ca.pem"
+    with contextlib.suppress(OSError, ValueError):
+        age = (time.time() if now is None else now) - path.stat().st_mtime
+        names = {attribute.value for attribute in x509.load_pem_x509_certificate(path.read_bytes()).subject}
+        if not 0 <= age < JUST_MADE_SECONDS or names != {CONF_BASENAME}:
+            return
+        certs.CertStore.create_store(path.parent, CONF_BASENAME, options.key_size, CA_NAME, CA_NAME)
+        config.configure({"confdir"})
 
 
 class FlowTrust:

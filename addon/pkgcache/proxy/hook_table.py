@@ -11,7 +11,10 @@ from typing import Any
 
 from mitmproxy.addonmanager import AddonManager, safecall, traverse
 from mitmproxy.exceptions import AddonHalt
+from mitmproxy.flow import Flow
 from mitmproxy.hooks import Hook
+from mitmproxy.proxy import commands
+from mitmproxy.proxy.server import ConnectionHandler
 
 
 class HookTable:
@@ -48,6 +51,22 @@ class HookTable:
                             await result
             except AddonHalt:
                 return
+
+    def attach(self, handler: ConnectionHandler, own_addon: object, own: type[commands.StartHook]) -> None:
+        """Deliver the hooks of one connection by this table. Those of the class `own` are for `own_addon` alone."""
+        offer_to_all = handler.handle_hook
+
+        async def handle_hook(hook: commands.StartHook) -> None:
+            if isinstance(hook, own):
+                with handler.timeout_watchdog.disarm():
+                    await getattr(own_addon, hook.name)(*hook.args())
+            elif isinstance(hook.args()[0], Flow):  # it may be held by the user, and is shown again after each hook
+                await offer_to_all(hook)
+            else:
+                with handler.timeout_watchdog.disarm():
+                    await self.deliver(hook)
+
+        handler.handle_hook = handle_hook  # type: ignore[method-assign]
 
     def concerns_others(self, *names: str) -> bool:
         """Whether another script has one of these hooks: neither mitmproxy's own addons nor this one count."""

@@ -17,6 +17,7 @@ from mitmproxy.net import tls as net_tls
 from mitmproxy.options import Options
 from mitmproxy.proxy import commands, layer
 from mitmproxy.proxy.layers import ClientTLSLayer
+from mitmproxy.proxy.layers.tls import TLSLayer
 from OpenSSL import SSL
 
 from pkgcache.engine.store.lru import ByteLru
@@ -27,6 +28,9 @@ KEEP_SECONDS: Final = 30 * 86400.0
 
 CIPHERTEXT: Final = 512 * 1024
 """Bytes of ciphertext handed on at a time: above a chunk of 256 KiB, so that each chunk is one write. mitmproxy's 64 KiB need five."""
+
+ALERTS: Final = ("unknown ca", "bad certificate", "certificate unknown")
+"""What clients answer where they do not trust a certificate's issuer (RFC 8446 §6.2); the same three are in mitmproxy's layer."""
 
 
 class FastPathTlsLayer(ClientTLSLayer):
@@ -45,6 +49,14 @@ class FastPathTlsLayer(ClientTLSLayer):
             return
         yield from self.tls_interact()
 
+    def on_handshake_error(self, err: str) -> layer.CommandGenerator[None]:
+        """Leave it to `AgentsWithoutCa` to tell of a client that lacks our CA: mitmproxy does at each of its tries."""
+        if not lacks_ca(err):
+            yield from super().on_handshake_error(err)
+            return
+        yield from TLSLayer.on_handshake_error(self, err)
+        self.event_to_child = self.errored  # type: ignore[method-assign]
+
     def tls_interact(self) -> layer.CommandGenerator[None]:
         """Send what OpenSSL has encrypted, in pieces of CIPHERTEXT bytes and not of 64 KiB."""
         while True:
@@ -53,6 +65,15 @@ class FastPathTlsLayer(ClientTLSLayer):
             except SSL.WantReadError:
                 return
             yield commands.SendData(self.conn, data)
+
+
+def lacks_ca(err: str) -> bool:
+    """Whether a handshake has failed because the client does not trust the CA.
+
+    >>> lacks_ca("tlsv1 alert unknown ca"), lacks_ca("connection closed")
+    (True, False)
+    """
+    return any(alert in err for alert in ALERTS)
 
 
 class HostTls:
