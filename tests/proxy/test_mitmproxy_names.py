@@ -301,6 +301,16 @@ def test_a_handlers_reader() -> None:
     assert hook.index("ClientConnectedHook") < hook.index("self.client.error") < hook.index("self.handle_connection")
 
 
+def test_the_ca_in_use() -> None:
+    """What OwnCertificates reads."""
+    source = inspect.getsource(certs.CertStore.__init__)
+    assert "self.default_ca = default_ca" in source
+    assert "self.default_chain_certs = (" in source
+    assert inspect.signature(certs.Cert.to_pem).return_annotation in {bytes, "bytes"}
+    assert 'path / f"{basename}-ca.pem"' in inspect.getsource(certs.CertStore.from_store), "own_ca.CA_KEY_NAME"
+    assert "certstore" in vars(tlsconfig.TlsConfig)
+
+
 def test_the_terminals_log() -> None:
     """What log_lines changes, and the lines that it leaves out."""
     handler = termlog.TermLog().logger

@@ -110,12 +110,8 @@ class PypiCache:
             logger.error("%s", error)  # noqa: TRY400  one line, no traceback
             return
         authenticator = Authenticator(ctx.master.addons.get("proxyauth"))
-        pages = ProxyPages(
-            service,
-            certificates.ca_file(ctx.options.confdir),
-            lambda: certificates.bundle(ctx.options.confdir),
-            requires_login=lambda: authenticator.is_active,
-        )
+        own = self._certificates()
+        pages = ProxyPages(service, own.ca, own.bundle, requires_login=lambda: authenticator.is_active)
         self.service, self._log = service, log
         parent = service.client.parent
         own_ports = lambda: {port for _, port in self._listens()}  # noqa: E731
@@ -139,8 +135,7 @@ class PypiCache:
         if (dumper := ctx.master.addons.get("dumper")) is not None:
             redact_flows(dumper, self._is_ours)
         ctx.options.update(http2=False)  # mitmproxy's HTTP/2 towards clients has unbounded send buffers
-        ca = certificates.ca_file(ctx.options.confdir)
-        for line in greeting(self.intake.service, ca, self._listens()):
+        for line in greeting(self.intake.service, self._certificates().path, self._listens()):
             logger.info("%s", line)
 
     def done(self) -> Awaitable[None]:
@@ -285,6 +280,9 @@ class PypiCache:
         """Whether a flow is of a package host, or of none that could be told: its request was refused as it was read."""
         address = flow.request.host, flow.request.port
         return not flow.request.host or self.intake is None or self.intake.router.hosts.is_package_host(address)
+
+    def _certificates(self) -> certificates.OwnCertificates:
+        return certificates.OwnCertificates(ctx.options.confdir, ctx.master.addons.get("tlsconfig"))
 
     def _log_target(self, setting: str) -> str:
         """Nowhere instead of standard output where that is the console's screen: its lines would be written over the flows."""

@@ -14,6 +14,7 @@ from mitmproxy.addons.tlsconfig import TlsConfig
 from mitmproxy.options import CONF_BASENAME, Options
 from OpenSSL import SSL
 
+from pkgcache.engine.upstream.own_ca import ca_path, own_certificates
 from pkgcache.engine.upstream.trust import root_certificates, root_files
 
 CA_NAME: Final = "pypi-cache"
@@ -21,17 +22,30 @@ JUST_MADE_SECONDS: Final = 30.0
 """Between mitmproxy's making of a CA and the load of this addon, even on a slow machine."""
 
 
-def ca_file(confdir: str) -> Path:
-    """Return the path of mitmproxy's CA certificate, with which package hosts are signed."""
-    return Path(confdir).expanduser() / "mitmproxy-ca-cert.pem"
+class OwnCertificates:
+    """What agents have to trust, read anew each time: the CA that mitmproxy's `TlsConfig` signs with, and what its folder adds."""
 
+    def __init__(self, confdir: str, config: TlsConfig) -> None:
+        self._folder = Path(confdir).expanduser()
+        self._config = config
 
-def bundle(confdir: str) -> bytes:
-    """Return what an agent has to trust, as PEM: our CA, and all roots, since tunnelled hosts show their real certificates.
+    @property
+    def path(self) -> Path:
+        """The CA's file, to be named to people."""
+        return ca_path(self._folder)
 
-    uv's `SSL_CERT_FILE` replaces all roots, so our CA alone would not do.
-    """
-    return ca_file(confdir).read_bytes().rstrip(b"\n") + b"\n" + root_certificates()
+    def ca(self) -> bytes:
+        """Return the CA's certificates as PEM: its own first, then those that issued it; and those of the next or the old CA."""
+        store = self._config.certstore
+        in_use = [store.default_ca, *store.default_chain_certs]
+        return b"".join(own_certificates(self._folder, [each.to_pem() for each in in_use]))
+
+    def bundle(self) -> bytes:
+        """Return the CA with all roots, since tunnelled hosts show their real certificates.
+
+        uv's `SSL_CERT_FILE` replaces all roots, so our CA alone would not do.
+        """
+        return self.ca() + root_certificates()
 
 
 def name_new_ca(options: Options, config: TlsConfig, *, now: float | None = None) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 from multidict import CIMultiDict
 
@@ -22,7 +21,7 @@ from pkgcache.web.onboarding import start_page
 
 
 class ProxyPages:
-    """Answers requests for the proxy's own paths. `ca` is the CA's certificate; `bundle` returns it together with all roots.
+    """Answers requests for the proxy's own paths. `ca` returns the CA's certificates; `bundle` returns them together with all roots.
 
     `requires_login` tells whether clients have to log in.
     """
@@ -30,7 +29,7 @@ class ProxyPages:
     def __init__(
         self,
         service: Service,
-        ca: Path,
+        ca: Callable[[], bytes],
         bundle: Callable[[], bytes],
         *,
         requires_login: Callable[[], bool] = lambda: False,
@@ -94,7 +93,7 @@ class ProxyPages:
         )
 
     async def _ca_certificate(self, _: Request) -> Response:
-        return _page(self._ca.read_bytes(), "application/x-pem-file")
+        return _page(self._ca(), "application/x-pem-file")
 
     async def _ca_bundle(self, _: Request) -> Response:
         return _page(self._bundle(), "application/x-pem-file")

@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from packaging.requirements import Requirement
 
 from pkgcache.cli.checks.findings import Finding
-from pkgcache.cli.checks.local import CA_KEY_NAME, CA_NAME, check_ca, check_disk, check_limits, check_python, lacking
+from pkgcache.cli.checks.local import check_ca, check_disk, check_limits, check_python, lacking
 from pkgcache.cli.checks.network import check_proxy, judged
 from pkgcache.cli.proxy_client import ProxyClient
 from pkgcache.cli.store_location import read_location
 from pkgcache.engine.pip_defaults import pip_defaults
+from pkgcache.engine.upstream.own_ca import CA_KEY_NAME, CA_NAME
 from pkgcache.rules.routing.indexes import Index, build_indexes
 from pkgcache.settings import IndexSetting
 from tests.cli.conftest import Command, opened_store
@@ -119,6 +121,38 @@ def test_no_ca(tmp_path: Path) -> None:
     make_ca(tmp_path, days=900)
     (tmp_path / CA_KEY_NAME).unlink()
     assert states(check_ca(tmp_path)) == [("CA", "well"), ("CA key", "problem")]
+
+
+def issued(folder: Path, *, with_root: bool) -> None:
+    """A CA that another one issued."""
+    root = trustme.CA(organization_name="root")
+    child = root.create_child_ca()
+    folder.mkdir()
+    chain = child.cert_pem.bytes() + (root.cert_pem.bytes() if with_root else b"")
+    (folder / CA_KEY_NAME).write_bytes(child.private_key_pem.bytes() + chain)
+    (folder / CA_KEY_NAME).chmod(0o600)
+
+
+def test_a_ca_of_ones_own(tmp_path: Path) -> None:
+    """mitmproxy reads `mitmproxy-ca.pem` alone: doctor said that there was no CA."""
+    issued(tmp_path / "whole", with_root=True)
+    findings = list(check_ca(tmp_path / "whole"))
+    assert states(findings) == [("CA", "well")]
+    assert CA_KEY_NAME in said(findings)
+    issued(tmp_path / "alone", with_root=False)
+    findings = list(check_ca(tmp_path / "alone"))
+    assert states(findings) == [("CA", "well"), ("CA", "note")]
+    assert "append it there" in said(findings)
+
+
+@pytest.mark.parametrize("name", ["mitmproxy-ca-next.pem", "mitmproxy-ca-old.pem"])
+def test_a_ca_that_is_being_replaced(name: str, tmp_path: Path) -> None:
+    make_ca(tmp_path / "other", days=900)
+    make_ca(tmp_path / "conf", days=900)
+    (tmp_path / "other" / CA_NAME).rename(tmp_path / "conf" / name)
+    findings = list(check_ca(tmp_path / "conf"))
+    assert states(findings) == [("CA", "well"), ("CA", "note")]
+    assert name in said(findings)
 
 
 # Store and disk

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import certifi
 import pytest
+from mitmproxy.addons.tlsconfig import TlsConfig
+from mitmproxy.certs import CertStore
 from OpenSSL import SSL
 
 from pkgcache.engine.upstream import trust
 from pkgcache.engine.upstream.trust import root_certificates, root_files, upstream_ssl_context
-from pkgcache.proxy import certificates
+from pkgcache.proxy.certificates import FlowTrust, OwnCertificates
 from tests.support.authority import Authority
 
 
@@ -76,8 +78,10 @@ def test_fills_and_the_bundle_trust_the_same(monkeypatch: pytest.MonkeyPatch, ca
     monkeypatch.setenv("SSL_CERT_FILE", str(ca.bundle))
     fills = {ssl.DER_cert_to_PEM_cert(der) for der in upstream_ssl_context().get_ca_certs(binary_form=True)}
     assert fills == {root_certificates().decode()}
-    (tmp_path / "mitmproxy-ca-cert.pem").write_text("OURS\n\n")
-    assert certificates.bundle(str(tmp_path)) == b"OURS\n" + root_certificates()
+    config = TlsConfig()
+    config.certstore = CertStore.from_store(tmp_path, "mitmproxy", 2048)
+    ours = (tmp_path / "mitmproxy-ca-cert.pem").read_bytes()
+    assert OwnCertificates(str(tmp_path), config).bundle() == ours + root_certificates()
 
 
 def test_the_context_verifies() -> None:
@@ -117,7 +121,7 @@ def test_a_root_without_a_positive_serial_number(
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for _ in range(2):
-            certificates.FlowTrust().extend(flows)
+            FlowTrust().extend(flows)
     assert upstream_ssl_context().cert_store_stats()["x509_ca"] == 2
     assert is_trusted(flows, ca)
 

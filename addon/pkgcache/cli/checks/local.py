@@ -29,9 +29,9 @@ from pkgcache.engine.store.eviction import Limits
 from pkgcache.engine.store.growing import unowned
 from pkgcache.engine.store.keys import PROBE_KEY
 from pkgcache.engine.store.safe_files import open_regular_path
+from pkgcache.engine.upstream.own_ca import CA_KEY_NAME, NEXT_NAME, OLD_NAME, ca_path, own_certificates
 
-CA_NAME = "mitmproxy-ca-cert.pem"
-CA_KEY_NAME = "mitmproxy-ca.pem"
+_NEW_CA = "remove it, restart the proxy, and give the agents its new bundle.pem"
 FEW_FILES = 1024
 SOON = timedelta(days=30)
 CLOCK_SECONDS = 60.0
@@ -80,25 +80,22 @@ def lacking(requirement: Requirement) -> str:
 
 
 def check_ca(folder: Path) -> Iterator[Finding]:
-    """Check mitmproxy's CA: that it exists, how long it is valid, and who may read its key."""
-    path, key = folder / CA_NAME, folder / CA_KEY_NAME
+    """Check mitmproxy's CA: that it exists, how long it is valid, whether its chain is whole, and who may read its key."""
+    path, key = ca_path(folder), folder / CA_KEY_NAME
     try:
-        until = x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
+        path.stat()
+        certificates = [x509.load_pem_x509_certificate(each) for each in own_certificates(folder)]
     except FileNotFoundError:
         yield note("CA", f"{path} does not exist yet", "start the proxy once, or name its folder with --confdir")
         return
     except (OSError, ValueError) as error:
-        advice = "remove it, restart the proxy, and give the agents its new bundle.pem"
-        yield problem("CA", f"{path} cannot be read: {error}", advice)
+        yield problem("CA", f"{path} cannot be read: {error}", _NEW_CA)
         return
-    if until < datetime.now(UTC):
-        advice = f"remove {folder}/mitmproxy-ca*, restart the proxy, and give the agents its new bundle.pem"
-        yield problem("CA", f"{path} expired on {until:%Y-%m-%d}", advice)
-    elif until < datetime.now(UTC) + SOON:
-        advice = "plan to replace it, and to give the agents the new bundle.pem"
-        yield note("CA", f"{path} expires on {until:%Y-%m-%d}", advice)
-    else:
-        yield well("CA", f"{path}, valid until {until:%Y-%m-%d}")
+    if not certificates:
+        yield problem("CA", f"{path} has no certificate that can be read", _NEW_CA)
+        return
+    yield from _validity(path, certificates[0].not_valid_after_utc)
+    yield from _chain(folder, *certificates)
     try:
         mode = key.stat().st_mode
     except OSError as error:
@@ -107,6 +104,34 @@ def check_ca(folder: Path) -> Iterator[Finding]:
     if mode & _OTHERS:
         message = f"other users may read {key}, and could impersonate any host with it"
         yield problem("CA key", message, f"chmod 600 {key}")
+
+
+def _validity(path: Path, until: datetime) -> Iterator[Finding]:
+    if until < datetime.now(UTC):
+        advice = f"remove {path.parent}/mitmproxy-ca*, restart the proxy, and give the agents its new bundle.pem"
+        yield problem("CA", f"{path} expired on {until:%Y-%m-%d}", advice)
+    elif until < datetime.now(UTC) + SOON:
+        advice = "plan to replace it (README.md, Replace the CA), and to give the agents the new bundle.pem"
+        yield note("CA", f"{path} expires on {until:%Y-%m-%d}", advice)
+    else:
+        yield well("CA", f"{path}, valid until {until:%Y-%m-%d}")
+
+
+def _chain(folder: Path, used: x509.Certificate, *more: x509.Certificate) -> Iterator[Finding]:
+    """Check that the bundle leads from the CA to a root, and say whether it has other CAs as well."""
+    above, subjects = used, {each.subject: each for each in more}
+    while above.issuer != above.subject and above.issuer in subjects:
+        above = subjects.pop(above.issuer)
+    if above.issuer != above.subject:
+        message = (
+            f"the CA is issued by {above.issuer.rfc4514_string()}, whose certificate is not in {folder / CA_KEY_NAME}"
+        )
+        yield note("CA", message, "append it there, unless the agents trust it already, or SSL_CERT_FILE has it")
+    for name in (NEXT_NAME, OLD_NAME):
+        if (folder / name).exists():
+            yield note(
+                "CA", f"agents are told to trust {folder / name} too", "remove it once the CA is replaced everywhere"
+            )
 
 
 # Store

@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
 
 from pkgcache.cli.checks.findings import Finding, note, problem, well
-from pkgcache.cli.checks.local import CA_NAME
 from pkgcache.cli.proxy_client import EnvironmentProxy, ProxyClient, ProxyError, shown_url, without_credentials
 from pkgcache.engine.upstream.client import UpstreamClient
 from pkgcache.engine.upstream.errors import Failure, UpstreamError
+from pkgcache.engine.upstream.own_ca import certificates_in, own_certificates
 from pkgcache.engine.upstream.parent_proxy import parent_of_environment
 from pkgcache.rules.routing.indexes import Index, Upstream
 from pkgcache.rules.routing.paths import page_at
@@ -147,10 +147,13 @@ def _check_trust(confdir: Path, client: ProxyClient) -> Iterator[Finding]:
 
 def _authority(confdir: Path, client: ProxyClient) -> bytes | None:
     """The fingerprint of the proxy's CA: from the proxy, else from its folder; None if neither can be read."""
-    reads: Sequence[Callable[[], bytes]] = (lambda: client.own("/ca.pem"), (confdir / CA_NAME).read_bytes)
+    reads: Sequence[Callable[[], bytes]] = (
+        lambda: client.own("/ca.pem"),
+        lambda: b"".join(own_certificates(confdir)),
+    )
     for read in reads:
         with contextlib.suppress(ProxyError, OSError, ValueError):
-            return next(iter(fingerprints(read())))
+            return next(iter(fingerprints(b"".join(certificates_in(read())[:1]))))  # the one in use
     return None
 
 
