@@ -316,6 +316,12 @@ def test_settings_import_nothing_but_python(path: Path) -> None:
         )
 
 
+def test_the_doctor_of_agents_needs_nothing_but_python() -> None:
+    """It is one file, which an agent fetches and runs where pypi-cache is not installed."""
+    strange = {name for name, _ in imported(PACKAGE / "cli/checks/agent.py")} - sys.stdlib_module_names
+    assert strange == {"urllib.parse", "urllib.request"}
+
+
 def test_addon_holds_exactly_two_entries() -> None:
     """mitmproxy leaves the script's folder on sys.path for good: whatever lies there could shadow somebody's module."""
     assert {path.name for path in ADDON.iterdir()} - {"__pycache__"} == {"pypi_cache.py", "pkgcache"}

@@ -36,6 +36,7 @@ PAGES: Final = {
     "/env.fish": "text/x-shellscript",
     "/env.ps1": "text/plain",
     "/env.json": "application/json",
+    "/doctor.py": "text/x-python",
     "/env.github": "text/plain",
     "/env.docker": "text/plain",
 }
@@ -285,7 +286,7 @@ EVIL: Final = [
 @pytest.mark.parametrize("host", EVIL, ids=range(len(EVIL)))
 def test_a_host_header_is_not_written_into_a_shell(scene: Scene, host: str) -> None:
     """Host is the client's word: what is no host name never stands in a text that somebody evaluates."""
-    for path in ("/", "/env.sh", "/env.fish", "/env.ps1", "/env.json", "/env.github", "/env.docker"):
+    for path in ("/", "/env.sh", "/env.fish", "/env.ps1", "/env.json", "/env.github", "/env.docker", "/doctor.py"):
         holds_no_foreign_host(scene, path, host)
 
 

@@ -74,6 +74,13 @@ class ProxyClient:
                 return found
         raise ProxyError(f"{self.host}:{self.port} is not a pypi-cache")
 
+    def clock(self) -> float | None:
+        """Return the proxy's time, or None where it does not tell."""
+        with contextlib.suppress(ProxyError):
+            told = self.health().get("time")
+            return told if isinstance(told, float | int) else None
+        return None
+
     def stats(self) -> Mapping[str, Any]:
         """Read `/stats`. Raises ProxyError."""
         with contextlib.suppress(ValueError, RecursionError):

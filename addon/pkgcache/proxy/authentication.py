@@ -14,9 +14,9 @@ from mitmproxy.connection import Client
 from multidict import CIMultiDict
 
 from pkgcache.engine.responses.messages import Response
-from pkgcache.web.agent_settings import SCRIPTS, VARIABLES
+from pkgcache.web.agent_settings import DOCTOR, SCRIPTS, VARIABLES
 
-OPEN_PAGES = frozenset({"/healthz", "/ca.pem", "/bundle.pem", *SCRIPTS, *VARIABLES})
+OPEN_PAGES = frozenset({"/healthz", "/ca.pem", "/bundle.pem", *SCRIPTS, *VARIABLES, DOCTOR})
 """The proxy's own pages that require no login: an agent fetches them before it is configured, a monitor without credentials."""
 
 _REALM = 'Basic realm="pypi-cache"'

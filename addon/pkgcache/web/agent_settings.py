@@ -8,7 +8,7 @@ was set before. `/env.json`, `/env.github` and `/env.docker` are the variables a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs
@@ -29,6 +29,7 @@ DIRECT: Final = "localhost,127.0.0.1,::1"
 """What goes past the proxy: its tunnels refuse its own machine, and would reach that instead of the agent's."""
 
 DEFAULT_BUNDLE: Final = "/tmp/pypi-cache.pem"  # noqa: S108  on the agent, where its user fetches or mounts it
+DOCTOR: Final = "/doctor.py"
 DATA: Final = Path(__file__).parents[1] / "data"
 
 
@@ -55,6 +56,14 @@ def variables(path: str, base: str, bundle: str, *, login: bool) -> str:
     if path == "/env.json":
         return json.dumps(values, indent=2) + "\n"
     return "".join(f"{name}={value}\n" for name, value in values.items())
+
+
+def doctor(base: str, indexes: Sequence[str]) -> str:
+    """Return the script that finds out on an agent what is wrong there: the file that `pypi-cache doctor --client` uses."""
+    text = (DATA.parent / "cli" / "checks" / "agent.py").read_text()
+    empty, filled = "SERVED: Mapping[str, Any] = {}\n", {"proxy": base, "indexes": list(indexes)}
+    before, _, after = text.partition(empty)
+    return f"{before}SERVED: Mapping[str, Any] = {json.dumps(filled)}\n{after}"
 
 
 def wants_undo(url: Url) -> bool:

@@ -47,6 +47,7 @@ class ProxyPages:
             "/bundle.pem": self._ca_bundle,
             **dict.fromkeys(agent_settings.SCRIPTS, self._script),
             **dict.fromkeys(agent_settings.VARIABLES, self._variables),
+            agent_settings.DOCTOR: self._doctor,
         }
 
     def has(self, path: str) -> bool:
@@ -70,6 +71,7 @@ class ProxyPages:
             {
                 "status": "trouble" if trouble else "ok",
                 "version": __version__,
+                "time": round(time.time(), 3),
                 "uptime_seconds": round(time.time() - self._service.started),
                 "store": await self._service.store.figures(),
                 "trouble": trouble,
@@ -102,6 +104,11 @@ class ProxyPages:
         path, undo = request.url.path, agent_settings.wants_undo(request.url)
         text = agent_settings.script(path, self._base(request), undo=undo, login=self._requires_login())
         return _page(text.encode(), agent_settings.SCRIPTS[path])
+
+    async def _doctor(self, request: Request) -> Response:
+        """Return the doctor for agents, which knows the indexes where those may be known without a login."""
+        indexes = [] if self._requires_login() else [str(index.simple) for index in self._service.indexes]
+        return _page(agent_settings.doctor(self._base(request), indexes).encode(), "text/x-python; charset=utf-8")
 
     async def _variables(self, request: Request) -> Response:
         try:

@@ -56,6 +56,9 @@ The same for other shells, and undone:
   irm {base}/env.ps1 | iex
   settings=$(curl -fsS '{base}/env.sh?undo') && eval "$settings"   # and so with env.fish?undo, env.ps1?undo
 
+If an install fails there, this says why:
+  curl -fsS {base}/doctor.py | python3 -
+
 In a container or a pipeline (variables alone, so fetch or mount the bundle too):
   curl -fsS {base}/env.docker -o pypi-cache.env && docker run --env-file pypi-cache.env -v $PWD/pypi-cache.pem:{DEFAULT_BUNDLE}:ro …
   curl -fsS {base}/bundle.pem -o {DEFAULT_BUNDLE} && curl -fsS {base}/env.github >> "$GITHUB_ENV"

@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import hashlib
 import os
-import re
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
+from typing import cast
 
-from pkgcache.cli.checks.findings import Finding, note, problem, well
-from pkgcache.cli.proxy_client import EnvironmentProxy, ProxyClient, ProxyError, shown_url, without_credentials
+from pkgcache.cli.checks.agent import Agent, fingerprints, pip_settings
+from pkgcache.cli.checks.findings import Finding, State, note, problem, well
+from pkgcache.cli.proxy_client import EnvironmentProxy, ProxyClient, ProxyError, shown_url
 from pkgcache.engine.upstream.client import UpstreamClient
 from pkgcache.engine.upstream.errors import Failure, UpstreamError
-from pkgcache.engine.upstream.own_ca import certificates_in, own_certificates
+from pkgcache.engine.upstream.own_ca import own_certificates
 from pkgcache.engine.upstream.parent_proxy import parent_of_environment
 from pkgcache.rules.routing.indexes import Index, Upstream
 from pkgcache.rules.routing.paths import page_at
 from pkgcache.rules.simple.representations import Representation
-from pkgcache.units import redact
 
 WRONG_URL = "check whether the URL is that of a simple index"
 UPSTREAM_SECONDS = 20.0
 ASKED_PROJECT = "pip"
 """A project that every complete index has."""
 
-_BUNDLES = {"PIP_CERT": "pip", "SSL_CERT_FILE": "uv", "REQUESTS_CA_BUNDLE": "poetry and pipenv"}
-_SETTING = re.compile(r"^[^=\s]*\.(index-url|extra-index-url|find-links|proxy|cert|no-index)='(.*)'$", re.MULTILINE)
-_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----")
 _ADVICE: Mapping[Failure, str] = {
     Failure.UNREACHABLE: "check DNS and firewall; behind a parent proxy set HTTPS_PROXY for the proxy",
     Failure.TIMEOUT: "check the network; behind a parent proxy set HTTPS_PROXY for the proxy",
@@ -96,53 +87,18 @@ def check_client(
             yield note("client", f"{shown}: {environment_proxy.error}", advice)
         return
     yield well("client", f"{shown} is a pypi-cache")
-    yield from _check_spellings(environment_proxy.url)
-    yield from _check_no_proxy(indexes)
-    yield from _check_trust(confdir, environment_proxy.client)
-    yield from _check_pip(indexes, environment_proxy.client)
+    known = sorted(
+        {url for index in indexes if "@" not in index.name for url in (str(index.simple), *_file_hosts(index))}
+    )
+    asked = environment_proxy.client
+    ca, clock = _authority(confdir, asked), asked.clock()
+    agent = Agent(os.environ, asked.url, known, ca=ca, clock=clock, pip=pip_settings())
+    for state, message, advice in agent.check():
+        yield Finding("client", cast("State", state), message, advice)
 
 
-def _check_spellings(url: str) -> Iterator[Finding]:
-    # curl, requests and others take the lower-case name first.
-    upper, lower = os.environ.get("HTTPS_PROXY"), os.environ.get("https_proxy")
-    if upper and lower and upper != lower:
-        message = f"https_proxy={shown_url(lower)} is different, and most clients prefer it"
-        yield problem("client", message, f"export https_proxy={shown_url(url)}")
-
-
-def _check_no_proxy(indexes: Sequence[Index]) -> Iterator[Finding]:
-    value = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
-    hosts = {
-        url.authority
-        for index in indexes
-        for url in (index.simple, *(up.files for up in index.upstreams if up.files))
-        if "@" not in index.name
-    }
-    if bypassing := sorted(host for host in hosts if proxy_bypass_environment(host, {"no": value})):
-        message = f"NO_PROXY={value} makes clients bypass the proxy for {', '.join(bypassing)}"
-        yield problem("client", message, "remove these from NO_PROXY and no_proxy")
-
-
-def _check_trust(confdir: Path, client: ProxyClient) -> Iterator[Finding]:
-    # pip takes PIP_CERT (or REQUESTS_CA_BUNDLE, but not with --proxy), uv SSL_CERT_FILE, poetry REQUESTS_CA_BUNDLE.
-    ca = _authority(confdir, client)
-    advice = f"curl -fsS --noproxy '*' {shown_url(client.url)}/bundle.pem -o pypi-cache.pem, and set the variable to that file"
-    for name, tool in _BUNDLES.items():
-        path = os.environ.get(name, "")
-        if not path:
-            yield note("client", f"{name} is not set: {tool} will not trust the proxy's certificates", advice)
-            continue
-        try:
-            found = fingerprints(Path(path).read_bytes())
-        except (OSError, ValueError) as error:
-            yield problem("client", f"{name}={path} cannot be read: {error}", advice)
-            continue
-        if ca is not None and ca not in found:
-            yield problem("client", f"{name}={path} does not hold the proxy's CA", advice)
-        elif len(found) < 2:
-            yield problem("client", f"{name}={path} holds only the proxy's CA: tunnelled hosts are not trusted", advice)
-        else:
-            yield well("client", f"{name}={path} holds the proxy's CA")
+def _file_hosts(index: Index) -> list[str]:
+    return [f"https://{upstream.files.authority}/" for upstream in index.upstreams if upstream.files]
 
 
 def _authority(confdir: Path, client: ProxyClient) -> bytes | None:
@@ -153,46 +109,8 @@ def _authority(confdir: Path, client: ProxyClient) -> bytes | None:
     )
     for read in reads:
         with contextlib.suppress(ProxyError, OSError, ValueError):
-            return next(iter(fingerprints(b"".join(certificates_in(read())[:1]))))  # the one in use
+            return fingerprints(read())[0]  # the one in use
     return None
-
-
-def fingerprints(bundle: bytes) -> set[bytes]:
-    """The SHA-256 of each certificate of a bundle (PEM). Raises ValueError if there is none.
-
-    The certificates are not parsed, since `cryptography` refuses some public roots for not conforming to RFC 5280.
-    """
-    found = {hashlib.sha256(base64.b64decode(each)).digest() for each in _PEM.findall(bundle)}
-    if not found:
-        raise ValueError("it holds no certificate")
-    return found
-
-
-def _check_pip(indexes: Sequence[Index], client: ProxyClient) -> Iterator[Finding]:
-    """Check pip's own configuration, which can lead it past the proxy."""
-    command = [sys.executable, "-m", "pip", "config", "list"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    known = {str(index.simple).rstrip("/") for index in indexes}
-    for name, value in _SETTING.findall(done.stdout):
-        if name in {"index-url", "extra-index-url"}:
-            for url in value.split():
-                if not _is_at(url, client) and without_credentials(url)[0].rstrip("/") not in known:
-                    message = f"pip's {name} is {redact(url)}, which is no index of the proxy: it is not cached"
-                    yield note("client", message, f"start the proxy with --set 'pypi_cache_index=NAME={redact(url)}'")
-        elif name == "find-links":
-            message = f"pip's find-links is {redact(value)}: files from there bypass the proxy"
-            yield note("client", message, "pip config unset global.find-links (or user., site.), if it is not intended")
-        elif name == "proxy" and value.rstrip("/") != client.url:
-            message = f"pip's proxy is {shown_url(value)}, and overrides HTTPS_PROXY"
-            yield problem("client", message, "pip config unset global.proxy (or user., site.)")
-
-
-def _is_at(url: str, client: ProxyClient) -> bool:
-    """Whether a URL is at the proxy's own address. A text that is no URL is not, and without its credentials it is told as it is."""
-    try:
-        return (urlsplit(url).hostname, urlsplit(url).port) == (client.host, client.port)
-    except ValueError:
-        return False
 
 
 # Upstreams
