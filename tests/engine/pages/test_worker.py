@@ -176,7 +176,7 @@ def works(process: PageWorker, page: bytes) -> list[Callable[[], object]]:
 def test_too_much_memory(process: PageWorker) -> None:
     """24 MB of JSON become 8 million lists. The process says so and ends; the next page is worked on by a new one."""
     page = b'{"meta": {"x": [' + b"[]," * 8_000_000 + b'[]]}, "files": []}'
-    with pytest.raises(BrokenPage, match="more than 384 MiB of memory"):
+    with pytest.raises(BrokenPage, match="more than 224 MiB of memory"):
         process.transform(page, spec("json", "json"), lambda _: None)
     assert process._process is None
     assert process.transform(PAGES["json"], spec("json", "json"), lambda _: None)[0].edited

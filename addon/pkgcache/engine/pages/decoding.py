@@ -7,6 +7,7 @@ page would hide versions. Leaves out: br and zstd, which are not asked for and s
 
 from __future__ import annotations
 
+import io
 import zlib
 from collections.abc import Iterator
 
@@ -90,11 +91,11 @@ def decoded(body: bytes, coding: str, url: Url, limit: int) -> tuple[bytes, bool
     decoder = ContentDecoder(coding, url)
     if decoder.is_identity and len(body) <= limit:
         return body, False
-    plain = bytearray()
+    plain = io.BytesIO()  # its value is no copy, as that of a bytearray is
     for piece in decoder.feed(body):
-        plain += piece
-        if len(plain) > limit:
+        plain.write(piece)
+        if plain.tell() > limit:
             raise UpstreamError(Failure.WRONG_LENGTH, url, f"it is longer than {limit:,} bytes when decompressed")
     if not decoder.whole:
         raise UpstreamError(Failure.WRONG_LENGTH, url, "what it sent compressed is cut short")
-    return bytes(plain), decoder.is_one_member
+    return plain.getvalue(), decoder.is_one_member

@@ -22,8 +22,9 @@ from pkgcache.rules.simple.page_model import BrokenPage, broken_by
 from pkgcache.rules.simple.removal import Filtered, remove_files
 from pkgcache.rules.simple.transform import TransformSpec, transform
 
-MEMORY: Final = 384 << 20
-"""Bytes of address space. A page of MAX_PAGE bytes and 40,000 files takes 330 MiB, the largest page known 150."""
+MEMORY: Final = 224 << 20
+"""Bytes of address space, of which nearly all are resident at the end. A page of MAX_PAGE bytes takes 196 MiB with 48,000 files in JSON,
+213 with 57,000 in HTML. Converted to JSON, or at the proxy's own address, pages of 27 MB fit. The largest page known, 15 MB, takes 136."""
 
 _NICE: Final = 5
 """Where processors are few, hits go before new pages."""
@@ -55,6 +56,7 @@ def _answer_one(pipe: PipeEnd) -> bool:
     try:
         for message in _answer(head, page):
             pipe.send(*message)
+            del message  # it may be 64 MB, and the next one is made now
     except BrokenPipeError:
         raise
     except BrokenPage as error:
@@ -97,6 +99,7 @@ def _answer(head: dict[str, Any], page: bytes) -> Iterator[Message]:
             {"edited": transformed.edited, "origins": transformed.origins},
             transformed.body if transformed.edited else b"",
         )
+        del transformed
         yield {}, table_of().encode("ascii")
     else:
         left = without_files(page, spec, frozenset(head["names"]))

@@ -21,7 +21,7 @@ from pkgcache.rules.routing.filenames import is_distribution
 from pkgcache.rules.routing.urls import Url, parse_url, resolve_reference
 from pkgcache.rules.simple.html_page import read_html
 from pkgcache.rules.simple.html_tags import Attributes, read_attributes, tags
-from pkgcache.rules.simple.json_page import is_file, read_json, text_of
+from pkgcache.rules.simple.json_page import is_file, json_or_broken, link_of, read_page, text_of
 from pkgcache.rules.simple.limits import max_growth
 from pkgcache.rules.simple.page_model import BrokenPage, Page, PageLink, check_base
 
@@ -40,18 +40,13 @@ _SCHEME: Final = re.compile(r"(?!https?:)[a-z][a-z0-9+.\-]*:", re.IGNORECASE)
 
 def json_to_html(body: bytes, project: str) -> bytes:
     """Convert a PEP 691 page to a PEP 503 page; the result is ASCII. Raises BrokenPage."""
-    page = read_json(body)
-    model = json.loads(page.text.removeprefix("\ufeff"))
-    files = [file for file in model["files"] if is_file(file)]  # one for each link of `page`
+    _, (model, anchors) = json_or_broken(body, lambda text: read_page(text, _read_anchor))
     title = f"Links for {_escape(canonicalize_name(project))}"
     metas = "".join(
         f'    <meta name="pypi:{name}" content="{_escape(content)}">\n' for name, content in _metas_of_json(model)
     )
-    anchors = "".join(_anchor(link, file) for link, file in zip(page.links, files, strict=True) if link.filename)
-    return (
-        f"<!DOCTYPE html>\n<html>\n  <head>\n{metas}    <title>{title}</title>\n  </head>\n"
-        f"  <body>\n    <h1>{title}</h1>\n{anchors}  </body>\n</html>\n"
-    ).encode("ascii")
+    head = f"<!DOCTYPE html>\n<html>\n  <head>\n{metas}    <title>{title}</title>\n  </head>\n  <body>\n    <h1>{title}</h1>\n"
+    return b"".join([head.encode("ascii"), *anchors, b"  </body>\n</html>\n"])
 
 
 def html_to_json(body: bytes, project: str, page_url: Url) -> bytes:
@@ -64,7 +59,7 @@ def html_to_json(body: bytes, project: str, page_url: Url) -> bytes:
     base = _base(page, page_url)
     room = max_growth(len(body))
     links = {link.start: link for link in page.links}
-    files: list[dict[str, Any]] = []
+    files: list[bytes] = []
     metas: dict[str, list[str]] = {}
     for tag in tags(page.text):
         name = tag[1].lower() if tag[1] else ""
@@ -73,7 +68,7 @@ def html_to_json(body: bytes, project: str, page_url: Url) -> bytes:
             attributes = read_attributes(page.text, tag)
             href = attributes.get("href")
             if href and (link := links.get(href[1])) and (file := _file_of_anchor(link, attributes, base)):
-                files.append(file)
+                files.append(_written(file))
                 room -= max(0, len(file["url"]) - len(href[0]))
                 if room < 0:
                     raise BrokenPage("its links, made absolute, would be many times the page")
@@ -85,8 +80,8 @@ def html_to_json(body: bytes, project: str, page_url: Url) -> bytes:
         raise BrokenPage(f"page has pypi:repository-version {version!r:.80}, not 1.x")
     known = _metas_to_json(metas)
     meta = {"api-version": "1.0"} | ({"tracks": tracks} if (tracks := known.pop("tracks", None)) else {})
-    model = {"meta": meta, "name": canonicalize_name(project), **known, "files": files}
-    return json.dumps(model, separators=(",", ":")).encode("ascii")
+    model = {"meta": meta, "name": canonicalize_name(project), **known}
+    return b"".join([_written(model)[:-1], b',"files":[', b",".join(files), b"]}"])
 
 
 # To HTML
@@ -111,7 +106,10 @@ def _metas_of_json(model: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 yield name, text
 
 
-def _anchor(link: PageLink, file: Mapping[str, Any]) -> str:
+def _read_anchor(_text: str, _start: int, _end: int, file: Any) -> bytes:
+    """The anchor of a file's object, and its line; empty for what is no file, or has no name."""
+    if not is_file(file) or not (link := link_of(file, 0, 0)).filename:
+        return b""
     url, _, fragment = link.href.partition("#")
     fragment = _hash(link.hashes) or fragment
     attributes = [("href", f"{url}#{fragment}" if fragment else url)]
@@ -128,7 +126,7 @@ def _anchor(link: PageLink, file: Mapping[str, Any]) -> str:
     if provenance := text_of(file.get("provenance")):
         attributes.append(("data-provenance", provenance))
     written = " ".join(f'{name}="{_escape(value)}"' for name, value in attributes)
-    return f"    <a {written}>{_escape(link.filename)}</a><br />\n"
+    return f"    <a {written}>{_escape(link.filename)}</a><br />\n".encode("ascii")
 
 
 def _hash(hashes: Mapping[str, str]) -> str:
@@ -197,6 +195,10 @@ def _metas_to_json(metas: Mapping[str, list[str]]) -> dict[str, Any]:
         if urls := [url for url in metas.get(f"pypi:{name}", ()) if url]:
             known[name] = urls
     return known
+
+
+def _written(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode("ascii")
 
 
 def _value(attributes: Attributes, name: str) -> str:

@@ -6,6 +6,7 @@ array of facts. The key is the URL that identifies the file; in PyPI's layout th
 Leaves out: what only the page itself needs (requires-python, provenance, signatures).
 """
 
+import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,6 +22,7 @@ _REMEMBERED: Final = (
     16_384  # look-ups remembered at most, so that asking for files that are not there cannot fill the memory
 )
 _DECODER: Final = json.JSONDecoder()
+_ENCODE: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,18 +52,13 @@ class FileTable:
     @classmethod
     def of(cls, links: Iterable[tuple[PageLink, Target]], *, shares_pypi_files: bool) -> "FileTable":
         """Make the table of a page's links; of two links with one key the last counts. `shares_pypi_files` is for `file_id`."""
-        rows = {
-            file_id(target.identity, shares_pypi_files=shares_pypi_files): (
-                link.filename,
-                link.hashes,
-                link.core_metadata,
-                link.size,
-                link.upload_time,
-                link.yanked,
-            )
-            for link, target in links
-        }
-        return cls(json.dumps(rows, separators=(",", ":")))
+        last = {file_id(target.identity, shares_pypi_files=shares_pypi_files): link for link, target in links}
+        text = io.StringIO()  # row by row: all rows at once would take more memory than a page of 32 MB
+        for key, link in last.items():
+            row = (link.filename, link.hashes, link.core_metadata, link.size, link.upload_time, link.yanked)
+            text.write(f"{',' if text.tell() else '{'}{_ENCODE(key)}:{_ENCODE(row)}")
+        text.write("}" if last else "{}")
+        return cls(text.getvalue())
 
     def get(self, key: str) -> FileFacts | None:
         """The facts of one file; None if the page does not list it."""

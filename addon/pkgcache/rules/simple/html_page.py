@@ -34,7 +34,7 @@ def read_html(body: bytes) -> Page:
         if name in {"a", "A"}:
             found = read_attributes(text, tag)
             if (href := found.get("href")) and href[0]:
-                links.append(_HtmlLink(*href, text, tag.end(), found))
+                links.append(_HtmlLink(*href, text, tag.end(), *_of_file(found)))
                 if len(links) > MAX_LINKS:
                     raise BrokenPage(f"it has more than {MAX_LINKS:,} links")
         elif base is None and name and name.lower() == "base":
@@ -74,7 +74,8 @@ class _HtmlLink(NamedTuple):
     end: int
     page: str
     content: int  # where the anchor's content begins in `page`
-    attributes: Attributes
+    metadata: str | None  # of the attributes only what is needed is kept: they are large
+    yanked: bool | str
 
     @property
     def filename(self) -> str:
@@ -90,9 +91,7 @@ class _HtmlLink(NamedTuple):
 
     @property
     def core_metadata(self) -> Mapping[str, str] | bool:
-        # PEP 714: the new name wins where both are there.
-        metadata = self.attributes.get("data-core-metadata") or self.attributes.get("data-dist-info-metadata")
-        return (_named_hashes(metadata[0]) or True) if metadata else False
+        return False if self.metadata is None else _named_hashes(self.metadata) or True
 
     @property
     def size(self) -> None:
@@ -102,11 +101,14 @@ class _HtmlLink(NamedTuple):
     def upload_time(self) -> str:
         return ""
 
-    @property
-    def yanked(self) -> bool | str:
-        # PEP 592: the attribute's presence yanks the file; its value, if any, is the reason.
-        yanked = self.attributes.get("data-yanked")
-        return ((yanked and yanked[0]) or True) if "data-yanked" in self.attributes else False
+
+def _of_file(attributes: Attributes) -> tuple[str | None, bool | str]:
+    """What an anchor says of its file's core metadata, and whether the file is yanked."""
+    # PEP 714: the new name wins where both are there.
+    metadata = attributes.get("data-core-metadata") or attributes.get("data-dist-info-metadata")
+    # PEP 592: the attribute's presence yanks the file; its value, if any, is the reason.
+    yanked = attributes.get("data-yanked")
+    return metadata and metadata[0], ((yanked and yanked[0]) or True) if "data-yanked" in attributes else False
 
 
 def _named_hashes(text: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pkgcache.rules.simple.json_page import filename_of, is_file, json_or_broken, read_hashes, text_of, walk_page
-from pkgcache.rules.simple.json_spans import Element, read_elements, read_value, string_span, walk_object
+from pkgcache.rules.simple.json_spans import Element, read_elements, read_value, string_span, walk_object, whole_element
 from pkgcache.rules.simple.limits import MAX_LINKS
 from pkgcache.rules.simple.links import PageContext
 from pkgcache.rules.simple.page_model import BrokenPage, Page, PageLink, Rewritten, edit
@@ -75,7 +75,7 @@ def _read_arrays(text: str) -> list[list[Element]]:
         nonlocal files
         if text[position] != "[":
             return read_value(text, position)[1]
-        elements, end = read_elements(text, position)
+        elements, end = read_elements(text, position, whole_element)
         arrays.append(elements)
         files += len(elements)
         if files > MAX_LINKS:

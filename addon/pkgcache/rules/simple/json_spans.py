@@ -17,6 +17,9 @@ from pkgcache.rules.simple.limits import MAX_LINKS
 type Element = tuple[int, int, Any]
 """Where a value begins and ends, and the value."""
 
+type ElementReader[T] = Callable[[str, int, int, Any], T]
+"""Given the text, where an element begins and ends, and its value, returns what is kept of it."""
+
 type MemberReader = Callable[[str, int], int]
 """Given a member's name and where its value begins, returns where the value ends."""
 
@@ -56,13 +59,18 @@ def walk_object(text: str, position: int, read_member: MemberReader) -> int:
     return position + 1
 
 
-def read_elements(text: str, position: int) -> tuple[list[Element], int]:
-    """The elements of the array that begins at `position`, and where it ends.
+def whole_element(_text: str, start: int, end: int, value: Any) -> Element:
+    """Keep all of an element."""
+    return start, end, value
 
-    >>> read_elements("[1, {}]", 0)
+
+def read_elements[T](text: str, position: int, read: ElementReader[T]) -> tuple[list[T], int]:
+    """What `read` keeps of each element of the array that begins at `position`, and where the array ends.
+
+    >>> read_elements("[1, {}]", 0, whole_element)
     ([(1, 2, 1), (4, 6, {})], 7)
     """
-    elements: list[Element] = []
+    elements: list[T] = []
     scan, comma = _SCAN, _COMMA.match
     position = skip_blank(text, position + 1)
     if text[position] == "]":
@@ -72,7 +80,7 @@ def read_elements(text: str, position: int) -> tuple[list[Element], int]:
             value, end = scan(text, position)
         except StopIteration as stop:
             raise ValueError(f"expected a value (char {stop.value})") from None
-        elements.append((position, end, value))
+        elements.append(read(text, position, end, value))
         if len(elements) > MAX_LINKS:
             raise ValueError(f"an array of more than {MAX_LINKS:,} elements")
         if (found := comma(text, end)) is None:

@@ -139,7 +139,12 @@ class Resolver:
             if meaning := self._prefixes.get(prefix):
                 (absolute, identity, place), edit = meaning
                 written = place + tail + fragment
-                return Target(absolute + tail, identity + tail, written), href != written if self._own else edit
+                url = absolute + tail
+                # Equal texts are one: a page may have 50,000 of each.
+                target = Target(
+                    url, url if identity == absolute else identity + tail, href if href == written else written
+                )
+                return target, href != written if self._own else edit
         return self._resolve_one(href)
 
     def _resolve_one(self, href: str) -> tuple[Target, bool] | None:

@@ -4,6 +4,7 @@ Both readers (`html_page`, `json_page`) make a `Page`; everything that changes a
 bytes survive. Leaves out: how a page is read, and what its links mean (`links`).
 """
 
+import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -104,12 +105,12 @@ def edit(page: Page, changes: Sequence[tuple[int, int, str]]) -> bytes:
     >>> edit(Page(text="<a href=x>", encoding="latin-1", links=()), [(8, 9, "y")])
     b'<a href=y>'
     """
-    pieces: list[str] = []
+    edited = io.BytesIO()  # pieces that are joined and then encoded take three times the memory of a page of 32 MB
     position = 0
     for start, end, value in sorted(changes):
         if start < position:
             raise ValueError(f"changes overlap at {start}")
-        pieces += (page.text[position:start], value)
+        edited.write((page.text[position:start] + value).encode(page.encoding))
         position = end
-    pieces.append(page.text[position:])
-    return "".join(pieces).encode(page.encoding)
+    edited.write(page.text[position:].encode(page.encoding))
+    return edited.getvalue()

@@ -10,7 +10,7 @@ that `packaging` cannot read, which stay too.
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from packaging.version import Version
 
@@ -18,7 +18,7 @@ from pkgcache.rules.routing.filenames import version_of
 from pkgcache.rules.simple.html_page import read_html
 from pkgcache.rules.simple.html_tags import tags
 from pkgcache.rules.simple.json_page import filename_of, read_json
-from pkgcache.rules.simple.json_spans import Element, read_elements, read_value, walk_object
+from pkgcache.rules.simple.json_spans import Element, read_elements, read_value, walk_object, whole_element
 from pkgcache.rules.simple.page_model import Kind, Page, PageLink, edit
 
 type _Change = tuple[int, int, str]
@@ -62,7 +62,7 @@ def _json_changes(page: Page, gone: Sequence[int]) -> list[_Change]:
     def read_member(name: str, position: int) -> int:
         arrays.pop(name, None)  # of duplicates the last counts
         if name in {"files", "versions"} and page.text[position] == "[":
-            arrays[name], end = read_elements(page.text, position)
+            arrays[name], end = read_elements(page.text, position, _named if name == "files" else whole_element)
             return end
         return read_value(page.text, position)[1]
 
@@ -76,10 +76,15 @@ def _json_changes(page: Page, gone: Sequence[int]) -> list[_Change]:
             link += 1
     changes = without(files, dropped)
     if versions := arrays.get("versions"):
-        names = [filename_of(file) for _, _, file in files]
+        names = [name for _, _, name in files]
         left = _versions_left([names[index] for index in dropped], [n for i, n in enumerate(names) if i not in dropped])
         changes += without(versions, {index for index, (_, _, value) in enumerate(versions) if not left(value)})
     return changes
+
+
+def _named(_text: str, start: int, end: int, file: Any) -> Element:
+    """What is needed of a file's object: its name."""
+    return start, end, filename_of(file)
 
 
 def without(elements: Sequence[Element], dropped: set[int]) -> list[_Change]:
