@@ -63,6 +63,7 @@ FLOORS: Final[dict[str, tuple[frozenset[str], ...]]] = {
     ),
     "proxy": (
         frozenset({"addon", "serve"}),
+        frozenset({"known_connection"}),
         frozenset({"layers"}),
         frozenset({"fast_path", "client_connections"}),
         frozenset({"connect", "held_bytes"}),
@@ -90,13 +91,12 @@ FLOORS: Final[dict[str, tuple[frozenset[str], ...]]] = {
                 "dial",
                 "read_pace",
                 "streaming",
-                "response_head",
                 "known_heads",
                 "host_tls",
                 "log_file",
             }
         ),
-        frozenset({"hook_table"}),
+        frozenset({"hook_table", "response_head"}),
     ),
 }
 """Inside a room: its floors from the top. A file imports from its own folder and from the floors below, not from its neighbours."""

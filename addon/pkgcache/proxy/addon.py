@@ -16,6 +16,7 @@ from mitmproxy import ctx, exceptions, http, tls
 from mitmproxy.addonmanager import Loader
 from mitmproxy.connection import Client
 from mitmproxy.proxy import layer
+from OpenSSL import SSL
 
 from pkgcache.engine.responses.messages import CutShortError, Response
 from pkgcache.engine.service import Service, check
@@ -30,6 +31,7 @@ from pkgcache.proxy.exchange import Exchange, FastPathHook, HalfClose, TunnelPla
 from pkgcache.proxy.hook_table import HookTable
 from pkgcache.proxy.host_tls import HostTls
 from pkgcache.proxy.intake import Intake
+from pkgcache.proxy.known_connection import carry_known
 from pkgcache.proxy.layers import RefusingLayer, choose_layer
 from pkgcache.proxy.log_file import STANDARD_OUTPUT
 from pkgcache.proxy.log_lines import improve_lines
@@ -160,7 +162,7 @@ class PypiCache:
     def next_layer(self, nextlayer: layer.NextLayer) -> None:
         """Put the fast path where mitmproxy's NextLayer addon chooses HttpLayer; scripts are asked first, so it is called here."""
         try:
-            choose_layer(nextlayer, self.intake, self._hooks)
+            choose_layer(nextlayer, self.intake)
         except Exception as error:  # noqa: BLE001  mitmproxy would log it, and then choose a layer without us
             self._report("choosing a layer", error)
             nextlayer.layer = RefusingLayer(nextlayer.context)
@@ -171,7 +173,10 @@ class PypiCache:
         if self.intake is None or data.ssl_conn is not None or data.is_dtls or address is None:
             return
         if self.intake.router.hosts.is_package_host(canonical_address(address)):
-            data.ssl_conn = self._host_tls.connection(data, ctx.master.addons.get("tlsconfig"), ctx.options)
+            data.ssl_conn = self._new_tls(data)
+
+    def _new_tls(self, data: tls.TlsData) -> SSL.Connection:
+        return self._host_tls.connection(data, ctx.master.addons.get("tlsconfig"), ctx.options)
 
     def tls_start_server(self, data: tls.TlsData) -> None:
         """Let ordinary flows trust the roots that fills trust; scripts are asked before TlsConfig, so it is called here."""
@@ -256,6 +261,8 @@ class PypiCache:
             return
         self._connections.admit(handler, client)
         self._hooks.attach(handler, self, FastPathHook)
+        if self.intake is not None:
+            carry_known(handler, self.intake, self._hooks, self._new_tls)
 
     def client_disconnected(self, client: Client) -> None:
         """End what a client was waiting for. mitmproxy cancels no hook when its client leaves, so a read would wait on."""

@@ -89,9 +89,17 @@ class ClientReader:
         self._handshake_reads = 0
         self._handshake_bytes = 0
         self._handshake_ends = 0.0
+        self._unread = b""
+
+    def unread(self, data: bytes) -> None:
+        """Let `read` give these bytes once more."""
+        self._unread = data
 
     async def read(self, size: int) -> bytes:
         """Read the client's next bytes. Raises OSError, which ends the connection, where a handshake is too long or too slow."""
+        if self._unread:
+            data, self._unread = self._unread, b""
+            return data
         is_flood = self._got >= self._pace.size
         if self._got and (pause := self._pace.pause_after(self._got, time.thread_time() - self._given_at)):
             # A head or a handshake may be costly on a slow machine; only who has more at hand waits for others of that kind.

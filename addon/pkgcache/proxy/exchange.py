@@ -15,6 +15,7 @@ from mitmproxy.net.server_spec import ServerSpec
 from mitmproxy.proxy import commands
 
 from pkgcache.engine.responses.messages import Chunk, Request, Response
+from pkgcache.proxy.response_head import head_for_get
 from pkgcache.rules.routing.routes import Route
 
 _SPACES = bytes(32 if (byte < 32 and byte != 9) or byte == 127 else byte for byte in range(256))
@@ -151,6 +152,20 @@ def rendered(exchange: Exchange, response: Response, via: str) -> http.Response:
         exchange.started,
         time.time(),
     )
+
+
+def answer_to_known_head(exchange: Exchange, via: str) -> tuple[bytes, bool]:
+    """Return an answer from memory as it is sent, and whether the connection ends with it."""
+    response = exchange.response
+    assert response is not None
+    assert isinstance(response.body, bytes)
+    if not response.sent_head:
+        response.sent_head = head_for_get(rendered(exchange, response, via))
+    head, closes = response.sent_head, "close" in exchange.request.headers.get("Connection", "").lower()
+    if closes:
+        head = head.removesuffix(b"\r\n") + b"Connection: close\r\n\r\n"
+    exchange.sent = len(response.body)
+    return head + response.body, closes
 
 
 def _as_sent(fields: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:

@@ -49,7 +49,7 @@ from mitmproxy.proxy.utils import expect
 from pkgcache.engine.responses.bodies import BytesBody
 from pkgcache.engine.responses.messages import MOST_AT_ONCE, Body
 from pkgcache.proxy.connect import ConnectStream
-from pkgcache.proxy.exchange import Exchange, PypiCacheAnswerHook, PypiCacheChunkHook, rendered
+from pkgcache.proxy.exchange import Exchange, PypiCacheAnswerHook, PypiCacheChunkHook, answer_to_known_head, rendered
 from pkgcache.proxy.forwarded import forward_response
 from pkgcache.proxy.http1_client import limit_upstream
 from pkgcache.proxy.http1_server import LimitedHttp1Server
@@ -87,21 +87,12 @@ class FastPathLayer(HttpLayer):
         return super()._handle_event(event)
 
     def _answer(self, exchange: Exchange) -> layer.CommandGenerator[None]:
-        response, server = exchange.response, self._server
-        assert response is not None
-        assert server is not None
-        assert isinstance(response.body, bytes)
-        if not response.sent_head:
-            response.sent_head = server.head_of(rendered(exchange, response, self.intake.via))
-        head = response.sent_head
-        closes = "close" in exchange.request.headers.get("Connection", "").lower()
-        if closes:
-            head = head.removesuffix(b"\r\n") + b"Connection: close\r\n\r\n"
-        exchange.sent = len(response.body)
-        yield commands.SendData(self.context.client, head + response.body)
+        answer, closes = answer_to_known_head(exchange, self.intake.via)
+        yield commands.SendData(self.context.client, answer)
         exchange.close()
         if closes:
-            server.state = server.done
+            assert self._server is not None
+            self._server.state = self._server.done
             yield commands.CloseConnection(self.context.client)
 
     def register_connection(self, command: RegisterHttpConnection) -> layer.CommandGenerator[None]:

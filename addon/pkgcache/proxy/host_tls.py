@@ -7,7 +7,7 @@ one context a host also lets clients resume a session.
 from __future__ import annotations
 
 import time
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -74,6 +74,21 @@ def lacks_ca(err: str) -> bool:
     (True, False)
     """
     return any(alert in err for alert in ALERTS)
+
+
+class FailedHandshake:
+    """A connection whose handshake has failed, for the layer to tell of it: OpenSSL says only once what is wrong."""
+
+    def __init__(self, connection: SSL.Connection, error: SSL.Error) -> None:
+        self._connection = connection
+        self._error = error
+
+    def do_handshake(self) -> None:
+        """Fail as before."""
+        raise self._error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
 
 
 class HostTls:

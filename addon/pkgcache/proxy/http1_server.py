@@ -18,7 +18,6 @@ from http import HTTPStatus
 
 from h11._readers import ChunkedReader
 from h11._receivebuffer import ReceiveBuffer
-from mitmproxy import http
 from mitmproxy.connection import Client, ConnectionState
 from mitmproxy.net.http import http1
 from mitmproxy.proxy import commands, events, layer
@@ -62,9 +61,6 @@ from pkgcache.units import printable, redact
 # RFC 9112 §3: method, target and version are visible ASCII, and no blank comes before them. Other bytes would become lone surrogates in
 # mitmproxy's texts, which no log and no response takes.
 _LINE_SO_FAR = re.compile(rb"(?:[\x21-\x7e][\x20-\x7e\t]*+)?\r?(?:\n|\Z)")
-
-
-_PLAIN_GET = http.Request.make("GET", "http://plain.test/")
 
 
 @dataclass
@@ -269,11 +265,6 @@ class LimitedHttp1Server(Http1Server):
         self._bodiless = has_no_body(self.request, event.response)
         complete(self.request, event.response, closes=self._half_closed and not self.buf)
         yield from super().send(event)
-
-    def head_of(self, response: http.Response) -> bytes:
-        """Return the bytes of the head of an answer to a GET that says nothing of its connection."""
-        complete(_PLAIN_GET, response, closes=False)
-        return bytes(http1.assemble_response_head(response))
 
     def _send_error(self, event: ResponseProtocolError) -> layer.CommandGenerator[None]:
         """Send what went wrong, without mitmproxy's HTML, which it sends to a HEAD too."""

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from mitmproxy import ctx
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import ClientTLSLayer, HttpLayer, ServerTLSLayer, TCPLayer
 from mitmproxy.proxy.layers.http import HTTPMode
+from OpenSSL import SSL
 
 from pkgcache.proxy.addresses import canonical_address
 from pkgcache.proxy.fast_path import FastPathLayer
-from pkgcache.proxy.hook_table import HookTable
-from pkgcache.proxy.host_tls import FastPathTlsLayer
+from pkgcache.proxy.host_tls import FailedHandshake, FastPathTlsLayer
 from pkgcache.proxy.intake import Intake
-from pkgcache.rules.routing.package_hosts import Address
-
-ESTABLISHED: Final = b"HTTP/1.1 200 Connection established\r\n\r\n"
-"""mitmproxy's own answer to a CONNECT."""
 
 
 class RefusingLayer(layer.Layer):
@@ -29,22 +25,25 @@ class RefusingLayer(layer.Layer):
             yield commands.CloseConnection(self.context.client)
 
 
-class KnownConnectLayer(layer.Layer):
-    """Answers a CONNECT to a package host whose head is known, and hands on what comes within it: no HTTP layer is needed around that."""
+class WithinConnect(layer.Layer):
+    """What comes after a CONNECT to a package host that was accepted without an HTTP layer; `opened`: in TLS that has begun already."""
 
-    def __init__(self, context: Context, address: Address) -> None:
+    def __init__(self, context: Context, opened: SSL.Connection | FailedHandshake | None = None) -> None:
         super().__init__(context)
-        context.server.address = address
-        self.child_layer: layer.Layer = layer.NextLayer(context)
+        self.child_layer: layer.Layer
+        if opened is None:
+            self.child_layer = layer.NextLayer(context)
+        else:
+            self.child_layer = FastPathTlsLayer(context)
+            self.child_layer.tls = opened  # type: ignore[assignment]
+            self.child_layer.client_hello_parsed = True
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
-        if isinstance(event, events.DataReceived):  # all of the head: `choose_layer` has looked at it
-            yield commands.SendData(self.context.client, ESTABLISHED)
-            self._handle_event = self.child_layer.handle_event  # type: ignore[method-assign]
-            yield from self.child_layer.handle_event(events.Start())
+        self._handle_event = self.child_layer.handle_event  # type: ignore[method-assign]
+        return self.child_layer.handle_event(event)
 
 
-def choose_layer(nextlayer: layer.NextLayer, intake: Intake | None, hooks: HookTable) -> None:
+def choose_layer(nextlayer: layer.NextLayer, intake: Intake | None) -> None:
     """Let mitmproxy's NextLayer addon choose, and put the fast path where that means HTTP. Without an intake nothing is carried."""
     if intake is None:
         nextlayer.layer = RefusingLayer(nextlayer.context)
@@ -52,11 +51,6 @@ def choose_layer(nextlayer: layer.NextLayer, intake: Intake | None, hooks: HookT
     ctx.master.addons.get("nextlayer").next_layer(nextlayer)
     if nextlayer.layer is not None:
         nextlayer.layer = with_fast_path(nextlayer.layer, intake)
-        if type(nextlayer.layer) is FastPathLayer and not hooks.concerns_others("http_connect", "http_connected"):
-            head = nextlayer.layer.place, nextlayer.data_client()
-            if (address := intake.known_connect(head)) is not None:
-                nextlayer.context.layers.remove(nextlayer.layer)
-                nextlayer.layer = KnownConnectLayer(nextlayer.context, address)
         each: Any = nextlayer.layer
         while each is not None:
             if type(each) is ClientTLSLayer:  # of a host that is intercepted, or of the proxy's own port

@@ -11,6 +11,8 @@ from mitmproxy.net.http import http1
 from pkgcache.rules.http.dates import format_http_date
 from pkgcache.rules.http.forwarding import options_of
 
+_PLAIN_GET = http.Request.make("GET", "http://plain.test/")
+
 
 def is_interim(response: http.Response) -> bool:
     """Whether the final response is still to come (RFC 9110 §15.2)."""
@@ -58,3 +60,9 @@ def complete(request: http.Request, response: http.Response, *, closes: bool) ->
         headers["Connection"] = "close"
     elif is_old and not closes:
         headers["Connection"] = "keep-alive"
+
+
+def head_for_get(response: http.Response) -> bytes:
+    """Return the bytes of the head of an answer to a GET that says nothing of its connection."""
+    complete(_PLAIN_GET, response, closes=False)
+    return bytes(http1.assemble_response_head(response))
