@@ -336,11 +336,11 @@ def test_a_known_request_to_the_proxy_itself(scene: Scene) -> None:
 def test_other_scripts_are_asked(tmp_path: Path, scene: Scene, ca: Authority) -> None:
     """A script that has one of mitmproxy's hooks for such a connection sees each of them."""
     script = tmp_path / "watching.py"
-    script.write_text("def tls_established_client(data):\n    print('established', flush=True)\n")
+    script.write_text("def tls_clienthello(data):\n    print('greeted', flush=True)\n")
     options = {"pypi_cache_index": f"pypi={scene.upstream.index_url}"}
     with Proxy(tmp_path / "watched", options=options, upstream_ca=ca.bundle, args=["-s", str(script)]) as proxy:
         for _ in range(3):
             with Raw(proxy) as raw:
                 raw.shake_hands()
                 assert raw.ask(PLAIN)
-        assert eventually(lambda: proxy.output.count("established\n"), lambda count: count >= 3) == 3
+        assert eventually(lambda: proxy.output.count("greeted\n"), lambda count: count >= 3) == 3

@@ -110,7 +110,11 @@ SIGNATURES: Final[list[tuple[Callable[..., Any], str, str]]] = [
     (_base.ReceiveHttp, "event", "LimitedHttp1Server._refuse"),
     (commands.RequestWakeup, "delay", "LimitedHttp1Server's timers"),
     (commands.CloseTcpConnection, "connection, half_close=…", "LimitedHttp1Server._refuse"),
-    (server.ConnectionHandler.handle_connection, "self, connection", "ClientReader is what it reads from"),
+    (
+        server.ConnectionHandler.handle_connection,
+        "self, connection",
+        "ClientReader is what it reads from; KnownConnection may come first",
+    ),
     (_receivebuffer.ReceiveBuffer.maybe_extract_at_most, "self, count", "ChunkedBody takes out what it has decoded"),
     (_readers.ChunkedReader.__call__, "self, buf", "ChunkedBody stands in its place"),
     (_readers.ChunkedReader.read_eof, "self", "ChunkedBody stands in its place"),
