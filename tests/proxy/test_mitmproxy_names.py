@@ -23,6 +23,7 @@ from mitmproxy.net.http import http1
 from mitmproxy.proxy import commands, context, events, layer, mode_servers, mode_specs, server, tunnel
 from mitmproxy.proxy.layers import ClientTLSLayer, http, tcp
 from mitmproxy.proxy.layers.http import _base, _events, _hooks, _http1, _upstream_proxy
+from mitmproxy.proxy.layers.tls import TLSLayer
 from mitmproxy.test import taddons
 
 from pkgcache.proxy.host_tls import ALERTS
@@ -325,6 +326,19 @@ def test_the_terminals_log() -> None:
     for line in ("client connect", "client disconnect", "server disconnect"):
         assert f'self.log("{line}")' in source or f'self.log(f"{line} ' in source, "log_lines.ONLY_IF_VERBOSE"
     assert server.logger.name == "mitmproxy.proxy.server", "log_lines"
+
+
+def test_a_handshake_that_the_layers_take_over() -> None:
+    """WithinConnect gives a TLS layer a connection that is past its ClientHello, whether the handshake goes on or has failed."""
+    names = {"client_hello_parsed", "tls"} & {name for each in ClientTLSLayer.__mro__ for name in vars(each)}
+    assert names == {"client_hello_parsed", "tls"}
+    source = inspect.getsource(ClientTLSLayer.receive_handshake_data)
+    assert source.index("if self.client_hello_parsed:") < source.index("super().receive_handshake_data(data)")
+    shaking = inspect.getsource(TLSLayer.receive_handshake_data)
+    assert (
+        shaking.index("if data:") < shaking.index("self.tls.do_handshake()") < shaking.index("except SSL.Error as e:")
+    )
+    assert 'yield from self.receive_data(b"")' in shaking, "data that came with the handshake's end"
 
 
 async def test_a_listening_socket() -> None:
