@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from tests.bench.compare import machine, picture, small_hits, wheels
+from tests.bench.compare import installs, machine, picture, small_hits, wheels
 from tests.bench.compare.contenders import APT
 from tests.bench.compare.figures import Row
 from tests.bench.compare.loads import PROGRAMS
@@ -23,7 +23,7 @@ from tests.bench.compare.turns import TROUBLE, Size, Work, remark
 from tests.bench.tools import note, stage
 from tests.support.forked import REPOSITORY
 
-ROWS: Final[Mapping[str, Work]] = dict(sorted({**wheels.ROWS, **small_hits.ROWS}.items()))
+ROWS: Final[Mapping[str, Work]] = dict(sorted({**wheels.ROWS, **installs.ROWS, **small_hits.ROWS}.items()))
 UNSAVED: Final = REPOSITORY / ".tools" / "bench"
 SAVED: Final = REPOSITORY / "docs" / "bench"
 
