@@ -42,7 +42,7 @@ type _Row = tuple[str, float, float, str, int, int, str | None, bytes | None]
 
 
 @contextmanager
-def _opened(store: Path) -> Iterator[Entries]:
+def open_entries(store: Path) -> Iterator[Entries]:
     entries = Entries(store, max_size=1 << 50, min_free=0)
     entries.open()
     try:
@@ -74,7 +74,7 @@ def _metadata(number: int) -> bytes:
 def make_store(store: Path, entries: int) -> None:
     """See to it that the store has so many entries: those that are missing are made. The lowest numbers were asked for longest ago."""
     projects = entries // EACH
-    with _opened(store) as opened:
+    with open_entries(store) as opened:
         for start in range(0, projects, _IN_A_TRANSACTION // EACH):
             numbers = range(start, min(start + _IN_A_TRANSACTION // EACH, projects))
             keys = {number: _keys(number) for number in numbers}

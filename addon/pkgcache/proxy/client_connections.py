@@ -56,6 +56,10 @@ ACCEPTS_EACH: Final = 2
 """Connections accepted in one turn of the event loop. asyncio takes 100: they would pass any mark at once, and as each costs about a
 millisecond, those who are connected already would wait for all of them."""
 
+WAITING: Final = 4096
+"""Connections that the system keeps until they are accepted: Linux's default limit. asyncio's 100 are full when a thousand agents
+start within a second, and those beyond are reset."""
+
 CLOSES_EACH: Final = 8
 LOOKS_EACH: Final = 64
 """Idle connections closed, and connections looked at for that, at each new one above the mark."""
@@ -285,4 +289,5 @@ def accept_few_at_once(instances: Iterable[Any]) -> None:
     servers = [server for instance in instances for server in getattr(instance, "_servers", ())]
     for server in servers:
         for listening in getattr(server, "_sockets", None) or ():  # `sockets` are wrappers that cannot accept
+            listening.listen(WAITING)
             loop._start_serving(server._protocol_factory, listening, None, server, backlog=ACCEPTS_EACH)  # noqa: SLF001

@@ -11,19 +11,22 @@ import shutil
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from tests.bench.compare import installs, machine, picture, small_hits, wheels
+from tests.bench.compare import growth, installs, machine, picture, small_hits, wheels
 from tests.bench.compare.contenders import APT
 from tests.bench.compare.figures import Row
 from tests.bench.compare.loads import PROGRAMS
-from tests.bench.compare.turns import TROUBLE, Size, Work, remark
+from tests.bench.compare.turns import Size, Work, remark
 from tests.bench.tools import note, stage
 from tests.support.forked import REPOSITORY
 
-ROWS: Final[Mapping[str, Work]] = dict(sorted({**wheels.ROWS, **installs.ROWS, **small_hits.ROWS}.items()))
+ROWS: Final[Mapping[str, Work]] = dict(
+    sorted({**wheels.ROWS, **installs.ROWS, **growth.ROWS, **small_hits.ROWS}.items())
+)
 UNSAVED: Final = REPOSITORY / ".tools" / "bench"
 SAVED: Final = REPOSITORY / "docs" / "bench"
 
@@ -58,7 +61,8 @@ def measured(name: str, work: Work, size: Size) -> Row:
     try:
         with stage() as here:
             work.measure(here, size, row)
-    except TROUBLE as trouble:
+    except Exception as trouble:  # noqa: BLE001 - the other rows are wanted all the same
+        traceback.print_exc()
         remark(row, "not measured to its end", trouble)
     row.seconds = time.monotonic() - began
     print("\n".join(row.markdown()), flush=True)

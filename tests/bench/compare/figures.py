@@ -59,7 +59,11 @@ class Verdict:
     @property
     def missed_by(self) -> float:
         """By which share of its limit the goal is missed; 0 where it is met or unknown."""
-        return 0.0 if self.met is not False or self.value is None else abs(self.value / self.goal.limit - 1)
+        return (
+            0.0
+            if self.met is not False or self.value is None
+            else abs(self.value - self.goal.limit) / (self.goal.limit or 1)
+        )
 
     def __str__(self) -> str:
         """Such as `1.8: missed by 20 %`."""

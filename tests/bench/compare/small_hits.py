@@ -69,7 +69,7 @@ def _ask(row: Row, peers: Sequence[Peer], here: Stage, size: Size, load: Pages, 
     def measure(peer: Peer, number: int) -> dict[str, float]:
         if not number:
             loads.each_page(peer, here.folder, load.pages)
-        return loads.wrk(peer, here.folder, load, size.of(5, 2))
+        return loads.wrk(peer, here.folder, load, size.of(5, 1))
 
     in_turns(row, list(peers), size.of(5, 2), measure, label=label)
 

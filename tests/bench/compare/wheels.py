@@ -40,12 +40,12 @@ def hit(here: Stage, size: Size, row: Row) -> None:
 
     kinds = {OURS: contenders.ours(here), NGINX_NAME: contenders.nginx(here), SQUID_NAME: contenders.squid(here)}
     with gathered(row, kinds) as peers:
-        in_turns(row, peers, size.of(9, 5), measure)
+        in_turns(row, peers, size.of(9, 3), measure)
 
 
 def miss(here: Stage, size: Size, row: Row) -> None:
     """B5: a new wheel each round."""
-    rounds = size.of(5, 2)
+    rounds = size.of(5, 1)
     wheels = [here.wheel(200 * MB, f"cold{number}") for number in range(rounds + 1)]
 
     def measure(peer: Peer, number: int) -> Mapping[str, float]:
@@ -82,8 +82,8 @@ def herd(here: Stage, size: Size, row: Row) -> None:
 
 def slow_readers(here: Stage, size: Size, row: Row) -> None:
     """B7."""
-    wheel: ReleaseFile = here.wheel(size.of(1000, 300) * MB)
-    seconds = size.of(12, 4)
+    wheel: ReleaseFile = here.wheel(size.of(1000, 200) * MB)
+    seconds = size.of(12, 3)
 
     def measure(peer: Peer, _: int) -> Mapping[str, float]:
         idle, most = resident(peer), 0.0
@@ -142,7 +142,7 @@ ROWS: Final = {
         goals=(Goal(what=GETS, limit=1), Goal(what=LAST, limit=1, against=(NGINX_NAME,))),
     ),
     "B7": Work(
-        text=f"memory: {READERS} readers of a 1 GB hit (quick: 300 MB) at 2 MB/s each",
+        text=f"memory: {READERS} readers of a 1 GB hit (quick: 200 MB) at 2 MB/s each",
         measure=slow_readers,
         goals=(Goal(what=OVER_IDLE, limit=64),),
     ),
