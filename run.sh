@@ -11,11 +11,12 @@ usage: ./run.sh [mitmdump's arguments]   start the proxy, on port 8080 unless --
        ./run.sh test [pytest's arguments] run the tests
        ./run.sh lint                      ruff and mypy
        ./run.sh bench [--quick] [--save]  compare the proxy with nginx, Squid, proxpi, devpi and mitmdump (--help: more)
+       ./run.sh docs                      build the documents as a site, in .site/
        ./run.sh help                      this text
 
 The first start makes .venv and installs into it, as pip's settings (PIP_INDEX_URL, PIP_PROXY, pip.conf …) say.
 PYTHON=/path/to/python3 chooses the interpreter (3.12 or newer).
-All other options: .venv/bin/mitmdump --help; the addon's own: the table in README.md.
+All other options: .venv/bin/mitmdump --help; the addon's own: docs/pages/options.md.
 END
 }
 
@@ -266,7 +267,7 @@ make_venv() {
 
 pip_install() { quietly "$venv/bin/python" -I -m pip install --quiet --no-input "$@"; }
 
-# install run|dev|bench: makes .venv what pyproject.toml says; the last two with its dependency group of that name.
+# install run|dev|bench|docs: makes .venv what pyproject.toml says; the last three with its dependency group of that name.
 install() {
     if ! whole "$venv/.installed-$1"; then (install_locked "$1"); fi # a subshell: it changes the environment
 }
@@ -294,8 +295,10 @@ install_locked() {
     fi || die "the install failed: see pip's output above; the next start tries again"
     [[ -x $venv/bin/mitmdump ]] || die "the install brought no mitmdump: see dependencies in pyproject.toml"
     write_stamp run
-    [[ $1 == run ]] || write_stamp dev # bench has all of it
-    [[ $1 != bench ]] || write_stamp bench
+    case $1 in
+        dev) write_stamp dev ;;
+        bench | docs) write_stamp dev && write_stamp "$1" ;; # they have all of dev
+    esac
 }
 write_stamp() {
     stamp_text "$installed_on" >"$venv/.unfinished"
@@ -335,12 +338,17 @@ case ${1:-} in
         cd "$root"
         exec "$venv/bin/python" -m tests.bench.compare "$@"
         ;;
+    docs)
+        shift
+        install docs
+        exec "$venv/bin/python" -m mkdocs build --strict --config-file "$root/docs/mkdocs.yml" "$@"
+        ;;
     stats | ls | purge | verify | warm | export | import | doctor)
         say "$1: no word of run.sh's; expected ./run.sh cli $1 …"
         exit 2
         ;;
     [a-z]*)
-        say "$1: expected cli, test, lint, bench, help, or mitmdump's options such as --listen-port 3128"
+        say "$1: expected cli, test, lint, bench, docs, help, or mitmdump's options such as --listen-port 3128"
         exit 2
         ;;
     *)

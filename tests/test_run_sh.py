@@ -46,7 +46,7 @@ case "$*" in
         sleep "${PIP_TAKES:-0}"
         if [[ -n ${PIP_FAILS:-} ]]; then echo "no matching distribution" >&2; exit 1; fi ;;
     *"-m pytest"*) echo "pytest $*" ;;
-    *"-m tests.bench."*) echo "$*, in $PWD" ;;
+    *"-m tests.bench."* | *"-m mkdocs"*) echo "$*, in $PWD" ;;
     *"import os, sys"*) echo "$SELF" ;;
 esac
 """
@@ -415,6 +415,16 @@ def test_bench_adds_its_group_which_has_all_that_the_tests_need(machine: Machine
     assert (status, out) == (0, f"-m tests.bench.compare --quick B2, in {machine.project}\n")
     assert len(machine.calls(f"--group {machine.project}/pyproject.toml:bench")) == 1
     for words in (("bench",), ("test",), ()):
+        assert machine.run(*words)[2] == []
+
+
+def test_docs_adds_its_group(machine: Machine) -> None:
+    machine.python()
+    status, out, _ = machine.run("docs", "--quiet")
+    config = machine.project / "docs" / "mkdocs.yml"
+    assert (status, out.partition(",")[0]) == (0, f"-m mkdocs build --strict --config-file {config} --quiet")
+    assert len(machine.calls(f"--group {machine.project}/pyproject.toml:docs")) == 1
+    for words in (("docs",), ("test",), ()):
         assert machine.run(*words)[2] == []
 
 

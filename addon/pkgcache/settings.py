@@ -1,7 +1,7 @@
 """The table of options, and the frozen `Settings` made from their values.
 
 The table is the only place that gives an option's name, type, default and help text: mitmproxy's options and the checks at start are
-made from it, and tests compare the README's table and the fields of `Settings` with it.
+made from it, and tests compare the table in docs/pages/options.md and the fields of `Settings` with it.
 
 Leaves out: what an option's value means for a request. Globs and index URLs are parsed where their rules are.
 """

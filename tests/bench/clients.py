@@ -195,7 +195,7 @@ def report(done: Sequence[Trial]) -> None:
 
 
 def readme(done: Sequence[Trial]) -> Iterator[str]:
-    """The README's table, line by line: a row a client, all its ways taken together; no times, so that it stays as it is."""
+    """The table of docs/pages/agents.md, line by line: a row a client, all its ways taken together; no times, so that it stays as it is."""
     yield README_HEADER
     yield "|---|---|---|---|---|---|---|"
     clients_ = {(each.client.name, each.client.version): each.client for each in done}
@@ -235,7 +235,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("only", nargs="*", help="clients: pip9 … pip25, pip-newest, uv, poetry, pdm, pipenv; else all")
     parser.add_argument("--first-way", action="store_true", help="only each client's first way")
-    parser.add_argument("--readme", action="store_true", help="print the README's table and nothing else")
+    parser.add_argument(
+        "--readme", action="store_true", help="print the table of docs/pages/agents.md and nothing else"
+    )
     parser.add_argument("--workshop", type=Path, help="keep the installed clients here, and use those that are there")
     arguments = parser.parse_args()
     done: list[Trial] = []

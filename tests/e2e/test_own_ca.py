@@ -74,7 +74,7 @@ def test_the_chain_is_sent_whole(proxy: Proxy, trusted: str, tmp_path: Path) -> 
 
 
 def test_a_ca_is_replaced(proxy: Proxy, tmp_path: Path) -> None:
-    """As README.md says: agents trust both CAs before the proxy changes from one to the other, and after."""
+    """As docs/pages/security.md says: agents trust both CAs before the proxy changes from one to the other, and after."""
     used, following, old = (proxy.confdir / f"mitmproxy-ca{suffix}.pem" for suffix in ("", "-next", "-old"))
     following.write_bytes(NEXT.private_key_pem.bytes() + NEXT.cert_pem.bytes())
     early = trusting(tmp_path, proxy.get("/bundle.pem").body)

@@ -1,4 +1,4 @@
-"""The access log: one line with a JSON object for each request, written when the request is over. README.md has its fields.
+"""The access log: one line with a JSON object for each request, written when the request is over. docs/pages/operating.md has its fields.
 
 The lines of requests that end at the same turn of the event loop are appended in one write. Polls that find all well are left out.
 """

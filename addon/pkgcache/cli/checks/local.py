@@ -111,7 +111,7 @@ def _validity(path: Path, until: datetime) -> Iterator[Finding]:
         advice = f"remove {path.parent}/mitmproxy-ca*, restart the proxy, and give the agents its new bundle.pem"
         yield problem("CA", f"{path} expired on {until:%Y-%m-%d}", advice)
     elif until < datetime.now(UTC) + SOON:
-        advice = "plan to replace it (README.md, Replace the CA), and to give the agents the new bundle.pem"
+        advice = "plan to replace it (docs/pages/security.md, The CA), and to give the agents the new bundle.pem"
         yield note("CA", f"{path} expires on {until:%Y-%m-%d}", advice)
     else:
         yield well("CA", f"{path}, valid until {until:%Y-%m-%d}")
