@@ -269,7 +269,12 @@ pip_install() { quietly "$venv/bin/python" -I -m pip install --quiet --no-input 
 
 # install run|dev|bench|docs: makes .venv what pyproject.toml says; the last three with its dependency group of that name.
 install() {
-    if ! whole "$venv/.installed-$1"; then (install_locked "$1"); fi # a subshell: it changes the environment
+    if whole "$venv/.installed-$1"; then return; fi
+    if [[ $1 == run && ! -w $root ]] && ours "$venv/.installed-run"; then
+        say "$root is not this user's to write: starting what is installed; an update waits for ./run.sh cli --version by its owner"
+        return
+    fi
+    (install_locked "$1") # a subshell: it changes the environment
 }
 install_locked() {
     local python

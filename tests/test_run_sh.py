@@ -7,6 +7,7 @@ told, writes down what it is called for, and makes a `.venv` of more such script
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +99,10 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
+    return make_machine(tmp_path)
+
+
+def make_machine(tmp_path: Path) -> Machine:
     project, path, home = (tmp_path / name for name in ("a project's folder", "bin", "home"))
     for folder in (project, path, home):
         folder.mkdir()
@@ -135,6 +140,34 @@ def test_a_second_start_calls_no_python(machine: Machine) -> None:
     assert machine.run()[0] == 7
     assert machine.record.read_text() == before
     assert machine.run()[2] == []
+
+
+def test_a_checkout_that_the_services_user_cannot_write() -> None:
+    """What is installed is started, and an update waits for whoever may make it: a service must not fail for it."""
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to others
+        Path(folder).chmod(0o755)
+        machine = make_machine(Path(folder))
+        machine.python()
+        machine.run()
+        installed = machine.record.read_text()
+        (machine.project / "pyproject.toml").write_text("[project]\n# newer\n")
+        machine.project.chmod(0o555)
+        done = subprocess.run(
+            ["bash", machine.project / "run.sh", "--listen-port", "9000"],
+            env={"PATH": str(machine.path)},
+            cwd="/",
+            user=65534 if os.geteuid() == 0 else None,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert (done.returncode, "--listen-port 9000" in done.stdout) == (7, True), done
+        assert "starting what is installed; an update waits for ./run.sh cli" in done.stderr
+        machine.project.chmod(0o755)
+        assert machine.record.read_text() == installed
+        assert machine.run()[2], "its owner installs"
+        assert machine.record.read_text() != installed
 
 
 def test_works_through_a_link_in_another_folder(machine: Machine) -> None:

@@ -20,6 +20,7 @@ from pkgcache.cli.commands.export import export
 from pkgcache.cli.commands.import_ import import_archive
 from pkgcache.cli.commands.ls import ls
 from pkgcache.cli.commands.purge import purge
+from pkgcache.cli.commands.service import service
 from pkgcache.cli.commands.stats import stats
 from pkgcache.cli.commands.verify import verify
 from pkgcache.cli.commands.warm import warm
@@ -41,7 +42,7 @@ def cli() -> None:
     """
 
 
-for _command in (stats, ls, purge, verify, warm, export, import_archive, doctor):
+for _command in (stats, ls, purge, verify, warm, export, import_archive, doctor, service):
     cli.add_command(_command)
 
 
