@@ -121,9 +121,16 @@ def reason_for(request: bytes, ours: Answer, theirs: Answer, wholes: Sequence[by
 
 
 def _parts(request: bytes) -> tuple[bytes, bytes]:
-    """The head, without the empty line, and what is behind it."""
+    """The head, without the empty line and needless escapes (RFC 3986 §2.3) in its first one, and what is behind it."""
     head, *rest = re.split(rb"(?<=\n)\r?\n", request.lstrip(b"\r\n"), maxsplit=1)
-    return head, b"".join(rest)
+    first, end, lines = head.partition(b"\n")
+    first = re.sub(rb"%[2-7][0-9A-Fa-f]", _unescaped, first)
+    return first + end + lines, b"".join(rest)
+
+
+def _unescaped(escape: re.Match[bytes]) -> bytes:
+    character = bytes.fromhex(escape[0][1:].decode())
+    return character if re.fullmatch(rb"[A-Za-z0-9._~-]", character) else escape[0]
 
 
 def _is_of(answer: Answer, whole: bytes) -> bool:
@@ -151,7 +158,7 @@ _FOUND: Final = _SENT | {412, 416}
 """What nginx says of a file that it has."""
 
 _IS_GET: Final = rb"\A(?:GET|HEAD) "
-_NO_TOKEN: Final = rb"[^!#$%&'*+.^_`|~0-9A-Za-z:\r\n-]"
+_NO_TOKEN: Final = rb"(?:[^!#$%&'*+.^_`|~0-9A-Za-z:\r\n-]|\r(?!\n))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +246,7 @@ REASONS: Final = (
         _SENT | {416},
         {403},
         _IS_GET,
-        rb"\A[^\r\n]*/simple/[^ /]+/%2e%2e/ ",
+        rb"\A[^\r\n]*/simple/[^ /]+/\.\./[ \t?]",
     ),
     _of("another method: the address takes none, whatever is there", {405}, {403, 404}, rb"\A(?!GET |HEAD )"),
     _of(
@@ -258,7 +265,7 @@ REASONS: Final = (
         "dots above the root are left out (RFC 3986 §5.2.4); 400 to nginx",
         {404, 405},
         {400},
-        rb"\A[^\r\n]*(?:\.|%2e){2}/",
+        rb"\A[^\r\n]*\.\./",
     ),
     _of("a wrong escape names nothing; 400 to nginx", {404}, {400}, _IS_GET, rb"\A[^\r\n]*%(?:00|(?![0-9a-f]{2}))"),
     _of("a fragment is no part of a target (RFC 9112 §3.2); nginx cuts it off", {404}, _FOUND, rb"\A[^\r\n]*#"),
@@ -290,16 +297,28 @@ REASONS: Final = (
         rb"\n([^\r\n:]+:).*\n\1",
     ),
     _of(
-        "a tab around a value, or behind the version, is a blank (RFC 9110 §5.6.3); 400 to nginx",
+        "a tab around a value, or in the request line, is a blank (RFC 9110 §5.6.3, RFC 9112 §3); 400 to nginx",
         _SENT | {404, 405, 416},
         {400},
-        rb"\A[^\r\n]*HTTP/1\.\d[ ]*\t|\n(?:host|content-length):(?:[ ]*\t|[^\r\n]*\t[ ]*\r?\n)",
+        rb"\A[^\r\n]*\t|\n(?:host|content-length):(?:[ ]*\t|[^\r\n]*\t[ ]*\r?\n)",
     ),
     _of(
         "a tab before a value is a blank (RFC 9110 §5.6.3); nginx takes it for a part",
         _SENT | {416},
         _SENT | {416},
         rb"\n[^\r\n:]+:(?:[ ]*\t|[^\r\n]*\t[ ]*\r?\n)",
+    ),
+    _of(
+        "close is heard in any list of options (RFC 9112 §9.6); nginx hears the last line",
+        _SENT | {416},
+        _SENT | {416},
+        rb"\nconnection:[^\n]*\bclose\b.*\nconnection:",
+    ),
+    _of(
+        "an If-Modified-Since that is no date does not count (RFC 9110 §13.1.3); nginx reads some",
+        {200, 206, 416},
+        {304},
+        rb"\nif-modified-since:(?!\s*\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT\s*\n)",
     ),
     _of(
         "an If-Range that is no validator does not match (RFC 9110 §13.1.5)",

@@ -204,8 +204,12 @@ def run(arguments: argparse.Namespace) -> None:
                 for client in ("pip", "uv"):
                     direct, said = outcome(client, "direct", case, upstream, proxy, folder)
                     for way in ("proxy", "own address"):
+                        asked = len(proxy.access_log())
                         cached, why = outcome(client, way, case, upstream, proxy, folder)
                         same += cached == direct
+                        if direct and not cached:
+                            lines = proxy.access_log()[asked:]
+                            why += f" {[(line['status'], line['cache']) for line in lines]}"
                         if cached != direct:
                             (better if cached else worse).append(
                                 (f"{client}, {way}", str(case), said if cached else why)

@@ -187,7 +187,14 @@ def test_an_empty_page_is_still_a_project_page() -> None:
     assert read_json(html_to_json(json_to_html(json_page(), "six"), "six", PAGE)).links == ()
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"{}", b'{"files": [], "meta": {"api-version": "2.0"}}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>",
+        b"{}",
+        *(b'{"files": [], "meta": {"api-version": %b}}' % version for version in (b'"2.0"', b'"x"', b"null")),
+    ],
+)
 def test_no_json_page(body: bytes) -> None:
     with pytest.raises(BrokenPage):
         json_to_html(body, "six")

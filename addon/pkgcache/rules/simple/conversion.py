@@ -39,7 +39,7 @@ _SCHEME: Final = re.compile(r"(?!https?:)[a-z][a-z0-9+.\-]*:", re.IGNORECASE)
 
 
 def json_to_html(body: bytes, project: str) -> bytes:
-    """Convert a PEP 691 page to a PEP 503 page; the result is ASCII. Raises BrokenPage."""
+    """Convert a PEP 691 page to a PEP 503 page; the result is ASCII. BrokenPage for another version than 1.x (PEP 629)."""
     _, (model, anchors) = json_or_broken(body, lambda text: read_page(text, _read_anchor))
     title = f"Links for {_escape(canonicalize_name(project))}"
     metas = "".join(
@@ -75,13 +75,17 @@ def html_to_json(body: bytes, project: str, page_url: Url) -> bytes:
         elif name == "meta":
             attributes = read_attributes(page.text, tag)
             metas.setdefault(_value(attributes, "name").lower(), []).append(_value(attributes, "content"))
-    version = metas.get("pypi:repository-version", ["1.0"])[0]
-    if version.strip().partition(".")[0] != "1":
-        raise BrokenPage(f"page has pypi:repository-version {version!r:.80}, not 1.x")
+    _check_version("pypi:repository-version", metas.get("pypi:repository-version", ["1.0"])[0])
     known = _metas_to_json(metas)
     meta = {"api-version": "1.0"} | ({"tracks": tracks} if (tracks := known.pop("tracks", None)) else {})
     model = {"meta": meta, "name": canonicalize_name(project), **known}
     return b"".join([_written(model)[:-1], b',"files":[', b",".join(files), b"]}"])
+
+
+def _check_version(name: str, version: str) -> None:
+    """PEP 629: what a page of another major version means is not known here."""
+    if version.strip().partition(".")[0] != "1":
+        raise BrokenPage(f"page has {name} {version!r:.80}, not 1.x")
 
 
 # To HTML
@@ -91,7 +95,9 @@ def _metas_of_json(model: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Names and contents of the `<meta>` elements for what JSON says of the page as a whole."""
     meta = model.get("meta")
     meta = meta if isinstance(meta, dict) else {}
-    yield "repository-version", str(meta.get("api-version", "1.0"))  # PEP 629
+    version = str(meta.get("api-version", "1.0"))
+    _check_version("meta.api-version", version)
+    yield "repository-version", version
     # PEP 792: "pypi:project-status" and "pypi:project-status-reason"
     status = model.get("project-status")
     if isinstance(status, dict):

@@ -1,9 +1,9 @@
 """Reads a project page in JSON (PEP 691): its links with their spans, and what each file's object says.
 
-Fields are those of PEP 592 (yanked), 658 and 714 (core metadata), 700 (size, upload time). A field of the wrong type counts as absent;
-a page of another major version than 1 is refused (PEP 629), as PEP 691 asks of clients.
+Fields are those of PEP 592 (yanked), 658 and 714 (core metadata), 700 (size, upload time). A field of the wrong type counts as absent.
 
-Leaves out: keys that no rule here needs. They survive in the bytes.
+Leaves out: keys that no rule here needs, which survive in the bytes, and the page's version, which is the client's to judge: pip and uv
+take any.
 """
 
 import json
@@ -92,7 +92,7 @@ def read_hashes(value: object) -> Mapping[str, str]:
 
 
 def read_page[T](text: str, read_file: ElementReader[T]) -> tuple[Mapping[str, Any], list[T]]:
-    """The members of a page, and what `read_file` keeps of each element of `files`; checks the page's version on the way.
+    """The members of a page, and what `read_file` keeps of each element of `files`.
 
     A file's object is let go at once: 48,000 of them take 130 MB.
     """
@@ -107,10 +107,6 @@ def read_page[T](text: str, read_file: ElementReader[T]) -> tuple[Mapping[str, A
         return end
 
     walk_page(text, read_member)
-    # PEP 629: a page that does not say has version 1.0.
-    version = meta.get("api-version", "1.0") if isinstance(meta := page.get("meta", {}), dict) else meta
-    if str(version).partition(".")[0] != "1":
-        raise BrokenPage(f"page has meta.api-version {version!r:.80}, not 1.x")
     if page.get("files") is None:
         raise BrokenPage("page has no array 'files'")
     return page, page["files"]

@@ -9,7 +9,7 @@ import functools
 from dataclasses import dataclass
 from typing import Final, assert_never
 
-from pkgcache.rules.http.accept import parse_content_type, weighted
+from pkgcache.rules.http.accept import weighted
 from pkgcache.rules.memo import memo
 from pkgcache.rules.simple.page_model import Kind
 
@@ -108,10 +108,13 @@ def accepts(accept: str | None, representation: Representation) -> bool:
 def representation_of(content_type: str | None) -> Representation | None:
     """The representation of an upstream's answer; None for what is no index page (clients refuse a missing type too).
 
-    >>> representation_of("text/html; charset=utf-8")
-    <Representation.HTML: 'html'>
+    As pip does, by how the header begins: some servers send it twice, and what has joined the two sends a list.
+
+    >>> representation_of("text/html; charset=utf-8"), representation_of("text/html, text/html")
+    (<Representation.HTML: 'html'>, <Representation.HTML: 'html'>)
     """
-    return _BY_NAME.get(parse_content_type(content_type)[0])
+    begins = (content_type or "").lower()
+    return next((representation for name, representation in _BY_NAME.items() if begins.startswith(name)), None)
 
 
 def upstream_accept(representation: Representation, *, refused: bool = False) -> str:
