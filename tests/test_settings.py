@@ -71,6 +71,7 @@ GOOD: Final[dict[str, list[tuple[Any, Any]]]] = {
     "finish_abandoned": SIZES,
     "other_hosts": [("tunnel", "tunnel"), ("intercept", "intercept"), ("deny", "deny"), (["deny"], "deny")],
     "access_log": [("-", "-"), ("", ""), ("/var/log/p.log", "/var/log/p.log")],
+    "ready_needs_store": [(False, False), ("true", True), (["false"], False)],
     "flows": [("auto", "auto"), ("always", "always"), ("never", "never")],
 }  # fmt: skip
 
@@ -112,6 +113,7 @@ WRONG: Final[dict[str, list[Any]]] = {
     "finish_abandoned": WRONG_SIZES,
     "other_hosts": ["", "refuse", "Tunnel", "tunnel deny"],
     "access_log": [["a", "b"], True],
+    "ready_needs_store": ["maybe", 1],
     "flows": ["", "yes", "true", True],
 }  # fmt: skip
 

@@ -25,7 +25,7 @@ type OptionType = type[str | bool | Sequence[str]]
 
 _INDEX = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)=(\S.*)")
 # Paths of the proxy's own pages, where an index of that name would be hidden.
-_RESERVED = frozenset({"healthz", "metrics", "stats", "ca.pem", "bundle.pem", "env.sh"})
+_RESERVED = frozenset({"healthz", "readyz", "metrics", "stats", "ca.pem", "bundle.pem", "env.sh"})
 
 
 class SettingError(ValueError):
@@ -226,6 +226,12 @@ OPTIONS: tuple[Option, ...] = (
         "Where to write one JSON object for each package request: a path, - for standard output, or empty for nowhere.",
     ),
     Option(
+        "ready_needs_store",
+        bool,
+        False,
+        "Answer 503 on /readyz while the store cannot be used too; without it the proxy goes on and stores nothing.",
+    ),
+    Option(
         "flows",
         str,
         "auto",
@@ -261,6 +267,7 @@ class Settings:
     other_hosts: Literal["tunnel", "intercept", "deny"]
     local_hosts: tuple[str, ...]
     access_log: str
+    ready_needs_store: bool
     flows: Literal["auto", "always", "never"]
 
 

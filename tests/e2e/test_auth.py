@@ -117,7 +117,9 @@ def test_the_own_address_without_the_right_credentials(scene: Scene, path: str, 
     assert scene.upstream.count() == 0
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/ca.pem", "/bundle.pem", "/env.sh", "/env.fish", "/env.docker"])
+@pytest.mark.parametrize(
+    "path", ["/healthz", "/readyz", "/ca.pem", "/bundle.pem", "/env.sh", "/env.fish", "/env.docker"]
+)
 @pytest.mark.parametrize("headers", [{}, {"Authorization": basic(password="wrong")}], ids=["none", "wrong"])
 def test_what_an_agent_needs_first_is_open(scene: Scene, path: str, headers: dict[str, str]) -> None:
     assert scene.proxy.get(path, headers=headers).status == 200

@@ -136,6 +136,7 @@ def test_a_read_only_disk(make_proxy: MakeProxy, upstream: Upstream, small_disk:
     for release in (kept, more):
         get(proxy, release)
     assert "store" in health(proxy)
+    assert proxy.get("/readyz").status == 200, "installs go on"
     assert proxy.output.count("cannot be used") == 1, proxy.output
     subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
     wait_until(lambda: not health(proxy))
@@ -245,11 +246,15 @@ def test_something_in_the_folders_place(make_proxy: MakeProxy, upstream: Upstrea
     """Nothing is kept until that is gone."""
     place = tmp_path / "in-the-way"
     place.write_text("I was here first")
-    proxy = make_proxy(upstream, options={"pypi_cache_dir": str(place)})
+    proxy = make_proxy(upstream, options={"pypi_cache_dir": str(place), "pypi_cache_ready_needs_store": True})
     (release,) = published_all(upstream, "nowhere", 400_000)
     assert "stored" not in get(proxy, release)
     assert "store" in health(proxy)
     assert proxy.output.count("nothing is kept") == 2, "the warning, and the banner"
+    unready = proxy.get("/readyz")
+    assert (unready.status, json.loads(unready.body)["reasons"]) == (503, ["the store cannot be used"])
+    assert proxy.get("/healthz").status == 200, "nothing that a restart would mend"
     place.unlink()
     wait_until(lambda: not health(proxy))
+    assert proxy.get("/readyz").status == 200
     assert is_kept(proxy, release)

@@ -28,6 +28,7 @@ from tests.support.wire import Fetched, Wire, fetch
 PAGES: Final = {
     "/": "text/",
     "/healthz": "application/json",
+    "/readyz": "application/json",
     "/metrics": "text/plain",
     "/stats": "application/json",
     "/ca.pem": "application/x-pem-file",
@@ -195,6 +196,8 @@ def test_metrics_count(scene: Scene) -> None:
     assert value(misses) == before[misses] + 1
     assert value(hits) == before[hits] + 1
     assert value(stored) == before[stored] + release.size
+    assert value(r'pypi_cache_response_bytes_total\{source="store"\}') >= release.size
+    assert value(r'pypi_cache_downloads_total\{result="stored"\}') >= 1
     for line in scene.proxy.get("/metrics").body.decode().splitlines():
         assert re.fullmatch(r'#.*|[a-z_]+(\{([a-z_]+="[^"]*",?)+\})? [-+0-9.eE]+', line), line
 
@@ -205,6 +208,9 @@ def test_stats(scene: Scene) -> None:
     assert stats["store"]["entries"] >= 0
     assert stats["fills"] >= 0
     assert all(isinstance(value, int | float | dict) for value in stats.values())
+    assert stats["requests"]["by_status"]["200"] > 0
+    assert set(stats["requests"]["by_source"]) == {"store", "shared", "upstream", "proxy"}
+    assert scene.json("/readyz") == {"status": "ready", "reasons": []}
 
 
 def test_the_start_page_says_what_to_paste(scene: Scene) -> None:

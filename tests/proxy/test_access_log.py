@@ -10,7 +10,8 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from pkgcache.engine.responses.messages import Request, Response
 from pkgcache.engine.runtime.health import Health
-from pkgcache.proxy.access_log import CLIENT_LEFT, AccessLog
+from pkgcache.engine.runtime.request_figures import CLIENT_LEFT
+from pkgcache.proxy.access_log import AccessLog
 from pkgcache.proxy.exchange import Exchange
 from pkgcache.rules.http.cache_status import CacheStatus
 from pkgcache.rules.routing.urls import parse_url

@@ -39,6 +39,7 @@ SAME: Final[list[tuple[str, str]]] = [
     ("local_hosts: '127.0.0.1:1'", "127.0.0.1:1"),
     ("index: torch=https://wheels.example/whl", "torch=https://wheels.example/whl"),
     ("other_hosts: [deny]", "deny"),
+    ("ready_needs_store: true", "true"),
     ("flows: never", "never"),
     ("dir: 5", "5"),
     ("access_log: '-'", "-"),

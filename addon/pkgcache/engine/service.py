@@ -192,6 +192,12 @@ class Service:
                 lines[f"mirror {mirror.name}"] = f"{mirror.name} of index {index.name} wants a login (401); {cure}"
         return lines
 
+    def why_unready(self) -> list[str]:
+        """Why no client should be sent here just now, one line each. A dead upstream is no reason."""
+        starting = [] if self._ready.is_set() else ["it is starting"]
+        needs_store = self.settings.ready_needs_store and not self.store.usable
+        return starting + (["the store cannot be used"] if needs_store else [])
+
     def _mirrors(self) -> list[tuple[Index, Upstream]]:
         """The upstreams that clients do not know of: they name the index, and have no login for its mirrors."""
         pairs = [(index, upstream) for index in self.indexes if "@" not in index.name for upstream in index.upstreams]

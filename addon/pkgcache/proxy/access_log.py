@@ -11,13 +11,11 @@ import time
 from typing import Final
 
 from pkgcache.engine.runtime.health import Health
+from pkgcache.engine.runtime.request_figures import CLIENT_LEFT
 from pkgcache.proxy.exchange import Exchange
 from pkgcache.proxy.log_file import LogFile
 from pkgcache.settings import SettingError
 from pkgcache.units import redact, timestamp
-
-CLIENT_LEFT: Final = 499
-"""Status of a client that disconnected before its answer began, as nginx logs it."""
 
 POLLED: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 """Those of the proxy's own pages that a monitor asks for every few seconds."""

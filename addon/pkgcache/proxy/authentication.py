@@ -16,7 +16,7 @@ from multidict import CIMultiDict
 from pkgcache.engine.responses.messages import Response
 from pkgcache.web.agent_settings import DOCTOR, SCRIPTS, VARIABLES
 
-OPEN_PAGES = frozenset({"/healthz", "/ca.pem", "/bundle.pem", *SCRIPTS, *VARIABLES, DOCTOR})
+OPEN_PAGES = frozenset({"/healthz", "/readyz", "/ca.pem", "/bundle.pem", *SCRIPTS, *VARIABLES, DOCTOR})
 """The proxy's own pages that require no login: an agent fetches them before it is configured, a monitor without credentials."""
 
 _REALM = 'Basic realm="pypi-cache"'

@@ -9,6 +9,7 @@ file only after `answer` has held it to the operator's rules.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -21,6 +22,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from pkgcache.engine.responses.failures import failed
 from pkgcache.engine.responses.messages import MOST_AT_ONCE, Request, Response
+from pkgcache.engine.runtime.request_figures import CLIENT_LEFT
 from pkgcache.engine.service import Service
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
 from pkgcache.proxy.authentication import Authenticator
@@ -226,7 +228,9 @@ class Intake:
         self._count_and_log(exchange)
 
     def _count_and_log(self, exchange: Exchange) -> None:
-        self.service.metrics.sent(exchange.sent)
+        response = exchange.response
+        status, source = (response.status, response.cache.source) if response else (CLIENT_LEFT, "proxy")
+        self.service.metrics.answered(status, source, time.time() - exchange.started, exchange.sent)
         self._log(exchange)
 
     def try_from_memory(self, exchange: Exchange, head: HeadKey | None = None) -> Response | None:

@@ -1,8 +1,8 @@
 """The proxy's own pages, at its own address.
 
-`/` what to paste on an agent · `/healthz` (JSON) · `/metrics` (Prometheus) · `/stats` (JSON) · `/ca.pem` · `/bundle.pem` (our CA and
-all trusted roots) · `/env.sh` and its like (see `agent_settings`). Every page is of the moment, so none may be stored. The indexes at
-the proxy's address (`/<index>/simple/…`) are not here: they are routed and answered like those of any other host.
+`/` what to paste on an agent · `/healthz`, `/readyz` (JSON) · `/metrics` (Prometheus) · `/stats` (JSON) · `/ca.pem` · `/bundle.pem` (our
+CA and all trusted roots) · `/env.sh` and its like (see `agent_settings`). Every page is of the moment, so none may be stored. The indexes
+at the proxy's address (`/<index>/simple/…`) are not here: they are routed and answered like those of any other host.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class ProxyPages:
         self._pages: dict[str, Callable[[Request], Awaitable[Response]]] = {
             "/": self._start_page,
             "/healthz": self._health,
+            "/readyz": self._ready,
             "/metrics": self._metrics,
             "/stats": self._stats,
             "/ca.pem": self._ca_certificate,
@@ -78,17 +79,28 @@ class ProxyPages:
             }
         )
 
+    async def _ready(self, _: Request) -> Response:
+        """200 if clients should be sent here, else 503. While the proxy stops, everything is a 503."""
+        reasons = self._service.why_unready()
+        response = _json({"status": "not ready" if reasons else "ready", "reasons": reasons})
+        response.status = 503 if reasons else 200
+        return response
+
     async def _metrics(self, _: Request) -> Response:
         figures = await self._service.store.figures()
         text = self._service.metrics.prometheus(
-            figures, len(self._service.files.fills), store_trouble=bool(self._service.health.problems)
+            figures,
+            len(self._service.files.fills),
+            store_trouble=bool(self._service.health.problems),
+            version=__version__,
         )
         return _page(text, "text/plain; version=0.0.4; charset=utf-8")
 
     async def _stats(self, _: Request) -> Response:
         return _json(
             {
-                **self._service.metrics.figures(),
+                "uptime_seconds": round(time.time() - self._service.started),
+                **self._service.metrics.summary(),
                 "store": await self._service.store.figures(),
                 "fills": len(self._service.files.fills),
             }

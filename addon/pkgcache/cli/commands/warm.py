@@ -200,7 +200,7 @@ def _figures(client: ProxyClient, seconds: float) -> tuple[int, int]:
     """Bytes of files that the proxy has stored since its start, and its limit, once no download is under way. Raises UnusableError."""
     try:
         found = client.stats_when_idle(seconds)
-        return int(found["pypi_cache_stored_bytes_total"]), int(found["store"]["max_bytes"])
+        return int(found["bytes"]["stored"]), int(found["store"]["max_bytes"])
     except ProxyError as error:
         raise UnusableError(str(error)) from None
     except (KeyError, TypeError, ValueError):

@@ -107,6 +107,7 @@ class FillRegistry:
                 if begun is not None:  # where the file was found elsewhere
                     await begun.closing.aclose()
                 shared.store.room.release(fill.file.path)
+                shared.metrics.downloaded(fill.result)
                 self._forget(file.key, fill)
 
         fill.task = shared.tasks.start(work(), f"fill {route.filename}")

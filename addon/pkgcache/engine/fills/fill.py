@@ -15,7 +15,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, override
+from typing import Any, Literal, override
 
 from pkgcache.engine.fills.download import Download
 from pkgcache.engine.fills.fill_request import FileHead, FillRequest
@@ -65,6 +65,13 @@ class Fill(FillProgress):
     def failing(self) -> bool:
         """Whether it has failed or is being stopped, so that no new reader should join it."""
         return self.error is not None or (self.task is not None and self.task.cancelling() > 0)
+
+    @property
+    def result(self) -> Literal["stored", "served", "stopped", "failed"]:
+        """How it has ended."""
+        if self.error is None:
+            return "stored" if self.committed else "served"
+        return "stopped" if self._stopped else "failed"
 
     @property
     def computed(self) -> str:

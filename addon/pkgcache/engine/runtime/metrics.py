@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
+from pkgcache.engine.runtime.request_figures import RequestFigures, cumulative
 from pkgcache.engine.upstream.errors import Failure, UpstreamError
+
+type DownloadResult = Literal["stored", "served", "stopped", "failed"]
+"""`served`: whole and right, but not kept. `stopped`: nobody wanted it any more, or the proxy ended."""
 
 logger = logging.getLogger(__name__)
 
 
 class Metrics:
-    """Counters of one service. Each method counts one event."""
+    """Counters of one service. Each method counts one event; `answered` a request that is over (`RequestFigures.count`)."""
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # they would be a second time series for each counter
@@ -27,8 +43,15 @@ class Metrics:
             "pypi_cache_upstream_failures", "Upstream failures, by reason.", ["reason"], registry=registry
         )
         self._stored = Counter("pypi_cache_stored_bytes", "Bytes of release files stored.", registry=registry)
-        self._sent = Counter("pypi_cache_sent_bytes", "Body bytes sent to clients.", registry=registry)
         self._fills = Gauge("pypi_cache_fills", "Downloads under way.", registry=registry)
+        self._downloads = Counter(
+            "pypi_cache_downloads",
+            "Downloads of release files that are over, by result.",
+            ["result"],
+            registry=registry,
+        )
+        for result in get_args(DownloadResult.__value__):
+            self._downloads.labels(result)  # a rate needs the zero before the first one
         self._store = {
             "entries": Gauge("pypi_cache_store_entries", "Entries in the store.", registry=registry),
             "bytes": Gauge("pypi_cache_store_bytes", "Bytes in the store.", registry=registry),
@@ -51,6 +74,11 @@ class Metrics:
             "pypi_cache_known_heads", "Answers to requests whose head was known from before.", registry=registry
         )
         self._faults = Counter("pypi_cache_faults", "Errors in the proxy's own code.", registry=registry)
+        self._build = Info("pypi_cache_build", "The version that runs.", registry=registry)
+        self.requests = RequestFigures()
+        self.answered = self.requests.count
+        registry.register(_Requests(self.requests))
+        ProcessCollector(registry=registry)
 
     def hit(self, kind: str) -> None:
         """Count an answer from the store."""
@@ -96,9 +124,9 @@ class Metrics:
         """Count a release file that was stored, of `size` bytes."""
         self._stored.inc(size)
 
-    def sent(self, size: int) -> None:
-        """Count body bytes that were sent to a client."""
-        self._sent.inc(size)
+    def downloaded(self, result: DownloadResult) -> None:
+        """Count a download that is over."""
+        self._downloads.labels(result).inc()
 
     def refused(self, reason: str) -> None:
         """Count a page or file that the operator's rules refused."""
@@ -116,8 +144,9 @@ class Metrics:
         """Count a stored file that was found damaged."""
         self._store_damaged.inc()
 
-    def prometheus(self, store: Mapping[str, int], fills: int, *, store_trouble: bool) -> bytes:
+    def prometheus(self, store: Mapping[str, int], fills: int, *, store_trouble: bool, version: str) -> bytes:
         """Return all metrics in the Prometheus text format, with `store` (`Store.figures`) and the number of fills as gauges."""
+        self._build.info({"version": version})
         for name, gauge in self._store.items():
             gauge.set(store[name])
         self._fills.set(fills)
@@ -132,3 +161,80 @@ class Metrics:
             for sample in family.samples
             if sample.name.endswith("_total")
         }
+
+    def summary(self) -> dict[str, Any]:
+        """Return the figures for /stats, named for people; docs/pages/operating.md explains them."""
+        totals = self.figures()
+        rows = self.requests.by_source()
+        by_status: dict[str, int] = {}
+        for (status, _), count in self.requests.by_status().items():
+            by_status[status] = by_status.get(status, 0) + count
+        answers: dict[str, dict[str, int]] = {}
+        for sample in _totals(self._answers):
+            answers.setdefault(sample.labels["kind"], {})[sample.labels["cache"]] = int(sample.value)
+        return {
+            "requests": {
+                "total": sum(by_status.values()),
+                "by_status": by_status,
+                "by_source": {source: row.count for source, row in rows.items()},
+            },
+            "hit_ratio": _ratio(rows["store"].count, [row.count for source, row in rows.items() if source != "proxy"]),
+            "byte_hit_ratio": _ratio(
+                rows["store"].size, [row.size for source, row in rows.items() if source != "proxy"]
+            ),
+            "bytes": {
+                "sent": sum(row.size for row in rows.values()),
+                "sent_by_source": {source: row.size for source, row in rows.items()},
+                "stored": int(totals["pypi_cache_stored_bytes_total"]),
+            },
+            "answers": answers,
+            "downloads": _by_label(self._downloads),
+            "upstream_failures": _by_label(self._failures),
+            "refusals": _by_label(self._refusals),
+            "no_free_connection": int(totals["pypi_cache_busy_total"]),
+            "known_heads": int(totals["pypi_cache_known_heads_total"]),
+            "store_errors": int(totals["pypi_cache_store_errors_total"]),
+            "store_damaged": int(totals["pypi_cache_store_damaged_total"]),
+            "faults": int(totals["pypi_cache_faults_total"]),
+        }
+
+
+class _Requests(Collector):
+    """The figures of requests as Prometheus wants them, made when they are asked for."""
+
+    def __init__(self, figures: RequestFigures) -> None:
+        self._figures = figures
+
+    def collect(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily(
+            "pypi_cache_requests", "Requests that are over, by status and source.", labels=["status", "source"]
+        )
+        for labels, count in self._figures.by_status().items():
+            requests.add_metric(labels, count)
+        rows = self._figures.by_source()
+        sent = sum(row.size for row in rows.values())
+        by_source = CounterMetricFamily(
+            "pypi_cache_response_bytes", "Body bytes sent to clients, by where they came from.", labels=["source"]
+        )
+        times = HistogramMetricFamily(
+            "pypi_cache_request_duration_seconds",
+            "Time from a request's head to the end of its answer, by source.",
+            labels=["source"],
+        )
+        for source, row in rows.items():
+            by_source.add_metric([source], row.size)
+            times.add_metric([source], cumulative(row), row.seconds)
+        total = CounterMetricFamily("pypi_cache_sent_bytes", "Body bytes sent to clients.", sent)
+        return iter([requests, total, by_source, times])
+
+
+def _totals(counter: Counter) -> list[Sample]:
+    return [sample for family in counter.collect() for sample in family.samples if sample.name.endswith("_total")]
+
+
+def _by_label(counter: Counter) -> dict[str, int]:
+    return {next(iter(sample.labels.values())): int(sample.value) for sample in _totals(counter)}
+
+
+def _ratio(part: int, whole: Iterable[int]) -> float:
+    return round(part / (sum(whole) or 1), 4)

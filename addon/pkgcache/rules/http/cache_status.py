@@ -10,6 +10,9 @@ from typing import Literal
 
 type Forwarded = Literal["", "miss", "uri-miss", "vary-miss", "stale", "partial", "request", "bypass", "method"]
 
+type Source = Literal["store", "shared", "upstream", "proxy"]
+
+SOURCES: tuple[Source, ...] = ("store", "shared", "upstream", "proxy")
 CACHE_NAME = "pypi-cache"
 # RFC 8941 §3.3.4: sf-token = ( ALPHA / "*" ) *( tchar / ":" / "/" )
 _TOKEN = re.compile(r"[A-Za-z*][!#$%&'*+\-.^_`|~0-9A-Za-z:/]*")
@@ -50,6 +53,19 @@ class CacheStatus:
         if not self.fwd and (self.fwd_status is not None or self.stored or self.collapsed):
             msg = "fwd_status, stored and collapsed need fwd"
             raise ValueError(msg)
+
+    @property
+    def source(self) -> Source:
+        """Where the answer came from: the store, a download or answer that other requests share, an upstream, or the proxy itself.
+
+        >>> CacheStatus(fwd="miss", collapsed=True).source
+        'shared'
+        """
+        if self.hit:
+            return "store"
+        if not self.fwd:
+            return "proxy"
+        return "shared" if self.collapsed else "upstream"
 
     def __str__(self) -> str:
         """The field's value."""
