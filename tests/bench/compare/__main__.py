@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -78,25 +79,27 @@ def write(folder: Path, about: Mapping[str, Any], rows: Sequence[Row]) -> None:
     (folder / "bench.md").write_text("\n".join([machine.sentence(about), *lines, ""]))
     if picture.AVAILABLE:
         picture.draw(document["rows"], machine.sentence(about), folder / "bench.svg")
-    else:
-        note("no picture: matplotlib is not installed")
-    note(f"written: {folder}/bench.json, bench.md, bench.svg")
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print; write after each row, so that a run that is broken off leaves something."""
     arguments = parsed()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and so all that was started ends too
     if arguments.install:
         install()
     if missing := [program for program in PROGRAMS if shutil.which(program) is None]:
         raise SystemExit(f"not installed: {', '.join(missing)}; on Debian: {APT}")
     about = {"quick": arguments.quick, **machine.described()}
     print(machine.sentence(about), flush=True)
-    size = Size(quick=arguments.quick)
-    rows = [measured(name, ROWS[name], size) for name in arguments.rows or ROWS]
+    folder = SAVED if arguments.save else UNSAVED
+    rows: list[Row] = []
+    for name in arguments.rows or ROWS:
+        rows.append(measured(name, ROWS[name], Size(quick=arguments.quick)))
+        write(folder, about, rows)
     missed = sum(row.verdict(goal).met is False for row in rows for goal in row.goals)
-    print(f"\n{sum(row.seconds for row in rows):.0f} s; goals missed: {missed}.")
-    write(SAVED if arguments.save else UNSAVED, about, rows)
+    print(f"\n{sum(row.seconds for row in rows):.0f} s; goals missed: {missed}. Written to {folder}.")
+    if not picture.AVAILABLE:
+        note("no picture: matplotlib is not installed")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
 """The comparison as a picture: a panel a row, a bar a peer, by matplotlib where it is installed (dependency group `bench`)."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
+
+from tests.bench.compare.figures import OURS
 
 try:
     import matplotlib as mpl
@@ -24,7 +27,7 @@ def draw(rows: Sequence[Mapping[str, Any]], caption: str, target: Path) -> None:
         for number, (row, what, peers) in enumerate(panels):
             axes = figure.add_subplot(lines, COLUMNS, number + 1)
             names, medians = list(peers), [each["median"] for each in peers.values()]
-            colours = [OURS_COLOUR if name.startswith("this proxy") else OTHERS_COLOUR for name in names]
+            colours = [OURS_COLOUR if name == OURS or OURS not in names else OTHERS_COLOUR for name in names]
             ranges = [
                 [each["median"] - min(each["values"]) for each in peers.values()],
                 [max(each["values"]) - each["median"] for each in peers.values()],
@@ -35,5 +38,5 @@ def draw(rows: Sequence[Mapping[str, Any]], caption: str, target: Path) -> None:
             axes.invert_yaxis()
             axes.margins(x=0.2)
             axes.spines[["top", "right"]].set_visible(False)
-        figure.supxlabel(caption, fontsize=7)
+        figure.supxlabel("\n".join(textwrap.wrap(caption, 200)), fontsize=7)
         figure.savefig(target, format="svg", metadata={"Date": None})

@@ -42,7 +42,7 @@ def kept_connections(here: Stage, size: Size, row: Row) -> None:
     for kind, links in LINKS.items():
         if size.quick and kind != "28 kB":
             continue
-        pages = size.of(400 if links < 1000 else 60, 100)
+        pages = size.of(400 if links < 1000 else 60, 50)
         publish_pages(here.upstream, pages, links, here.folder)
         kinds = {OURS: contenders.ours(here), SQUID_NAME: contenders.squid(here), NGINX_NAME: contenders.nginx(here)}
         if kind == "28 kB":
@@ -56,7 +56,7 @@ def kept_connections(here: Stage, size: Size, row: Row) -> None:
 
 def new_connections(here: Stage, size: Size, row: Row) -> None:
     """B3."""
-    pages = size.of(400, 100)
+    pages = size.of(400, 50)
     answers = publish_pages(here.upstream, pages, LINKS["28 kB"], here.folder)
     kinds = {OURS: contenders.ours(here), FLOWS: contenders.flows(here, answers), SQUID_NAME: contenders.squid(here)}
     with gathered(row, kinds) as peers:
@@ -69,14 +69,14 @@ def _ask(row: Row, peers: Sequence[Peer], here: Stage, size: Size, load: Pages, 
     def measure(peer: Peer, number: int) -> dict[str, float]:
         if not number:
             loads.each_page(peer, here.folder, load.pages)
-        return loads.wrk(peer, here.folder, load, size.of(5, 1))
+        return loads.wrk(peer, here.folder, load, size.of(4, 1))
 
-    in_turns(row, list(peers), size.of(5, 2), measure, label=label)
+    in_turns(row, list(peers), size.of(3 if label else 5, 2), measure, label=label)
 
 
 ROWS: Final = {
     "B2": Work(
-        text="hits, 400 index pages of 28 kB (400 of 1 kB, 60 of 1 MB), 16 clients' headers, 8 kept connections",
+        text="hits, 400 index pages of 28 kB (400 of 1 kB, 60 of 1 MB; quick: 50), 16 clients' headers, 8 kept connections",
         measure=kept_connections,
         goals=(
             Goal(what=PROCESSOR, limit=1.5, against=(SQUID_NAME,)),

@@ -63,7 +63,7 @@ def miss(here: Stage, size: Size, row: Row) -> None:
 
 def herd(here: Stage, size: Size, row: Row) -> None:
     """B6: a new file each round."""
-    rounds, length = size.of(3, 1), size.of(100, 20) * MB
+    rounds, length = size.of(3, 1), size.of(100, 10) * MB
     wheels = [here.wheel(length, f"herd{number}") for number in range(rounds + 1)]
     here.upstream.pace(length)  # one second for one download
 
@@ -137,7 +137,7 @@ ROWS: Final = {
         ),
     ),
     "B6": Work(
-        text=f"{HERD} cold clients of one 100 MB file at once, upstream at 100 MB/s (quick: 20 MB and 20 MB/s)",
+        text=f"{HERD} cold clients of one 100 MB file at once, upstream at 100 MB/s (quick: 10 MB, 10 MB/s)",
         measure=herd,
         goals=(Goal(what=GETS, limit=1), Goal(what=LAST, limit=1, against=(NGINX_NAME,))),
     ),
