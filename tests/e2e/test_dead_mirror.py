@@ -15,6 +15,7 @@ import pytest
 from pkgcache.rules.policy.circuit_breaker import OPEN_SECONDS
 from tests.support import names
 from tests.support.authority import Authority
+from tests.support.behaviour import Behaviour
 from tests.support.house import House
 from tests.support.proxy import Proxy
 from tests.support.upstream import Upstream
@@ -170,3 +171,28 @@ def test_another_host_is_another_matter(scene: Scene) -> None:
         other.serve("/x", b"x", "text/plain")
         other.down()
         assert scene.house.fetch(f"{origin}/x").status in {403, 502}
+
+
+BROKEN_HEADS: Final = {
+    "two lengths": b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nabc",
+    "no HTTP": b"banana\r\n\r\n",
+    "a bad status": b"HTTP/1.1 2x0 OK\r\nContent-Length: 0\r\n\r\n",
+    "a bad length": b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: two\r\n\r\nab",
+    "a bad field": b"HTTP/1.1 200 OK\r\nA\0b: c\r\nContent-Length: 0\r\n\r\n",
+    "too long": b"HTTP/1.1 200 OK\r\nA: " + b"a" * 200_000 + b"\r\n\r\n",
+    "a body cut short": b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 20\r\n\r\nab",
+}
+
+
+def test_one_page_that_is_broken(scene: Scene) -> None:
+    """A mirror that sends no valid HTTP for one project has answered: it is not dead to the others, as it was."""
+    for number, (kind, raw) in enumerate(BROKEN_HEADS.items()):
+        scene.house.upstream.script(Behaviour("/simple/broken/", raw=raw))
+        for _ in range(3):
+            assert scene.house.fetch("/pypi/simple/broken/").status == 502, kind
+            scene.pass_seconds(OPEN_SECONDS)
+        other = make_wheel(f"other-{number}")
+        scene.house.upstream.add(other)
+        scene.pass_seconds(-OPEN_SECONDS)  # as soon as the last one has failed
+        assert scene.house.fetch(f"/pypi/simple/{other.project}/").status == 200, kind
+        scene.house.upstream.unscript()

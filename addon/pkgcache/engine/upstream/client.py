@@ -241,7 +241,8 @@ class UpstreamClient:
             if url != asked:
                 failure = UpstreamError(failure.failure, asked, f"it redirects to {url}: {failure.detail}")
             if failure.failure is not Failure.REFUSED_ADDRESS:
-                heard = url != asked and blamed == asked.origin
+                # ClientResponseError: a head came, which is none. That may be so for one page alone.
+                heard = (url != asked and blamed == asked.origin) or isinstance(error, aiohttp.ClientResponseError)
                 self.breakers.failed(blamed, failure.detail, asked=began, heard=heard)
                 failure.dead = self.breakers.is_dead(asked.origin)
             raise failure from error
