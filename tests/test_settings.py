@@ -264,6 +264,19 @@ def test_the_users_cache_folder(monkeypatch: pytest.MonkeyPatch, environment: di
     assert module.default_directory() == Path(expected).expanduser()
 
 
+@pytest.mark.parametrize("text", ["", "~/store"])
+@pytest.mark.parametrize("platform", ["linux", "darwin"])
+def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch, text: str, platform: str) -> None:
+    """A service's, who is not in the table of users either: one line that says what to set."""
+    monkeypatch.setattr(module.sys, "platform", platform)
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    with pytest.raises(SettingError, match="expected a folder's whole path, since this user has no home"):
+        make_settings({"pypi_cache_dir": text})
+    assert make_settings({"pypi_cache_dir": "/var/lib/pypi-cache/store"}).dir == Path("/var/lib/pypi-cache/store")
+
+
 def test_the_cache_folder_of_a_mac(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.sys, "platform", "darwin")
     assert module.default_directory() == Path.home() / "Library" / "Caches" / "pypi-cache"

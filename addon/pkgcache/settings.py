@@ -79,7 +79,10 @@ def parse_public_url(text: str) -> str:
 
 def parse_directory(text: str) -> Path:
     """Read the store's folder. `~` is expanded; an empty text means the user's cache folder."""
-    return Path(text).expanduser() if text.strip() else default_directory()
+    try:
+        return Path(text).expanduser() if text.strip() else default_directory()
+    except RuntimeError:  # a service's user
+        raise ValueError("a folder's whole path, since this user has no home") from None
 
 
 def one_of(*words: str) -> Callable[[str], str]:

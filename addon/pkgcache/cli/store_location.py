@@ -6,6 +6,7 @@ The settings are read as the proxy reads them: mitmproxy's `config.yaml` in its 
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ def with_store_options[**P, T](command: Callable[Concatenate[StoreLocation, P], 
 
 def read_location(confdir: str, sets: Sequence[str], directory: str | None) -> StoreLocation:
     """Read the settings of config.yaml, `--set` and `--dir`. Raises UnusableError."""
-    folder = Path(confdir).expanduser()
+    folder = Path(os.path.expanduser(confdir))  # noqa: PTH111  as mitmproxy: a user without a home is no error
     if confdir != CONFDIR and not folder.is_dir():
         raise UnusableError(f"--confdir {confdir}: no such folder; expected the one with mitmproxy's config.yaml")
     config: dict[str, Any] = {}

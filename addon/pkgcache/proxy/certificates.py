@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 import weakref
 from pathlib import Path
@@ -26,7 +27,7 @@ class OwnCertificates:
     """What agents have to trust, read anew each time: the CA that mitmproxy's `TlsConfig` signs with, and what its folder adds."""
 
     def __init__(self, confdir: str, config: TlsConfig) -> None:
-        self._folder = Path(confdir).expanduser()
+        self._folder = Path(os.path.expanduser(confdir))  # noqa: PTH111  as mitmproxy does
         self._config = config
 
     @property
@@ -54,7 +55,7 @@ def name_new_ca(options: Options, config: TlsConfig, *, now: float | None = None
     mitmproxy makes it before it loads scripts, so it is known by its age. An older CA stays, since every agent would have to fetch the
     new one. So does one that cannot be written.
     """
-    path = Path(options.confdir).expanduser() / "mitmproxy-ca.pem"
+    path = Path(os.path.expanduser(options.confdir), "mitmproxy-ca.pem")  # noqa: PTH111
     with contextlib.suppress(OSError, ValueError):
         age = (time.time() if now is None else now) - path.stat().st_mtime
         names = {attribute.value for attribute in x509.load_pem_x509_certificate(path.read_bytes()).subject}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pkgcache.cli.commands.service import UNIT, quoted, start, unit
+from pkgcache.cli.store_location import CONFDIR, read_location
 from tests.cli.conftest import Command
 from tests.support.forked import REPOSITORY
 
@@ -95,6 +96,14 @@ def test_what_is_started(tmp_path: Path) -> None:
     assert start(package, Path("/opt/bin/pypi-cache")) == ["/opt/bin/pypi-cache", "serve"]
     assert start(package, package.parent / "__main__.py") == [sys.executable, "-m", "pkgcache", "serve"]
     assert start(REPOSITORY / "addon/pkgcache/__init__.py", Path("x")) == [f"{REPOSITORY}/run.sh"]
+
+
+def test_a_user_without_a_home_looks_after_the_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As the unit's first lines say; mitmproxy's default folder is then none at all, and no error."""
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    for confdir in (CONFDIR, str(tmp_path)):
+        assert read_location(confdir, (), str(tmp_path)).settings.dir == tmp_path
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed on this machine")
