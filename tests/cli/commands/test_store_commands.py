@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
+import termios
 from pathlib import Path
 
 import pytest
@@ -104,6 +106,14 @@ def test_stats_beside_a_proxy(command: Command, upstream: Upstream, make_proxy: 
     assert "counted by the proxy" in command("stats", "--dir", proxy.store, "--proxy", proxy.url).ended(0).out
     ran = command("stats", "--dir", proxy.store, "--proxy", "http://127.0.0.1:1").ended(1)
     assert "127.0.0.1:1 does not answer" in ran.err
+    elsewhere = proxy.folder / "nothing-here"  # it is asked first, whatever becomes of the store
+    assert (
+        "127.0.0.1:1 does not answer"
+        in command("stats", "--dir", elsewhere, "--proxy", "http://127.0.0.1:1").ended(1).err
+    )
+    text = command("stats", "--dir", proxy.store, "--proxy", proxy.url).ended(0).out
+    assert re.search(r"requests by status 200 +\d", text)
+    assert re.search(r"hit ratio +\d", text)
 
 
 # purge
@@ -125,9 +135,59 @@ def test_purge(words: list[str], gone: set[str], command: Command, store: Path, 
     before = keys(store)
     dry = command("purge", "--dir", store, *words, "--dry-run", "--json").ended(0).json
     assert keys(store) == before
-    ran = command("purge", "--dir", store, *words, "--json").ended(0).json
+    ran = command("purge", "--dir", store, *words, "--json", "--yes").ended(0).json
     assert (ran["entries"], ran["bytes"]) == (len(gone), dry["bytes"])
     assert before - keys(store) == {filled[each] for each in gone}
+
+
+@pytest.mark.parametrize(
+    "words", [["*"], ["alpha", "**"], ["*", "--files", "--pages"], ["*", "--json"], ["* x"]], ids=" ".join
+)
+def test_purge_of_everything_where_nobody_can_be_asked(
+    words: list[str], command: Command, store: Path, filled: dict[str, str]
+) -> None:
+    """A script with a wrong variable must not empty the store."""
+    assert "expected --yes" in command("purge", "--dir", store, *words).ended(2).err
+    assert len(keys(store)) == len(filled)
+    command("purge", "--dir", store, *words, "--dry-run").ended(0)
+
+
+def test_the_list_of_all_projects(command: Command, store: Path, filled: dict[str, str]) -> None:
+    """It is listed and purged as the page that it is."""
+    with opened_store(store) as entries:
+        assert entries.put("root|-|pypi|json", b"{}", {"of": "x"})
+    assert "(all projects)  pypi json" in command("ls", "--dir", store).ended(0).out
+    assert "all projects" in command("ls", "--dir", store, "*", "--pages").ended(0).out
+    for words in (["--files"], ["alpha"]):
+        assert "all projects" not in command("ls", "--dir", store, *words).ended(0).out
+    command("purge", "--dir", store, "alpha").ended(0)
+    assert "root|-|pypi|json" in keys(store)
+    ran = command("purge", "--dir", store, "*", "--pages").ended(0)
+    assert ran.out.startswith("2 entries, ")
+    assert "root|-|pypi|json" not in keys(store)
+    assert command("purge", "--dir", store, "beta").ended(0).out.startswith("1 entry, ")
+
+
+def test_ls_fits_a_terminal(command: Command, store: Path, filled: dict[str, str]) -> None:
+    """One row a line at each width, the name first; a file's name keeps its beginning and its end."""
+    with opened_store(store) as entries:
+        put_file(entries, make_wheel("a-project-with-a-very-long-name-indeed", "1.0.0.dev20261127"))
+    for columns in (40, 80, 100, 160):
+        ours, theirs = os.openpty()
+        termios.tcsetwinsize(theirs, (24, columns))
+        process = subprocess.Popen(
+            [*command.words, "ls", "--dir", str(store)], env=dict(command.environment), stdin=theirs, stdout=theirs
+        )
+        assert process.wait(60) == 0
+        os.close(theirs)
+        lines = os.read(ours, 1 << 16).decode().splitlines()
+        os.close(ours)
+        assert len(lines) == 8
+        assert max(map(len, lines)) <= columns
+        assert lines[0].startswith("PROJECT")
+        assert lines[1].startswith("alpha-1.0-py3")
+        assert any(line.startswith("a_project") and "any.whl" in line for line in lines)
+        assert ("DIGEST" in lines[0]) is (columns >= 160)
 
 
 def test_ls_of_an_empty_store(command: Command, tmp_path: Path) -> None:
@@ -141,6 +201,7 @@ def test_purge_of_nothing(command: Command, store: Path, filled: dict[str, str])
     assert "expected" in command("purge", "--dir", store, "a b|c").ended(2).err
     assert "Missing argument" in command("purge", "--dir", store).ended(2).err
     assert "expected a time such as" in command("purge", "--dir", store, "x", "--older-than", "old").ended(2).err
+    assert "expected a time with its unit" in command("purge", "--dir", store, "x", "--older-than", "5").ended(2).err
 
 
 @pytest.mark.parametrize(("answer", "status", "left"), [("n\n", 1, 6), ("y\n", 0, 3)])

@@ -1,10 +1,11 @@
 """What is read of requirements files and of pip's report, and the environment that pip runs in; what pip makes of it is test_warm.py's."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from pkgcache.cli.warming.requirements import PipRoute, index_urls, pip_message, read_report
+from pkgcache.cli.warming.requirements import PipRoute, _run, index_urls, pip_message, read_report
 
 
 @pytest.mark.parametrize(
@@ -129,3 +130,19 @@ def test_files_that_include_each_other(tmp_path: Path) -> None:
         (tmp_path / f"chain{number}.txt").write_text(f"-r chain{number + 1}.txt\n")
     (tmp_path / "chain2000.txt").write_text("-i https://c.example\n-r first.txt\n-r .\n-r /dev/zero\n-r missing.txt\n")
     assert set(index_urls([first])) == {"https://a.example", "https://b.example", "https://c.example"}
+
+
+def test_what_pip_is_at(tmp_path: Path) -> None:
+    """Each project that it looks at, as it goes; what it complains of is kept apart, however much that is."""
+    pip = """
+import sys
+print("Collecting flask>=3 (from -r x)", flush=True)
+print("x" * 200_000, file=sys.stderr, flush=True)
+print("  Collecting a.b_c[extra]==1", flush=True)
+print("Installing collected packages", flush=True)
+sys.exit(3)
+"""
+    told: list[str] = []
+    route = PipRoute(proxy="http://127.0.0.1:1", bundle=tmp_path / "bundle.pem", tell=told.append)
+    status, errors = _run([sys.executable, "-c", pip], route, tmp_path / "errors")
+    assert (status, told, len(errors)) == (3, ["flask", "a.b_c"], 200_001)

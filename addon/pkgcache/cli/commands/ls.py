@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import heapq
+import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
@@ -12,13 +14,18 @@ import click
 from pkgcache.cli.opening import opened
 from pkgcache.cli.output import AS_JSON, print_json, print_line, printable, shown_size, shown_time
 from pkgcache.cli.progress_bar import bar
-from pkgcache.cli.selection import Globs, digest_of, kinds_of, read_globs
+from pkgcache.cli.selection import Globs, digest_of, kinds_of, read_globs, with_project_lists
 from pkgcache.cli.store_location import StoreLocation, with_store_options
 from pkgcache.engine.store.entries import Entries, Row
 from pkgcache.engine.store.keys import EntryKind, ParsedKey, parse_key
 
-HEADING = f"{'PROJECT':24}  {'KIND':4}  {'SIZE':>10}  {'STORED':16}  {'LAST ACCESSED':16}  {'DIGEST':20}  NAME"
-DIGEST_SHOWN = 20
+NAME = "PROJECT OR FILE"
+COLUMNS = f"{'SIZE':>10}  {'STORED':16}  {'LAST ACCESSED':16}  DIGEST"
+FIXED = 2 + 10 + 2 + 16 + 2 + 16 + 2
+"""Columns of a line that are neither name nor digest, with the blanks before each."""
+
+DIGEST_SHOWN, NAME_SHOWN, LEAST_NAME = 20, 48, 24
+"""Characters of a digest and of a name where there is room, and of a name where there is none."""
 
 ALL: frozenset[EntryKind] = frozenset({"file", "part", "page", "view", "root", "other"})
 
@@ -75,19 +82,21 @@ def ls(
     if reverse and sort is None:
         raise click.UsageError(f"--reverse: expected --sort with it, {', '.join(_ORDERS)}")
     chosen = read_globs(globs)
-    kinds = ALL if everything else kinds_of(files=files, pages=pages)
+    chosen_kinds = ALL if everything else kinds_of(files=files, pages=pages)
+    kinds = with_project_lists(chosen_kinds)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     listed = 0
     with opened(location) as entries:
         for row, parsed in _ordered(_lines(entries, chosen, kinds, sort), sort, limit, reverse=reverse):
             if not listed and not as_json:
-                print_line(HEADING)
+                print_line(_fitted(NAME, COLUMNS, width))
             listed += 1
             if as_json:
                 print_json(as_object(row, parsed), indent=None)
             else:
-                print_line(shown_line(row, parsed))
+                print_line(shown_line(row, parsed, width))
     if not listed:
-        what = " or ".join(sorted(kinds))
+        what = " or ".join(sorted(chosen_kinds))
         if not globs:
             raise click.ClickException(f"{location.folder} holds no {what} yet")
         raise click.ClickException(f"{location.folder} holds no {what} of {' '.join(globs)}")
@@ -118,15 +127,30 @@ def _ordered(lines: Iterator[Line], sort: str | None, limit: int | None, *, reve
     return (heapq.nlargest if reverse else heapq.nsmallest)(limit, lines, key=_ORDERS[sort])
 
 
-def shown_line(row: Row, parsed: ParsedKey) -> str:
-    """Show one entry for people."""
+def shown_line(row: Row, parsed: ParsedKey, width: int | None = None) -> str:
+    """Show one entry for people: a file's name, or a project and which page of it. `width` is the terminal's; None: all is shown."""
     digest = digest_of(parsed, row.notes).rpartition(":")[2]
-    name = parsed.name if parsed.kind == "file" else f"{parsed.index} {parsed.name}".strip()
+    if parsed.kind == "file":
+        name = parsed.name
+    elif parsed.kind == "root":
+        name = f"(all projects)  {parsed.index} {parsed.name}"
+    else:
+        name = f"{parsed.project or '-'}  {parsed.kind} {parsed.index} {parsed.name}".replace("  page ", "  ")
     space = f"  ({parsed.shown_space})" if parsed.private else ""
-    return printable(
-        f"{parsed.project or '-':24}  {parsed.kind[:4]:4}  {shown_size(row.size):>10}  {shown_time(row.stored_at):16}  "
-        f"{shown_time(row.accessed_at):16}  {digest[:DIGEST_SHOWN] or '-':20}  {name}{space}"
+    times = f"{shown_time(row.stored_at):16}  {shown_time(row.accessed_at):16}"
+    return _fitted(
+        printable(name + space), f"{shown_size(row.size):>10}  {times}  {digest[:DIGEST_SHOWN] or '-'}", width
     )
+
+
+def _fitted(name: str, rest: str, width: int | None) -> str:
+    """Put a line together. On a terminal it has one row: the digest is cut first, then the middle of the name, then the times."""
+    if width is None:
+        return f"{name:{NAME_SHOWN}}  {rest}"
+    room = max(LEAST_NAME, min(NAME_SHOWN, width - FIXED))
+    if len(name) > room:  # its beginning says what it is, its end for which Python and platform
+        name = f"{name[: room - room // 3 - 1]}…{name[len(name) - room // 3 :]}"
+    return f"{name:{room}}  {rest}"[:width].rstrip()
 
 
 def as_object(row: Row, parsed: ParsedKey) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pkgcache.cli.exits import FOUND, InterruptedByUser
 from pkgcache.cli.opening import opened
 from pkgcache.cli.output import AS_JSON, counted, print_json, print_line, say, shown_size
 from pkgcache.cli.progress_bar import bar
-from pkgcache.cli.selection import Globs, kinds_of, read_duration, read_globs
+from pkgcache.cli.selection import Globs, kinds_of, read_duration, read_globs, with_project_lists
 from pkgcache.cli.store_location import StoreLocation, with_store_options
 from pkgcache.engine.store.entries import Entries, Row
 from pkgcache.engine.store.keys import EntryKind, parse_key
@@ -79,18 +79,24 @@ def purge(
 ) -> None:
     """Remove what is stored of the projects that match a GLOB: six, 'acme-*', '*'.
 
-    The proxy fetches it again when a client asks; a running proxy notices within a second. On a terminal it asks for confirmation.
+    The proxy fetches it again when a client asks; a running proxy notices within a second. On a terminal it asks for confirmation;
+    elsewhere removing everything requires --yes. '*' includes the indexes' lists of all projects.
 
     Exit code 1 if nothing that is stored matches.
     """
     selection = Selection(
         globs=read_globs(globs),
-        kinds=_with_derived(kinds_of(files=files, pages=pages)),
+        kinds=with_project_lists(_with_derived(kinds_of(files=files, pages=pages))),
         before=time.time() - older_than if older_than is not None else None,
     )
     removed = Removed()
+    asks = sys.stdin.isatty() and not as_json
+    if selection.globs.every and files == pages and older_than is None and not (asks or yes or dry_run):
+        raise click.UsageError(
+            "this removes everything that is stored, and nobody can be asked: expected --yes with it"
+        )
     with opened(location) as entries:
-        if not (as_json or yes or dry_run) and sys.stdin.isatty():
+        if asks and not (yes or dry_run):
             _confirm(entries, selection)
         try:
             _purge(entries, selection, removed, dry_run=dry_run)
@@ -118,7 +124,7 @@ def _confirm(entries: Entries, selection: Selection) -> None:
     projects: Counter[str] = Counter()
     removed = Removed()
     for row in selection.rows(entries, "counting"):
-        projects[parse_key(row.key).project] += row.size
+        projects[parse_key(row.key).project or "(lists of all projects)"] += row.size
         removed.entries, removed.size = removed.entries + 1, removed.size + row.size
     if not removed.entries:
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import shutil
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pkgcache.cli.opening import opened
-from pkgcache.cli.output import AS_JSON, print_json, print_line, shown_size, shown_time
+from pkgcache.cli.output import AS_JSON, counted, print_json, print_line, shown_size, shown_time
 from pkgcache.cli.progress_bar import bar
 from pkgcache.cli.proxy_client import ProxyClient, ProxyError, shown_url
 from pkgcache.cli.store_location import StoreLocation, with_store_options
@@ -63,6 +64,7 @@ def stats(location: StoreLocation, *, proxy: str | None, as_json: bool) -> None:
 
     Exit code 1 if --proxy is given and does not answer.
     """
+    counters = _counters(proxy) if proxy is not None else None
     tally = Tally()
     with opened(location) as entries:
         figures = entries.figures()
@@ -86,8 +88,8 @@ def stats(location: StoreLocation, *, proxy: str | None, as_json: bool) -> None:
         "projects": len(tally.projects),
         "largest_projects": [{"project": name, "bytes": size} for name, size in tally.largest],
     }
-    if proxy is not None:
-        found["proxy"] = _counters(proxy)
+    if counters is not None:
+        found["proxy"] = counters
     if as_json:
         print_json(found)
     else:
@@ -117,7 +119,7 @@ def _print(console: Console, found: dict[str, Any]) -> None:
     plain.add_row("store", found["folder"])
     plain.add_row(
         "holds",
-        f"{found['entries']:,} entries, {shown_size(found['bytes'])} of {shown_size(found['max_bytes'])} ({share:.0%})",
+        f"{counted(found['entries'], 'entry', 'entries')}, {shown_size(found['bytes'])} of {shown_size(found['max_bytes'])} ({share:.0%})",
     )
     plain.add_row(
         "disk",
@@ -128,7 +130,7 @@ def _print(console: Console, found: dict[str, Any]) -> None:
     if found["private_entries"]:
         plain.add_row(
             "private",
-            f"{found['private_entries']:,} entries were fetched with credentials, and are served only to requests with the same ones",
+            f"{counted(found['private_entries'], 'entry', 'entries')} fetched with credentials, served only to requests with the same ones",
         )
     console.print(plain)
     kinds = Table(title="by kind", title_justify="left", box=None, pad_edge=False)
@@ -146,11 +148,20 @@ def _print(console: Console, found: dict[str, Any]) -> None:
     if "proxy" in found:
         counters = Table(title="counted by the proxy since its start", title_justify="left", box=None, pad_edge=False)
         _columns(counters, "counter", "value")
-        for name, value in found["proxy"].items():
-            if isinstance(value, int | float):
-                counters.add_row(name.removeprefix("pypi_cache_"), f"{value:,.0f}")
+        for name, value in _flat(found["proxy"]):
+            counters.add_row(name, f"{value:.1%}" if name.endswith("ratio") else f"{value:,.0f}")
         console.print()
         console.print(counters)
+
+
+def _flat(figures: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, float]]:
+    """The numbers of nested figures, with names such as `requests by status 200`."""
+    for name, value in figures.items():
+        words = f"{before} {name.replace('_', ' ')}".strip()
+        if isinstance(value, Mapping):
+            yield from _flat(value, words)
+        elif isinstance(value, int | float):
+            yield words, value
 
 
 def _columns(table: Table, first: str, *rest: str) -> None:

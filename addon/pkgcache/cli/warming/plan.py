@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
-from pkgcache.cli.progress_bar import bar
+from pkgcache.cli.progress_bar import Bar, bar
 from pkgcache.cli.proxy_client import without_credentials
 from pkgcache.cli.warming.environments import Environment
 from pkgcache.cli.warming.lock_model import Lock, Package
@@ -53,9 +54,10 @@ def plan_requirements(
     indexes = list(dict.fromkeys([route.index or _default_index(), *route.more_indexes, *index_urls(files)]))
     with bar("resolving", len(targets), of_bytes=False) as progress:
         for target in targets:
-            progress.tell(f"pip resolves for {target}")
+            what = f"pip resolves for {target}"
+            progress.tell(what)
             try:
-                found = resolve(arguments, target, route)
+                found = resolve(arguments, target, replace(route, tell=partial(_tell, progress, what)))
             except ResolutionError as error:
                 warmer.outcome.failed(f"{target}: {error}")
                 found = []
@@ -64,6 +66,10 @@ def plan_requirements(
             places = [(package.name, index) for package in found for index in indexes]
             plan.pages += places
             plan.optional_pages |= set(places)
+
+
+def _tell(progress: Bar, what: str, project: str) -> None:
+    progress.tell(f"{what}: {project}")
 
 
 def plan_lock(plan: Plan, lock: Lock, targets: Sequence[Environment], route: PipRoute) -> None:

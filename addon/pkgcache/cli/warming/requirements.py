@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ _NESTED = re.compile(r"\s*(?:-r|--requirement|-c|--constraint)(?:\s+|=)?(\S+)")
 _OURS = re.compile(
     r"(PIP|UV)_.*|(HTTPS?|ALL|NO)_PROXY|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE", re.IGNORECASE
 )
+_COLLECTING = re.compile(r"\s*Collecting ([A-Za-z0-9._-]+)")
 _ERROR = re.compile(r"^ERROR: (.*)", re.MULTILINE)
 _BROKEN = re.compile(r"^WARNING: Retrying \(.*\) after connection broken by (.*)", re.MULTILINE)
 
@@ -44,6 +45,8 @@ class PipRoute:
     bundle: Path
     index: str = ""
     more_indexes: tuple[str, ...] = ()
+    tell: Callable[[str], None] = lambda _: None
+    """Called with the name of each project that pip looks at."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -96,24 +99,39 @@ def resolve(arguments: Sequence[str], environment: Environment, route: PipRoute)
     """
     with tempfile.TemporaryDirectory(prefix="pypi-cache-warm-") as folder:
         report = Path(folder) / "report.json"
-        command = [*_pip(environment), "install", "--dry-run", "--ignore-installed", "--quiet", "--report", str(report)]
+        command = [*_pip(environment), "install", "--dry-run", "--ignore-installed", "--report", str(report)]
+        command += ["--no-color", "--progress-bar", "off"]
         if not environment.native:
             command += ["--only-binary", ":all:", "--target", str(Path(folder) / "target"), "--implementation", "cp"]
             command += ["--python-version", ".".join(map(str, environment.python))]
             for platform in environment.platforms:
                 command += ["--platform", platform]
-        done = subprocess.run(
-            [*command, *arguments],
+        status, errors = _run([*command, *arguments], route, Path(folder) / "errors")
+        if status:
+            raise ResolutionError(pip_message(errors) or f"pip ended with {status}")
+        return read_report(json.loads(report.read_text(encoding="utf-8")))
+
+
+def _run(command: Sequence[str], route: PipRoute, errors: Path) -> tuple[int, str]:
+    """Run pip, and tell what it is at. Returns its status and what it wrote to standard error."""
+    with (
+        errors.open("wb") as file,
+        subprocess.Popen(
+            command,
             env=route.environment,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=file,
             text=True,
             errors="replace",
-            check=False,
-        )
-        if done.returncode:
-            raise ResolutionError(pip_message(done.stderr) or f"pip ended with {done.returncode}")
-        return read_report(json.loads(report.read_text(encoding="utf-8")))
+        ) as process,
+    ):
+        assert process.stdout is not None
+        for line in process.stdout:
+            if match := _COLLECTING.match(line):
+                route.tell(match[1])
+        process.wait()
+    return process.returncode, errors.read_text(errors="replace")
 
 
 def _pip(environment: Environment) -> list[str]:
