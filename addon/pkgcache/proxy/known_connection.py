@@ -115,12 +115,15 @@ class KnownConnection:
         self._writer.write(ESTABLISHED)
         self._context.server.address = address
         client = self._client
-        client.tls, client.sni = True, address[0]
+        client.tls = True
+        hello = await self._read()
+        # Where a client names no host in TLS, mitmproxy's certificate is another one. `_greet` looks at what it has really said.
+        client.sni = address[0] if address[0].encode() in hello else None
         connection = self._new_tls(tls.TlsData(client, self._context))
-        if (hello := await self._greet(connection)) is not None:
+        if unknown := await self._greet(connection, hello):
             client.tls, client.sni = False, None  # as for a layer that has yet to see what comes
             await self._go_on_with(WithinConnect(self._context))
-            self._reader.unread(hello)
+            self._reader.unread(unknown)
             return
         failure = await self._finish_handshake(connection)
         if client.tls_established:
@@ -133,23 +136,24 @@ class KnownConnection:
         self._handler.layer = within
         await self._handler.server_event(events.Start())
 
-    async def _greet(self, connection: SSL.Connection) -> bytes | None:
-        """Answer the ClientHello. Returns it where that is not for the CONNECT's host, or none at all: nothing was sent then."""
-        assert self._client.sni is not None
-        hello = b""
-        while data := await self._read():
-            hello += data
+    async def _greet(self, connection: SSL.Connection, hello: bytes) -> bytes:
+        """Answer the ClientHello, of which some has come. Returns it where it is none or names another host: nothing was sent then."""
+        data = hello
+        while data:
             connection.bio_write(data)
             try:
                 connection.do_handshake()
             except SSL.WantReadError:
                 if flight := _encrypted(connection):
-                    if connection.get_servername() != self._client.sni.encode():
+                    named = connection.get_servername()
+                    if named != (self._client.sni and self._client.sni.encode()):
                         break
                     self._writer.write(flight)
-                    return None
+                    return b""
             except SSL.Error:
                 break
+            data = await self._read()
+            hello += data
         return hello
 
     async def _finish_handshake(self, connection: SSL.Connection) -> FailedHandshake | None:
