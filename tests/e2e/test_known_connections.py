@@ -267,7 +267,9 @@ def test_the_same_comes_of_it(scene: Scene, act: Callable[[Raw], list[bytes]]) -
     assert found[0] != [b"TimeoutError"]
 
 
-@pytest.mark.parametrize("name", [None, "other.test", INDEX_HOST.upper()])
+@pytest.mark.parametrize(
+    "name", [None, "other.test", INDEX_HOST.upper(), "127.0.0.1", "xn--bcher-kva.test", "a_b.test"]
+)
 def test_another_name_is_asked_for_in_tls(scene: Scene, name: str | None) -> None:
     """The certificate is for that name too, as mitmproxy makes it."""
     names = []

@@ -7,6 +7,7 @@ a task. Once some bytes are not known, the layers get them, and the connection a
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -40,6 +41,9 @@ TLS_1_3: Final = 0x304
 
 FLIGHT: Final = 64 * 1024
 """Bytes of a handshake, and of what TLS adds to an answer, at most: a chain of certificates may be long."""
+
+_HOST_NAME: Final = re.compile(r"(?i)(?=.{1,253}\Z)(?!.*xn--)[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63})*")
+"""What is certainly a host name in mitmproxy's eyes, too."""
 
 SKIPPED_HOOKS: Final = (
     "next_layer",
@@ -117,10 +121,8 @@ class KnownConnection:
         client = self._client
         client.tls = True
         hello = await self._read()
-        # Where a client names no host in TLS, mitmproxy's certificate is another one. `_greet` looks at what it has really said.
-        client.sni = address[0] if address[0].encode() in hello else None
-        connection = self._new_tls(tls.TlsData(client, self._context))
-        if unknown := await self._greet(connection, hello):
+        connection, unknown = await self._greet(hello, address[0])
+        if connection is None:
             client.tls, client.sni = False, None  # as for a layer that has yet to see what comes
             await self._go_on_with(WithinConnect(self._context))
             self._reader.unread(unknown)
@@ -136,9 +138,10 @@ class KnownConnection:
         self._handler.layer = within
         await self._handler.server_event(events.Start())
 
-    async def _greet(self, connection: SSL.Connection, hello: bytes) -> bytes:
-        """Answer the ClientHello, of which some has come. Returns it where it is none or names another host: nothing was sent then."""
-        data = hello
+    async def _greet(self, hello: bytes, host: str) -> tuple[SSL.Connection | None, bytes]:
+        """Answer the ClientHello, of which some has come. Returns the bytes alone where it is none, or names no host."""
+        connection = self._new_connection(host if host.encode() in hello else None)
+        data, tries = hello, 2
         while data:
             connection.bio_write(data)
             try:
@@ -146,15 +149,25 @@ class KnownConnection:
             except SSL.WantReadError:
                 if flight := _encrypted(connection):
                     named = connection.get_servername()
-                    if named != (self._client.sni and self._client.sni.encode()):
+                    name = named.decode("latin-1") if named else None
+                    if name == self._client.sni:
+                        self._writer.write(flight)
+                        return connection, b""
+                    tries -= 1
+                    if not tries or not (name is None or _HOST_NAME.fullmatch(name)):
                         break
-                    self._writer.write(flight)
-                    return b""
+                    connection, data = self._new_connection(name), hello
+                    continue
             except SSL.Error:
                 break
             data = await self._read()
             hello += data
-        return hello
+        return None, hello
+
+    def _new_connection(self, name: str | None) -> SSL.Connection:
+        """Begin TLS with a certificate for the name that the client asks for; mitmproxy's is another one for each."""
+        self._client.sni = name
+        return self._new_tls(tls.TlsData(self._client, self._context))
 
     async def _finish_handshake(self, connection: SSL.Connection) -> FailedHandshake | None:
         """Make the rest of the handshake. Returns what has failed; the layers are to tell of it, and of a client that leaves halfway."""
