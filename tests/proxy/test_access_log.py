@@ -80,6 +80,28 @@ def test_no_upstream_is_named_on_a_hit(cache: CacheStatus, shown: str, tmp_path:
     assert entry["upstream"] == shown
 
 
+@pytest.mark.parametrize(
+    ("agent", "shown"),
+    [
+        ('a"b\\c', 'a"b\\c'),
+        ("caf\u00e9/1", "caf\u00e9/1"),
+        ("\ud800", "\ud800"),
+        ("a\x1b[1m\x00", "a\x1b[1m\x00"),
+        ("pip\n{}", "pip\n{}"),
+        ("a?token=1", "a?token=***"),
+        ("x" * 2000, "x" * 2000),
+    ],
+)
+def test_whatever_an_agent_calls_itself_is_one_json_string(agent: str, shown: str, tmp_path: Path) -> None:
+    """Each twice: the second time it is known."""
+    exchange = make_exchange()
+    exchange.request = replace(exchange.request, headers=CIMultiDictProxy(CIMultiDict({"User-Agent": agent})))
+    exchange.user = exchange.cut = agent.partition("?")[0]
+    entries = written(tmp_path / "log", exchange, exchange)
+    assert [entry["agent"] for entry in entries] == [shown, shown]
+    assert {entry["user"] for entry in entries} == {entry["cut"] for entry in entries} == {exchange.user}
+
+
 def test_the_proxys_own_paths_have_no_host(tmp_path: Path) -> None:
     """The host would be the agent's spelling of the proxy."""
     (entry,) = written(tmp_path / "log", make_exchange(at_proxy=True))

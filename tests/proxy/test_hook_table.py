@@ -141,3 +141,4 @@ async def test_which_are_other_scripts() -> None:
     scene.manager.add(Notes("script", scene.seen))
     assert scene.table.concerns_others("http_connect", "client_connected")
     assert not scene.table.concerns_others("http_connect")
+    assert scene.table.concerns_others("client_connected")

@@ -5,12 +5,13 @@ import logging
 import os
 import re
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from mitmproxy.addons.termlog import TermLog
 
-from pkgcache.proxy.log_lines import improve_lines
+from pkgcache.proxy.log_lines import improve_lines, skip_add_log
 
 SERVER = "mitmproxy.proxy.server"
 
@@ -58,6 +59,29 @@ def test_a_traceback_is_one_line(log: TermLog) -> None:
     assert text.count("\n") == 1
     assert "failed | Traceback (most recent call last): | " in text
     assert text.endswith("KeyError: 'six'\n")
+
+
+class Legacy(logging.Handler):
+    """In the place of mitmproxy's handler that makes `add_log` events."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.told.append(record.getMessage())
+
+
+def test_no_event_of_a_line_that_nobody_wants() -> None:
+    """A script that has the deprecated hook gets it from then on."""
+    handler, scripts = Legacy(), list[str]()
+    skip_add_log(SimpleNamespace(_legacy_log_events=handler), lambda: scripts)  # type: ignore[arg-type]
+    logger = logging.Logger("alone")  # noqa: LOG001  no other handler is to hear it
+    logger.addHandler(handler)
+    logger.warning("first")
+    scripts.append("one")
+    logger.warning("second")
+    assert handler.told == ["second"]
 
 
 @pytest.mark.parametrize(

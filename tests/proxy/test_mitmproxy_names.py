@@ -16,7 +16,7 @@ from typing import Any, Final
 import mitmproxy.version
 import pytest
 from h11 import _readers, _receivebuffer
-from mitmproxy import addonmanager, addons, certs, connection, log, options, optmanager
+from mitmproxy import addonmanager, addons, certs, connection, log, master, options, optmanager
 from mitmproxy.addons import asgiapp, dumper, next_layer, onboarding, proxyauth, proxyserver, script, termlog, tlsconfig
 from mitmproxy.net import tls as net_tls
 from mitmproxy.net.http import http1
@@ -326,6 +326,7 @@ def test_the_terminals_log() -> None:
     for line in ("client connect", "client disconnect", "server disconnect"):
         assert f'self.log("{line}")' in source or f'self.log(f"{line} ' in source, "log_lines.ONLY_IF_VERBOSE"
     assert server.logger.name == "mitmproxy.proxy.server", "log_lines"
+    assert "self._legacy_log_events = log.LegacyLogEvents(self)" in inspect.getsource(master), "skip_add_log"
 
 
 def test_a_handshake_that_the_layers_take_over() -> None:

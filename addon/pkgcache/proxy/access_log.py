@@ -6,8 +6,9 @@ The lines of requests that end at the same turn of the event loop are appended i
 from __future__ import annotations
 
 import asyncio
-import json
 import time
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii
 from typing import Final
 
 from pkgcache.engine.runtime.health import Health
@@ -20,6 +21,13 @@ from pkgcache.units import redact, timestamp
 POLLED: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 """Those of the proxy's own pages that a monitor asks for every few seconds."""
 
+GATHER_SECONDS: Final = 0.02
+"""How long lines gather: nobody sees the delay, and thousands of hits a second take fifty writes."""
+
+SHORT_TEXT: Final = 512
+MOST_TEXTS: Final = 1024
+"""Longest text that is kept as it is written, and how many of them: agents ask for the same few things again and again."""
+
 
 class AccessLog:
     """Writes to a file, to standard output (`-`) or nowhere (an empty text). Raises OSError if the file cannot be opened."""
@@ -29,18 +37,41 @@ class AccessLog:
         self._target = target
         self._health = health
         self._lines: list[str] = []
+        self._known = lru_cache(MOST_TEXTS)(_quoted)
 
     def write(self, exchange: Exchange) -> None:
         """Write the line of an exchange that is over, as soon as those are known that are over with it."""
         if self._file is None or _is_poll(exchange):
             return
-        self._lines.append(_line(exchange))
+        self._lines.append(self._line(exchange))
         if len(self._lines) > 1:
             return
         try:
-            asyncio.get_running_loop().call_soon(self.flush)
+            asyncio.get_running_loop().call_later(GATHER_SECONDS, self.flush)
         except RuntimeError:  # no loop that could write it later
             self.flush()
+
+    def _line(self, exchange: Exchange) -> str:
+        response, request = exchange.response, exchange.request
+        # At the proxy's own address the host is whatever the client wrote into Host.
+        url = request.url.target if request.at_proxy_address else str(request.url)
+        cache = (response.headers.get("Cache-Status") or str(response.cache)) if response else ""
+        # A hit may have been revalidated once; nobody was asked for this request.
+        upstream = response.upstream if response and not response.cache.hit else ""
+        agent = request.headers.get("User-Agent", "").partition(" ")[0]
+        more = f', "user": {encode_basestring_ascii(exchange.user)}' if exchange.user else ""
+        if exchange.cut:
+            more += f', "cut": {self._text(exchange.cut)}'
+        return (
+            f'{{"time": "{timestamp(exchange.started)}", "client": {self._text(request.client)}, '
+            f'"method": {self._text(request.method)}, "url": {self._text(url)}, '
+            f'"status": {response.status if response else CLIENT_LEFT}, "bytes": {exchange.sent}, '
+            f'"seconds": {round(time.time() - exchange.started, 4)}, "cache": {self._text(cache)}, '
+            f'"upstream": {self._text(upstream)}, "agent": {self._text(agent)}{more}}}\n'
+        )
+
+    def _text(self, text: str) -> str:
+        return self._known(text) if len(text) <= SHORT_TEXT else _quoted(text)
 
     def flush(self) -> None:
         """Write the lines that have come. What cannot be written is lost: requests go on."""
@@ -66,27 +97,9 @@ def _is_poll(exchange: Exchange) -> bool:
     return request.at_proxy_address and request.url.path in POLLED and response is not None and response.status == 200
 
 
-def _line(exchange: Exchange) -> str:
-    response, request = exchange.response, exchange.request
-    entry = {
-        "time": timestamp(exchange.started),
-        "client": request.client,
-        "method": request.method,
-        # At the proxy's own address the host is whatever the client wrote into Host.
-        "url": redact(request.url.target if request.at_proxy_address else str(request.url)),
-        "status": response.status if response else CLIENT_LEFT,
-        "bytes": exchange.sent,
-        "seconds": round(time.time() - exchange.started, 4),
-        "cache": redact(response.headers.get("Cache-Status") or str(response.cache)) if response else "",
-        # A hit may have been revalidated once; nobody was asked for this request.
-        "upstream": redact(response.upstream) if response and not response.cache.hit else "",
-        "agent": redact(request.headers.get("User-Agent", "").partition(" ")[0]),
-    }
-    if exchange.user:
-        entry["user"] = exchange.user
-    if exchange.cut:
-        entry["cut"] = redact(exchange.cut)
-    return json.dumps(entry) + "\n"
+def _quoted(text: str) -> str:
+    """Return a text as JSON, without what may be secret in it."""
+    return encode_basestring_ascii(redact(text))
 
 
 def open_access_log(target: str, health: Health) -> AccessLog:

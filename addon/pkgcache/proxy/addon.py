@@ -34,7 +34,7 @@ from pkgcache.proxy.intake import Intake
 from pkgcache.proxy.known_connection import carry_known
 from pkgcache.proxy.layers import RefusingLayer, choose_layer
 from pkgcache.proxy.log_file import STANDARD_OUTPUT
-from pkgcache.proxy.log_lines import improve_lines
+from pkgcache.proxy.log_lines import improve_lines, skip_add_log
 from pkgcache.proxy.ordinary_flows import OrdinaryFlows, parent_proxy
 from pkgcache.proxy.redaction import redact_flows, redact_logs
 from pkgcache.proxy.request_checks import CLOSING, FAILED, is_proxy_address, unavailable
@@ -70,6 +70,7 @@ class PypiCache:
         """Check the options that were given, and add ours to mitmproxy's."""
         redact_logs()
         improve_lines(ctx.master.addons.get("termlog"))
+        skip_add_log(ctx.master, lambda: self._hooks.listeners("add_log"))
         try:
             check(make_settings(mitmproxy_options.raw_values(ctx.options)))
         except SettingError as error:

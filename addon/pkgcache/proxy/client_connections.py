@@ -87,9 +87,10 @@ class ClientReader:
         self._unchecked = 0
         self._pace = ReadPace()
         self._got = 0
-        self._given_at = (
-            0.0  # by the thread's processor time: the layers work on what was read before they ask for more
-        )
+        # The layers work on what was read before they ask for more. What has taken long may only have waited: the next time it is
+        # the thread's processor time that counts, which costs ten times as much to ask for.
+        self._clock: Callable[[], float] = time.perf_counter
+        self._given_at = 0.0
         self._handshake_reads = 0
         self._handshake_bytes = 0
         self._handshake_ends = 0.0
@@ -105,10 +106,13 @@ class ClientReader:
             data, self._unread = self._unread, b""
             return data
         is_flood = self._got >= self._pace.size
-        if self._got and (pause := self._pace.pause_after(self._got, time.thread_time() - self._given_at)):
-            # A head or a handshake may be costly on a slow machine; only who has more at hand waits for others of that kind.
-            turn = self._costly.wait(pause, asyncio.get_running_loop().time()) if is_flood else 0.0
-            await asyncio.sleep(max(pause, turn))
+        if self._got and (pause := self._pace.pause_after(self._got, self._clock() - self._given_at)):
+            if self._clock is time.perf_counter:
+                self._clock = time.thread_time
+            else:
+                # A head or a handshake may be costly on a slow machine; only who has more at hand waits for others of that kind.
+                turn = self._costly.wait(pause, asyncio.get_running_loop().time()) if is_flood else 0.0
+                await asyncio.sleep(max(pause, turn))
         if self._unchecked >= LARGEST_READ:
             self._unchecked = 0
             await self._make_room()
@@ -121,7 +125,7 @@ class ClientReader:
         self._touched(self._client.id)
         self._got = len(data)
         self._unchecked += max(len(data), EVENT_COST)
-        self._given_at = time.thread_time()
+        self._given_at = self._clock()
         return data
 
     async def _make_room(self) -> None:

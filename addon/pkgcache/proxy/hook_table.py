@@ -25,19 +25,24 @@ class HookTable:
         self._made_of: list[int] = []
         self._addons: list[Any] = []  # kept, so that no new one gets the `id` of one that has gone
         self._groups: dict[str, list[list[Any]]] = {}
+        self._concerned: dict[tuple[str, ...], bool] = {}
 
     def listeners(self, name: str) -> list[list[Any]]:
         """Return the addons that have a hook: for each one of the chain itself and those below it."""
         manager = self._manager()
-        present = list(map(id, manager.lookup.values()))
-        if present != self._made_of:
-            self._made_of, self._addons = present, list(manager.lookup.values())
-            self._groups.clear()
+        self._notice_changes(manager)
         groups = self._groups.get(name)
         if groups is None:
             each = [[a for a in traverse([top]) if callable(getattr(a, name, None))] for top in manager.chain]
             groups = self._groups[name] = [group for group in each if group]
         return groups
+
+    def _notice_changes(self, manager: AddonManager) -> None:
+        present = list(map(id, manager.lookup.values()))
+        if present != self._made_of:
+            self._made_of, self._addons = present, list(manager.lookup.values())
+            self._groups.clear()
+            self._concerned.clear()
 
     async def deliver(self, hook: Hook) -> None:
         """As `AddonManager.trigger_event` does: an exception ends its group and is logged, AddonHalt ends all."""
@@ -70,9 +75,11 @@ class HookTable:
 
     def concerns_others(self, *names: str) -> bool:
         """Whether another script has one of these hooks: neither mitmproxy's own addons nor this one count."""
-        return any(
-            not is_mitmproxys_or_ours(addon) for name in names for group in self.listeners(name) for addon in group
-        )
+        self._notice_changes(self._manager())
+        if names not in self._concerned:
+            addons = (addon for name in names for group in self.listeners(name) for addon in group)
+            self._concerned[names] = not all(map(is_mitmproxys_or_ours, addons))
+        return self._concerned[names]
 
 
 def is_mitmproxys_or_ours(addon: Any) -> bool:

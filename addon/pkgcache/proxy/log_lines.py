@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import io
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from mitmproxy.addons.termlog import TermLog
 from mitmproxy.log import MitmFormatter
+from mitmproxy.master import Master
 
 from pkgcache.units import timestamp
 
@@ -54,6 +56,11 @@ def improve_lines(termlog: TermLog | None) -> None:
     handler.setFormatter(LineFormatter(handler.has_vt_codes))
     handler.filters.clear()
     handler.addFilter(lambda record: handler.level <= logging.DEBUG or not _tells_of_a_connection(record))
+
+
+def skip_add_log(master: Master, is_wanted: Callable[[], object]) -> None:
+    """Make no `add_log` event of each line where no addon wants one: it is deprecated, and offered to all addons one after the other."""
+    master._legacy_log_events.addFilter(lambda _: bool(is_wanted()))  # noqa: SLF001  it has no other name
 
 
 def _tells_of_a_connection(record: logging.LogRecord) -> bool:
