@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from ruamel.yaml import YAML
 
 from pkgcache import __version__
 from tests.support.forked import REPOSITORY
@@ -87,6 +88,34 @@ def test_the_wheel_serves(wheel: Path, tmp_path: Path) -> None:
         made = x509.load_pem_x509_certificate(proxy.get("/ca.pem").body)
         assert made.subject.rfc4514_string() == "O=pypi-cache,CN=pypi-cache", "a new CA has our name"
         assert not proxy.complaints, proxy.output
+
+
+CONTAINER = REPOSITORY / "addon/pkgcache/data/container"
+
+
+def test_the_containerfile_copies_what_is_there_and_runs_as_nobody_in_particular() -> None:
+    """Its steps were run with buildah; this holds it to the repository."""
+    lines = (CONTAINER / "Containerfile").read_text().splitlines()
+    copied = [line.split()[1:-1] for line in lines if line.startswith("COPY ") and "--from" not in line]
+    assert copied
+    assert all((REPOSITORY / name).exists() for names in copied for name in names)
+    assert re.search(r"^USER [1-9]\d+:[1-9]\d+$", "\n".join(lines), re.MULTILINE)
+    assert {"VOLUME", "HEALTHCHECK", "ENTRYPOINT", "ARG"} <= {line.partition(" ")[0] for line in lines}
+    assert lines.index("USER 10001:10001") < next(n for n, line in enumerate(lines) if line.startswith("ENTRYPOINT"))
+
+
+def test_the_compose_file_names_what_is_there() -> None:
+    compose = YAML(typ="safe").load((CONTAINER / "compose.yaml").read_text())
+    assert compose["services"].keys() == {"pypi-cache", "prometheus", "grafana"}
+    build = compose["services"]["pypi-cache"]["build"]
+    assert (CONTAINER / build["context"]).resolve() == REPOSITORY
+    assert (REPOSITORY / build["dockerfile"]).is_file()
+    for service in compose["services"].values():
+        for volume in service["volumes"]:
+            source = volume.partition(":")[0]
+            assert source in compose["volumes"] or (CONTAINER / source).is_file(), source
+        for config in service.get("configs", ()):
+            YAML(typ="safe").load(compose["configs"][config["source"]]["content"])
 
 
 def test_the_newest_entry_of_the_changelog_is_this_version() -> None:
