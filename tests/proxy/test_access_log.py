@@ -179,21 +179,22 @@ def test_polls_that_find_all_well_are_left_out(
 
 
 async def test_what_ends_together_is_one_append(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lines of one turn of the event loop go out in one write, in order; those of the next turn in the next."""
+    """The lines of a moment go out in one write, in order; later ones in the next."""
     appended: list[bytes] = []
     monkeypatch.setattr("pkgcache.proxy.log_file.LogFile.append", lambda _, lines: appended.append(lines))
     log = AccessLog(str(tmp_path / "log"), Health())
-    for turn in ((1, 2, 3), (4,)):
-        for sent in turn:
+    for number, moment in enumerate(((1, 2, 3), (4,)), 1):
+        for sent in moment:
             exchange = make_exchange()
             exchange.sent = sent
             log.write(exchange)
-        await asyncio.sleep(0)
+        while len(appended) < number:
+            await asyncio.sleep(0.001)
     assert [[json.loads(line)["bytes"] for line in lines.splitlines()] for lines in appended] == [[1, 2, 3], [4]]
 
 
 async def test_nothing_is_lost_at_the_end(tmp_path: Path) -> None:
-    """What waits for the end of this turn is written when the log is closed."""
+    """What still waits is written when the log is closed."""
     assert len(written(tmp_path / "log", make_exchange(), make_exchange())) == 2
 
 

@@ -1,6 +1,6 @@
 """The access log: one line with a JSON object for each request, written when the request is over. docs/pages/operating.md has its fields.
 
-The lines of requests that end at the same turn of the event loop are appended in one write. Polls that find all well are left out.
+The lines of requests that end within 20 ms are appended in one write. Polls that find all well are left out.
 """
 
 from __future__ import annotations
