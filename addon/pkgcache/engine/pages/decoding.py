@@ -15,8 +15,8 @@ from pkgcache.engine.upstream.errors import Failure, UpstreamError
 from pkgcache.rules.http.content_coding import content_coding
 from pkgcache.rules.routing.urls import Url
 
-PIECE = 128 * 1024
-"""The most bytes of a piece, as it comes and decompressed."""
+PIECE = 16 * 1024
+"""The most bytes of a piece, as it comes and decompressed: a list's worst one is worked on for a millisecond."""
 
 MAX_MEMBERS = 4096
 """Of a body. `bgzip` makes one of each 64 KiB; smaller ones take longer to begin than to decompress."""
@@ -82,7 +82,8 @@ class ContentDecoder:
                         Failure.WRONG_ENCODING, self._url, f"it is more than {MAX_MEMBERS:,} gzip members"
                     )
                 self._decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-            yield self._decoder.decompress(piece, PIECE)
+            if plain := self._decoder.decompress(piece, PIECE):
+                yield plain
             piece = self._decoder.unused_data if self._decoder.eof else self._decoder.unconsumed_tail
 
 
