@@ -79,7 +79,7 @@ class PypiCache:
                 del ctx.options.deferred[name]  # else mitmproxy would report them once more, with a traceback
             logger.error("%s", error)  # noqa: TRY400  one line, no traceback
         mitmproxy_options.add_options(loader)
-        certificates.name_new_ca(ctx.options, ctx.master.addons.get("tlsconfig"))
+        certificates.name_new_ca(ctx.options, ctx.master.addons.get("tlsconfig"), certificates.process_started())
 
     def configure(self, updated: AbstractSet[str]) -> None:
         """Open the service before mitmproxy listens; later refuse a wrong change, and apply a right one at once."""

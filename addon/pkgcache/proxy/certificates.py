@@ -15,12 +15,10 @@ from mitmproxy.addons.tlsconfig import TlsConfig
 from mitmproxy.options import CONF_BASENAME, Options
 from OpenSSL import SSL
 
-from pkgcache.engine.upstream.own_ca import ca_path, own_certificates
+from pkgcache.engine.upstream.own_ca import CA_KEY_NAME, ca_path, own_certificates
 from pkgcache.engine.upstream.trust import root_certificates, root_files
 
 CA_NAME: Final = "pypi-cache"
-JUST_MADE_SECONDS: Final = 30.0
-"""Between mitmproxy's making of a CA and the load of this addon, even on a slow machine."""
 
 
 class OwnCertificates:
@@ -49,20 +47,35 @@ class OwnCertificates:
         return self.ca() + root_certificates()
 
 
-def name_new_ca(options: Options, config: TlsConfig, *, now: float | None = None) -> None:
+def name_new_ca(options: Options, config: TlsConfig, started: float | None) -> None:
     """Make the CA that mitmproxy has just made again, with this project's name: an agent's errors then say whose CA it lacks.
 
-    mitmproxy makes it before it loads scripts, so it is known by its age. An older CA stays, since every agent would have to fetch the
-    new one. So does one that cannot be written.
+    mitmproxy makes it before it loads scripts, so it is younger than this process (`started`, None if that is not known), by its own date
+    and by its file's: a copy of an older one has a new file, and one that was renamed is old. Any other CA stays, since agents trust it.
     """
-    path = Path(os.path.expanduser(options.confdir), "mitmproxy-ca.pem")  # noqa: PTH111
+    folder = Path(os.path.expanduser(options.confdir))  # noqa: PTH111
+    path = folder / CA_KEY_NAME
     with contextlib.suppress(OSError, ValueError):
-        age = (time.time() if now is None else now) - path.stat().st_mtime
-        names = {attribute.value for attribute in x509.load_pem_x509_certificate(path.read_bytes()).subject}
-        if not 0 <= age < JUST_MADE_SECONDS or names != {CONF_BASENAME}:
+        ca = x509.load_pem_x509_certificate(path.read_bytes())
+        local = ca.not_valid_before_utc.replace(
+            tzinfo=None
+        )  # mitmproxy writes local time, as if it were UTC; in whole seconds
+        made = (local - certs.CERT_VALIDITY_OFFSET).timestamp()
+        is_new = started is not None and min(made + 1, path.stat().st_mtime) >= started
+        if not is_new or {attribute.value for attribute in ca.subject} != {CONF_BASENAME}:
             return
-        certs.CertStore.create_store(path.parent, CONF_BASENAME, options.key_size, CA_NAME, CA_NAME)
+        certs.CertStore.create_store(folder, CONF_BASENAME, options.key_size, CA_NAME, CA_NAME)
         config.configure({"confdir"})
+
+
+def process_started() -> float | None:
+    """Return when this process began, in seconds since the epoch; None where the system does not tell as Linux does (proc(5))."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        up = time.clock_gettime(time.CLOCK_BOOTTIME)
+    except (OSError, ValueError, IndexError, AttributeError):
+        return None
+    return time.time() - up + ticks / os.sysconf("SC_CLK_TCK")
 
 
 class FlowTrust:
