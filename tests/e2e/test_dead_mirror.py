@@ -5,6 +5,7 @@ without one; but a mirror's restart must not fail a new agent. By the rule of te
 a request can take. The proxy's clock for that rule is a file here, so that nothing waits.
 """
 
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.support import names
 from tests.support.authority import Authority
 from tests.support.behaviour import Behaviour
 from tests.support.house import House
+from tests.support.peers import Peer, read_head
 from tests.support.proxy import Proxy
 from tests.support.upstream import Upstream
 from tests.support.wheels import make_sdist, make_wheel
@@ -196,3 +198,25 @@ def test_one_page_that_is_broken(scene: Scene) -> None:
         scene.pass_seconds(-OPEN_SECONDS)  # as soon as the last one has failed
         assert scene.house.fetch(f"/pypi/simple/{other.project}/").status == 200, kind
         scene.house.upstream.unscript()
+
+
+@pytest.mark.parametrize("says", [b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n", b"banana\r\n\r\n"])
+def test_a_parent_proxy_that_cannot_reach_it(says: bytes, tmp_path: Path) -> None:
+    """What the parent proxy says of a mirror is no answer of the mirror's."""
+    clock, script = tmp_path / "clock", tmp_path / "clock.py"
+    clock.write_text("1000.0")
+    script.write_text(CLOCK.format(path=str(clock)))
+    options = {"pypi_cache_index": "pypi=https://mirror.test/simple/"}
+
+    def refuse(client: socket.socket) -> None:
+        read_head(client)
+        client.sendall(says)
+
+    with Peer(refuse) as parent:
+        env = {"HTTPS_PROXY": f"http://{parent.authority}"}
+        with Proxy(tmp_path / "proxy", options=options, env=env, args=["-s", str(script)]) as proxy:
+            for _ in range(2):
+                assert proxy.get("/pypi/simple/any/").status == 502
+            clock.write_text(str(1000 + OPEN_SECONDS))
+            proxy.get("/pypi/simple/any/")  # the probe
+            assert proxy.get("/pypi/simple/any/").status == 504

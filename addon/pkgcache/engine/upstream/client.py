@@ -241,8 +241,7 @@ class UpstreamClient:
             if url != asked:
                 failure = UpstreamError(failure.failure, asked, f"it redirects to {url}: {failure.detail}")
             if failure.failure is not Failure.REFUSED_ADDRESS:
-                # ClientResponseError: a head came, which is none. That may be so for one page alone.
-                heard = (url != asked and blamed == asked.origin) or isinstance(error, aiohttp.ClientResponseError)
+                heard = (url != asked and blamed == asked.origin) or _has_answered(error)
                 self.breakers.failed(blamed, failure.detail, asked=began, heard=heard)
                 failure.dead = self.breakers.is_dead(asked.origin)
             raise failure from error
@@ -271,3 +270,8 @@ class UpstreamClient:
                         proxy=proxy,
                     )
         raise TimeoutError(f"none within {sum(timeouts):g} s")
+
+
+def _has_answered(error: Exception) -> bool:
+    """Whether the upstream has sent something, if no valid head: that may be so for one page alone. A parent proxy's refusal is not its."""
+    return isinstance(error, aiohttp.ClientResponseError) and error.request_info.method != "CONNECT"
