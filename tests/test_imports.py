@@ -67,6 +67,7 @@ FLOORS: Final[dict[str, tuple[frozenset[str], ...]]] = {
         frozenset({"layers"}),
         frozenset({"fast_path", "client_connections"}),
         frozenset({"connect", "held_bytes"}),
+        frozenset({"retired"}),
         frozenset({"intake", "http1_server", "http1_client"}),
         frozenset({"ordinary_flows", "agents_without_ca"}),
         frozenset(

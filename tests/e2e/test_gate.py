@@ -11,6 +11,7 @@ import socket
 import ssl
 import time
 from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -22,6 +23,7 @@ import pytest
 
 from pkgcache.rules.routing.urls import parse_authority
 from tests.support.authority import Authority
+from tests.support.behaviour import Behaviour
 from tests.support.factories import MakeProxy, MakeUpstream
 from tests.support.names import INDEX_URL, file_url, page_url
 from tests.support.proxy import ADDON, Proxy
@@ -451,6 +453,28 @@ def test_while_options_change(tmp_path: Path, make_upstream: MakeUpstream, make_
             assert (answer.status, answer.headers["Connection"]) == (503, "close")
         assert fetch(proxy.port, f"{upstream.origin}/corp/simple/good/", ca=proxy.ca).status == 403
     assert upstream.count() == before
+
+
+def test_a_download_outlives_a_change_of_options(
+    tmp_path: Path, make_upstream: MakeUpstream, make_proxy: MakeProxy
+) -> None:
+    """One that a client reads, and that the upstream is still sending: it was cut. Who asks with the new options joins in or is refused."""
+    switch, done, script = tmp_path / "switch", tmp_path / "done", tmp_path / "changing.py"
+    script.write_text(CHANGING.format(switch=str(switch), done=str(done)))
+    slow = make_wheel("slow", payload_size=2_000_000)
+    upstream = make_upstream(GOOD, slow)
+    upstream.script(Behaviour("slow.*whl", pace=600_000))
+    proxy = make_proxy(upstream, args=["-s", str(script)])
+    with Wire(proxy.port, file_url(slow), ca=proxy.ca) as wire, ThreadPoolExecutor() as pool:
+        first = pool.submit(wire.request, file_url(slow))
+        upstream.wait_until(lambda: upstream.bytes_sent(path_contains="slow") >= 500_000)
+        switch.touch()
+        eventually(done.exists)
+        second = pool.submit(fetch, proxy.port, file_url(slow), ca=proxy.ca)
+        assert fetch(proxy.port, file_url(GOOD), ca=proxy.ca).status == 403, "the new options count at once"
+        assert first.result().sha256 == second.result().sha256 == slow.sha256
+    assert upstream.count(path_contains="slow") == 1
+    assert fetch(proxy.port, file_url(slow), ca=proxy.ca).sha256 == slow.sha256
 
 
 def test_plain_http_is_no_way_around(make_proxy: MakeProxy, upstream: Upstream) -> None:

@@ -11,7 +11,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from pkgcache.engine.responses.messages import Request, Response
 from pkgcache.engine.runtime.health import Health
 from pkgcache.engine.runtime.request_figures import CLIENT_LEFT
-from pkgcache.proxy.access_log import AccessLog
+from pkgcache.proxy.access_log import AccessLog, open_access_log
 from pkgcache.proxy.exchange import Exchange
 from pkgcache.rules.http.cache_status import CacheStatus
 from pkgcache.rules.routing.urls import parse_url
@@ -207,3 +207,15 @@ def test_a_disk_that_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pkgcache.proxy.log_file.LogFile.append", lambda *_: None)
     log.write(make_exchange())
     assert health.problems == {}
+
+
+@pytest.mark.parametrize(("has_screen", "lines"), [(True, 0), (False, 1)])
+def test_the_consoles_screen(has_screen: bool, lines: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lines were written over the flows that it shows."""
+    open_access_log("-", Health(), has_screen=has_screen).write(make_exchange())
+    assert len(capsys.readouterr().out.splitlines()) == lines
+
+
+def test_a_file_beside_the_consoles_screen(tmp_path: Path) -> None:
+    open_access_log(str(tmp_path / "log"), Health(), has_screen=True).write(make_exchange())
+    assert (tmp_path / "log").read_text().endswith("}\n")

@@ -14,7 +14,7 @@ from typing import Final
 from pkgcache.engine.runtime.health import Health
 from pkgcache.engine.runtime.request_figures import CLIENT_LEFT
 from pkgcache.proxy.exchange import Exchange
-from pkgcache.proxy.log_file import LogFile
+from pkgcache.proxy.log_file import STANDARD_OUTPUT, LogFile
 from pkgcache.settings import SettingError
 from pkgcache.units import redact, timestamp
 
@@ -102,10 +102,13 @@ def _quoted(text: str) -> str:
     return encode_basestring_ascii(redact(text))
 
 
-def open_access_log(target: str, health: Health) -> AccessLog:
-    """Open the log that `pypi_cache_access_log` names. Raises SettingError."""
+def open_access_log(target: str, health: Health, *, has_screen: bool = False) -> AccessLog:
+    """Open the log that `pypi_cache_access_log` names. Raises SettingError.
+
+    `has_screen`: standard output is the console's screen, and lines would be written over what it shows. Then they go nowhere.
+    """
     try:
-        return AccessLog(target, health)
+        return AccessLog("" if has_screen and target == STANDARD_OUTPUT else target, health)
     except OSError as error:
         reason = f"expected a file that can be written ({error.strerror})"
         raise SettingError(f"pypi_cache_access_log={target!r}: {reason}") from error

@@ -33,11 +33,11 @@ from pkgcache.proxy.host_tls import HostTls
 from pkgcache.proxy.intake import Intake
 from pkgcache.proxy.known_connection import carry_known
 from pkgcache.proxy.layers import RefusingLayer, choose_layer
-from pkgcache.proxy.log_file import STANDARD_OUTPUT
 from pkgcache.proxy.log_lines import improve_lines, skip_add_log
 from pkgcache.proxy.ordinary_flows import OrdinaryFlows, parent_proxy
 from pkgcache.proxy.redaction import redact_flows, redact_logs
 from pkgcache.proxy.request_checks import CLOSING, FAILED, is_proxy_address, unavailable
+from pkgcache.proxy.retired import Retired
 from pkgcache.proxy.tunnels import ITSELF, Tunnels
 from pkgcache.settings import PREFIX, SettingError, make_settings
 from pkgcache.web.endpoints import ProxyPages
@@ -57,6 +57,7 @@ class PypiCache:
         self.intake: Intake | None = None
         self._connections = ClientConnections()
         self._log: AccessLog | None = None
+        self._retired = Retired()
         self._trust = certificates.FlowTrust()
         self._host_tls = HostTls()
         self._hooks = HookTable(lambda: ctx.master.addons)
@@ -96,8 +97,9 @@ class PypiCache:
             check(settings)
         except SettingError as error:
             raise exceptions.OptionsError(str(error)) from error
-        if settings != self.service.settings:
-            self.done()
+        if settings != self.service.settings and self.intake is not None and self._log is not None:
+            self._retired.retire(self.intake, self._log)
+            self.flows.close()
             self._open()
 
     def _open(self) -> None:
@@ -105,7 +107,8 @@ class PypiCache:
         try:
             settings = mitmproxy_options.current_settings(ctx.options)
             service = Service(settings)
-            log = open_access_log(self._log_target(settings.access_log), service.health)
+            has_screen = ctx.master.addons.get("termlog") is None  # the console
+            log = open_access_log(settings.access_log, service.health, has_screen=has_screen)
             service.client.parent = parent_proxy(ctx.options)
             service.open()
         except (SettingError, StoreFormatError, OSError) as error:
@@ -117,9 +120,8 @@ class PypiCache:
         pages = ProxyPages(service, own.ca, own.bundle, requires_login=lambda: authenticator.is_active)
         self.service, self._log = service, log
         parent = service.client.parent
-        own_ports = lambda: {port for _, port in self._listens()}  # noqa: E731
-        breakers = service.client.breakers
-        self.flows.open(Tunnels(settings, service.router, parent, own_ports), parent, service.instance, breakers)
+        tunnels = Tunnels(settings, service.router, parent, lambda: {port for _, port in self._listens()})
+        self.flows.open(tunnels, parent, service.instance, service.client.breakers)
         self._connections.open(service.health)
         self.intake = Intake(
             service,
@@ -151,6 +153,7 @@ class PypiCache:
             self.intake.close()  # it stays: without it mitmproxy would serve whoever comes, as if we were not there
 
         async def close() -> None:
+            await self._retired.close()
             if service is not None:
                 await service.close()
             if log is not None:
@@ -270,6 +273,7 @@ class PypiCache:
         self._connections.left(client)
         if self.intake is not None:
             self.intake.client_left(client)
+        self._retired.client_left(client)
 
     # Surroundings
 
@@ -291,10 +295,6 @@ class PypiCache:
 
     def _certificates(self) -> certificates.OwnCertificates:
         return certificates.OwnCertificates(ctx.options.confdir, ctx.master.addons.get("tlsconfig"))
-
-    def _log_target(self, setting: str) -> str:
-        """Nowhere instead of standard output where that is the console's screen: its lines would be written over the flows."""
-        return setting if setting != STANDARD_OUTPUT or ctx.master.addons.get("termlog") is not None else ""
 
     def _shows_flows(self, setting: str) -> bool:
         return setting == "always" or (setting == "auto" and ctx.master.addons.get("view") is not None)

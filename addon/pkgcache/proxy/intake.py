@@ -78,7 +78,7 @@ class Intake:
         self.via = f"1.1 {service.instance}"
         self._authenticator = authenticator
         self._log = log
-        self._exchanges: dict[str, set[Exchange]] = {}
+        self.exchanges: dict[str, set[Exchange]] = {}
         self._heads = KnownHeads(service.settings.known_heads, service.from_memory)
         self._heads_of = service.hosts.version  # the version of the learned hosts that the heads were routed by
 
@@ -134,7 +134,7 @@ class Intake:
             response=refusal,
             user=self._authenticator.user_of(context.client),
         )
-        self._exchanges.setdefault(context.client.id, set()).add(exchange)
+        self.exchanges.setdefault(context.client.id, set()).add(exchange)
         return exchange
 
     def _why_barred(self, client: Client, asked: Request, headers: CIMultiDict[str], *, ours: bool) -> Response | None:
@@ -206,22 +206,22 @@ class Intake:
 
     def client_left(self, client: Client) -> None:
         """End the exchanges of a client that has disconnected, and with them the reads that they wait for."""
-        for exchange in tuple(self._exchanges.get(client.id, ())):
+        for exchange in tuple(self.exchanges.get(client.id, ())):
             exchange.leave()
 
     def client_half_closed(self, client: Client) -> bool:
         """Note that a client has closed its sending side. Returns whether it counts as left: where its answer needs an upstream."""
-        exchanges = tuple(self._exchanges.get(client.id, ()))
+        exchanges = tuple(self.exchanges.get(client.id, ()))
         left = [exchange for exchange in exchanges if exchange.half_close()]
         for exchange in left:
             exchange.leave()
         return bool(left) or not exchanges
 
     def _forget(self, exchange: Exchange) -> None:
-        exchanges = self._exchanges[exchange.client.id]
+        exchanges = self.exchanges[exchange.client.id]
         exchanges.discard(exchange)
         if not exchanges:
-            del self._exchanges[exchange.client.id]
+            del self.exchanges[exchange.client.id]
 
     def _finished(self, exchange: Exchange) -> None:
         self._forget(exchange)
