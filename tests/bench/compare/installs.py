@@ -41,7 +41,7 @@ def package_set(count: int) -> Sequence[ReleaseFile]:
 
 def slow_upstream(here: Stage, size: Size, row: Row) -> None:
     """B4."""
-    packages = size.of(PACKAGES, 12)
+    packages = size.of(PACKAGES, 8)
     here.upstream.add(*package_set(packages))
     here.upstream.pace(20 * MB)
     here.upstream.script(Behaviour("", delay=0.08))
@@ -97,7 +97,7 @@ def _with_uv(here: Stage, peer: Peer) -> Mapping[str, float]:
 FASTEST: Final = (NGINX_NAME, PROXPI, DEVPI)
 ROWS: Final = {
     "B4": Work(
-        text=f"pip download and uv pip install of {PACKAGES} packages, 35 MB, warm; upstream at 20 MB/s, 80 ms a request (quick: 12)",
+        text=f"pip download and uv pip install of {PACKAGES} packages, 35 MB, warm; upstream at 20 MB/s, 80 ms a request (quick: 8)",
         measure=slow_upstream,
         goals=[
             Goal(what=what, limit=limit, against=against)
