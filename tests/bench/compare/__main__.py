@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.bench.compare import growth, installs, machine, picture, small_hits, wheels
-from tests.bench.compare.contenders import APT
+from tests.bench.compare.contenders import APT, install_peers
 from tests.bench.compare.figures import Row
 from tests.bench.compare.loads import PROGRAMS
 from tests.bench.compare.turns import Size, Work, remark
@@ -89,6 +89,8 @@ def main() -> None:
         install()
     if missing := [program for program in PROGRAMS if shutil.which(program) is None]:
         raise SystemExit(f"not installed: {', '.join(missing)}; on Debian: {APT}")
+    if trouble := install_peers():  # once, half a minute
+        note(trouble)
     about = {"quick": arguments.quick, **machine.described()}
     print(machine.sentence(about), flush=True)
     folder = SAVED if arguments.save else UNSAVED

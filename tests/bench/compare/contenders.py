@@ -18,7 +18,7 @@ from tests.bench.compare.figures import OURS
 from tests.bench.peers import NGINX, flow_proxy, lay_out, nginx_cache, nginx_files, wait_for_port
 from tests.bench.squid import AVAILABLE as SQUID_AVAILABLE
 from tests.bench.squid import Squid
-from tests.bench.tools import Stage
+from tests.bench.tools import Stage, note
 from tests.support.clients import bare_env
 from tests.support.forked import REPOSITORY
 from tests.support.names import INDEX_URL, file_url
@@ -204,6 +204,7 @@ def install_peers() -> str:
     """Install those from the index, once for this clone; why that failed, if it did."""
     if (PEERS_VENV / "installed").exists():
         return ""
+    note(f"installing {', '.join(FROM_INDEX)} into {PEERS_VENV} …")
     pip = [str(PEERS_VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-input", *FROM_INDEX]
     for words in ([sys.executable, "-m", "venv", "--clear", str(PEERS_VENV)], pip):
         done = subprocess.run(words, capture_output=True, text=True, check=False)
