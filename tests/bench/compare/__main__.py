@@ -29,7 +29,7 @@ ROWS: Final[Mapping[str, Work]] = dict(
     sorted({**wheels.ROWS, **installs.ROWS, **growth.ROWS, **small_hits.ROWS}.items())
 )
 UNSAVED: Final = REPOSITORY / ".tools" / "bench"
-SAVED: Final = REPOSITORY / "docs" / "bench"
+SAVED: Final = REPOSITORY / "docs" / "pages" / "bench"
 
 
 def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
