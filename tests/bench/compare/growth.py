@@ -9,7 +9,7 @@ from typing import Final
 from tests.bench.compare import contenders, loads
 from tests.bench.compare.contenders import Peer
 from tests.bench.compare.figures import PROCESSOR, Goal, Row
-from tests.bench.compare.loads import ERRORS, Pages
+from tests.bench.compare.loads import ERRORS, RATE, Pages
 from tests.bench.compare.small_hits import publish_pages
 from tests.bench.compare.turns import Size, Work, gathered, in_turns
 from tests.bench.manyentries import EACH, make_store, open_entries
@@ -44,8 +44,7 @@ def _goal(row: Row, what: str, names: Sequence[str]) -> None:
 
 
 def _ask(row: Row, peers: Sequence[Peer], here: Stage, size: Size, load: Pages) -> None:
-    seconds = size.of(3, 1) + load.connections / 64  # for their handshakes
-    in_turns(row, list(peers), size.of(3, 1), lambda peer, _: loads.wrk(peer, here.folder, load, seconds))
+    in_turns(row, list(peers), size.of(3, 1), lambda peer, _: loads.wrk(peer, here.folder, load, size.of(3, 1)))
 
 
 def _entries(here: Stage, size: Size, row: Row) -> None:
@@ -66,13 +65,24 @@ def _entries(here: Stage, size: Size, row: Row) -> None:
 
 
 def _clients(here: Stage, size: Size, row: Row) -> None:
+    """The difference of a short and a long load: what the handshakes took is in both."""
     publish_pages(here.upstream, 100, 47, here.folder)
     counts = size.of((8, 1, 256), (8, 64))
+    times = size.of((4, 12), (2, 5))
+
+    def measure(peer: Peer, _: int, *, count: int) -> dict[str, float]:
+        load = Pages(pages=100, connections=count)
+        short, long = (loads.wrk(peer, here.folder, load, seconds) for seconds in times)
+        before, after = (found[RATE] * seconds for found, seconds in zip((short, long), times, strict=True))
+        used = long[PROCESSOR] * after - short[PROCESSOR] * before
+        return {PROCESSOR: used / (after - before), RATE: (after - before) / (times[1] - times[0])}
+
     with gathered(row, {"this proxy": contenders.ours(here)}) as peers:
         for peer in peers:
             loads.each_page(peer, here.folder, 100)
         for count in counts:
-            _ask(row, _as(peers, f"{count} clients"), here, size, Pages(pages=100, connections=count))
+            each = functools.partial(measure, count=count)
+            in_turns(row, _as(peers, f"{count} clients"), size.of(2, 1), each, warm_up=False)
     _goal(row, PROCESSOR, [f"{count} clients" for count in counts])
 
 
