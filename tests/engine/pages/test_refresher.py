@@ -25,6 +25,8 @@ from pkgcache.engine.runtime.metrics import Metrics
 from pkgcache.engine.runtime.tasks import Tasks
 from pkgcache.engine.store.keys import StoreKey
 from pkgcache.engine.store.store import Store
+from pkgcache.engine.upstream.errors import AllFailedError, Failure
+from pkgcache.engine.upstream.places import ASKER, Asker, Kind
 from pkgcache.rules.http.freshness import Policy
 from pkgcache.rules.policy.admission import Admission
 from pkgcache.rules.routing.routes import ProjectPage
@@ -174,3 +176,42 @@ async def test_two_clients_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             "pypi-cache; fwd=miss; fwd-status=200; stored",
         ]
         assert (on.asked, on.at.mirrors.origins.count(SECOND)) == (1, 0)
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_refresh_that_nobody_waits_for_gives_way(late: bool, tmp_path: Path) -> None:
+    """Refreshes of pages whose clients had left held these clients' places until they ended.
+
+    `late`: a request joins it after it was told to, and is told to come again; not cancelled, as if its own client had left.
+    """
+    asker: Asker | None = None
+    asked = asyncio.Event()
+
+    class Silent(Mirrors):
+        @asynccontextmanager
+        async def request(self, *_args: Any, **_more: Any) -> AsyncIterator[Any]:
+            nonlocal asker
+            asker = ASKER.get()
+            asked.set()
+            await asyncio.Event().wait()
+            yield
+
+    async with scene(tmp_path, Silent()) as on:
+        page_request = on.at.page_request()
+        clients = [asyncio.ensure_future(on.refresher.refresh(page_request, None).wait()) for _ in range(2)]
+        await asked.wait()
+        assert asker is not None
+        assert (asker.kind, asker.claim.spare) == (Kind.PAGES, False)
+        for number, client in enumerate(clients):
+            assert not asker.claim.spare, f"{number} of them have left"
+            client.cancel()
+            await asyncio.wait([client])
+        assert asker.claim.spare
+        asker.give_way()
+        if late:
+            with pytest.raises(AllFailedError) as raised:
+                await on.refresher.refresh(page_request, None).wait()
+            assert raised.value.failures == {Failure.BUSY}
+        while page_request.key in on.refresher._running:
+            await asyncio.sleep(0)
+        assert not on.refresher._readers

@@ -27,7 +27,7 @@ from pkgcache.engine.store.notes import PageNotes
 from pkgcache.engine.store.store import Store
 from pkgcache.engine.upstream.client import UpstreamClient
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
-from pkgcache.engine.upstream.places import ASKER, Kind, asking
+from pkgcache.engine.upstream.places import ASKER
 from pkgcache.engine.upstream.response import UpstreamResponse
 from pkgcache.rules.http.accept import parse_content_type
 from pkgcache.rules.http.cache_control import Headers, listed
@@ -90,10 +90,8 @@ class PageFetcher:
         absent: StoredPage | None = None
         for upstream in self._upstreams_for(page_request):
             try:
-                # Kind.PAGES: a file's request may be what makes a page needed
-                with asking(Kind.PAGES):
-                    async with self._bodies.turn(upstream.simple.origin) as take_turn:
-                        page = await self._from_upstream(upstream, page_request, stored, take_turn)
+                async with self._bodies.turn(upstream.simple.origin) as take_turn:
+                    page = await self._from_upstream(upstream, page_request, stored, take_turn)
             except UpstreamError as error:
                 failure = error.to_keep()
             except Exception as error:  # whatever an upstream sends, it is that upstream that failed

@@ -1,13 +1,14 @@
 """Refreshes of index pages and documents: one a page, however many clients ask.
 
-A refresh asks the upstreams (`fetcher`), or makes a document (`json_api`). It goes on when its clients have left.
+A refresh asks the upstreams (`fetcher`), or makes a document (`json_api`). It goes on when its clients have left, but gives its place at
+an upstream to a request that somebody waits for.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from pkgcache.engine.caching import Collaborators, Refresh, Refreshed
@@ -16,11 +17,19 @@ from pkgcache.engine.pages.json_api import JsonApi
 from pkgcache.engine.pages.stored_page import PageRequest, StoredPage, find_page
 from pkgcache.engine.runtime.single_flight import SingleFlight
 from pkgcache.engine.store.keys import StoreKey
-from pkgcache.engine.upstream.errors import AllFailedError
-from pkgcache.engine.upstream.places import waiting_for_upstream
+from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
+from pkgcache.engine.upstream.places import Kind, asking, waiting_for_upstream
 
 RECENT_SECONDS = 60.0
 """A page that a request did not find, and that is stored now, came so recently: from another request, or another process."""
+
+
+class _Readers:
+    """How many requests wait for a refresh, and whether it was stopped because none did."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.gave_way = False
 
 
 class PageRefresher:
@@ -36,6 +45,7 @@ class PageRefresher:
         self._running: SingleFlight[StoreKey, Refreshed[StoredPage]] = SingleFlight(
             shared.tasks, expected=AllFailedError
         )
+        self._readers: dict[StoreKey, _Readers] = {}
 
     def refresh(
         self, page_request: PageRequest, stored: StoredPage | None, gone: StoredPage | None = None
@@ -43,16 +53,51 @@ class PageRefresher:
         """The one refresh of this page that is under way, begun if there is none. `gone`: the stored page that cannot be read."""
         key = page_request.key
         collapsed = key in self._running
-        work = partial(self._refresh, page_request, stored, gone or stored)
+        readers = self._readers.get(key) if collapsed else None
+        if readers is None:
+            readers = self._readers[key] = _Readers()
+        work = partial(
+            self._while_wanted,
+            readers,
+            page_request.shown,
+            partial(self._refresh, page_request, stored, gone or stored),
+        )
         task = self._running.join(key, work, f"refresh of {page_request.project}")
         if not collapsed:
-            task.add_done_callback(lambda _: self._refreshed(key))
+            task.add_done_callback(lambda _: self._ended(key, readers))
 
         async def wait() -> Refreshed[StoredPage]:
             waiting_for_upstream()
-            return await asyncio.shield(task)
+            readers.count += 1
+            try:
+                return await asyncio.shield(task)
+            finally:
+                readers.count -= 1
 
         return Refresh(wait=wait, collapsed=collapsed)
+
+    def _ended(self, key: StoreKey, readers: _Readers) -> None:
+        if self._readers.get(key) is readers:  # the next one may have begun
+            del self._readers[key]
+        self._refreshed(key)
+
+    async def _while_wanted[T](self, readers: _Readers, shown: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Do the work of a refresh, which may be stopped while it has no readers. Raises AllFailedError."""
+        task = asyncio.current_task()
+        assert task is not None
+
+        def give_way() -> None:
+            readers.gave_way = True
+            task.cancel()
+
+        try:
+            with asking(Kind.PAGES, is_spare=lambda: readers.count == 0, give_way=give_way):
+                return await work()
+        except asyncio.CancelledError:
+            if not readers.gave_way:
+                raise
+            # A request may have come since, and hears of it: a cancellation would be taken for its own.
+            raise AllFailedError([UpstreamError(Failure.BUSY, shown, "its place went to another request")]) from None
 
     async def _refresh(
         self, page_request: PageRequest, stored: StoredPage | None, seen: StoredPage | None

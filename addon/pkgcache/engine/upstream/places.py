@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from pkgcache.engine.upstream.errors import Failure, UpstreamError
 from pkgcache.rules.policy.places import Claim, PlaceLimits, is_queue_full, next_to_serve, to_give_way, to_leave_queue
@@ -67,9 +67,16 @@ ASKER: ContextVar[Asker] = ContextVar("ASKER", default=NOBODY)
 
 @contextmanager
 def asking(
-    kind: Kind, client: str | None = None, product: str | None = None, waits: Callable[[], None] | None = None
+    kind: Kind,
+    client: str | None = None,
+    product: str | None = None,
+    waits: Callable[[], None] | None = None,
+    **spare: Callable[[], Any],
 ) -> Iterator[None]:
-    """Let what is fetched within be of this kind, for this client and its product; None: the same as before."""
+    """Let what is fetched within be of this kind, for this client and its product; None: the same as before.
+
+    `spare`: an Asker's `is_spare` and `give_way`.
+    """
     before = ASKER.get()
     asker = Asker(
         kind=kind,
@@ -77,6 +84,7 @@ def asking(
         product=before.product if product is None else product,
         patience=PLACE_SECONDS,
         waits=waits or before.waits,
+        **spare,
     )
     token = ASKER.set(asker)
     try:
