@@ -15,7 +15,7 @@ from pkgcache.engine.service import Service
 from pkgcache.proxy.authentication import Authenticator
 from pkgcache.proxy.exchange import Exchange
 from pkgcache.proxy.intake import Intake
-from pkgcache.proxy.known_heads import HEAD_OVERHEAD, KnownHead, KnownHeads, Place, place_of
+from pkgcache.proxy.known_heads import HEAD_OVERHEAD, KnownHead, KnownHeads, Place, place_of, plain_fields
 from pkgcache.rules.http.cache_status import CacheStatus
 from pkgcache.rules.routing.routes import ProjectPage
 from pkgcache.rules.routing.urls import Url
@@ -122,6 +122,72 @@ def test_which_heads_are_remembered(method: str, line: bytes, headers: list[tupl
     assert heads.get(key) is (known if expected else None)
 
 
+HOST: Final = b"Host: near.test\r\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (HOST, {"Host": "near.test"}),
+        (
+            HOST
+            + b'User-Agent: pip/26.0 {"ci":true}\r\nAccept: */*\r\nAccept-Encoding: gzip, br\r\nConnection: keep-alive\r\n',
+            {
+                "Host": "near.test",
+                "User-Agent": 'pip/26.0 {"ci":true}',
+                "Accept": "*/*",
+                "Accept-Encoding": "gzip, br",
+                "Connection": "keep-alive",
+            },
+        ),
+        (b"host: near.test\r\ncache-control: max-age=0\r\n", {"host": "near.test", "cache-control": "max-age=0"}),
+        (HOST + b"Connection: close\r\n", {"Host": "near.test", "Connection": "close"}),
+        pytest.param(b"", None, id="no Host (RFC 9112 §3.2)"),
+        pytest.param(HOST + HOST, None, id="two Hosts (RFC 9112 §3.2)"),
+        pytest.param(b"Host: other.test\r\n", None, id="another Host"),
+        pytest.param(b"Host: NEAR.test\r\n", None, id="in another spelling"),
+        pytest.param(b"Host:near.test\r\n", None, id="no blank"),
+        pytest.param(b"Host : near.test\r\n", None, id="a blank before the colon (RFC 9112 §5.1)"),
+        pytest.param(b"Host: near.test \r\n", None, id="a blank at the end"),
+        pytest.param(b"Host: near.test\n", None, id="a line that ends in LF"),
+        pytest.param(HOST + b"Accept: a\r\nAccept: b\r\n", None, id="a field twice"),
+        pytest.param(HOST + b"Accept: a\r\naccept: b\r\n", None, id="in two spellings"),
+        pytest.param(HOST + b"Accept: a\r\n b\r\n", None, id="a folded line (RFC 9112 §5.2)"),
+        pytest.param(HOST + b"Accept: \xe9\r\n", None, id="not ASCII"),
+        pytest.param(HOST + b"Accept: a\x00b\r\n", None, id="a control character"),
+        pytest.param(HOST + b"Accept:\r\n", None, id="an empty value"),
+        pytest.param(HOST + b"Connection: Accept\r\n", None, id="names a field (RFC 9110 §7.6.1)"),
+        pytest.param(HOST + b"Connection: Close\r\n", None, id="another spelling of close"),
+        pytest.param(HOST + b"Authorization: Basic YTpi\r\n", None, id="credentials"),
+        pytest.param(HOST + b"Proxy-Authorization: Basic YTpi\r\n", None, id="a login"),
+        pytest.param(HOST + b"Cookie: a=b\r\n", None, id="a cookie"),
+        pytest.param(HOST + b"Content-Length: 4\r\n", None, id="a body"),
+        pytest.param(HOST + b"Transfer-Encoding: chunked\r\n", None, id="a chunked body"),
+        pytest.param(HOST + b"Expect: 100-continue\r\n", None, id="expects"),
+        pytest.param(HOST + b"Upgrade: h2c\r\n", None, id="upgrades"),
+        pytest.param(HOST + b"Via: 1.1 other\r\n", None, id="a loop"),
+        pytest.param(HOST + b"Max-Forwards: 0\r\n", None, id="counts proxies"),
+        pytest.param(HOST + b"Range: bytes=0-1\r\n", None, id="a part"),
+        pytest.param(HOST + b"X: y\r\n", None, id="whatever else"),
+    ],
+)
+@pytest.mark.parametrize("end", [b"\r\n", b"\r\nGET /", b"\r\nx", b"", b"\r", b"\n"])
+def test_header_lines_that_were_never_seen(lines: bytes, expected: dict[str, str] | None, end: bytes) -> None:
+    found = plain_fields(lines + end, {"Host": "near.test"})
+    assert (None if found is None else dict(found)) == (expected if end == b"\r\n" else None)
+
+
+def test_a_page_that_is_known_is_answered_whoever_asks(scene: Scene) -> None:
+    """The request has the header lines that were sent."""
+    scene.ask()
+    head = LINE + HOST + b"User-Agent: new\r\n\r\n"
+    assert (exchange := scene.again(head)) is not None
+    assert dict(exchange.request.headers) == {"Host": "near.test", "User-Agent": "new"}
+    assert exchange.request.url.path == "/simple/six/"
+    assert scene.again(LINE.replace(b"six", b"seven") + HOST + b"\r\n") is None, "another page was never asked for"
+    assert scene.again(LINE + HOST + b"User-Agent: " + b"x" * 1024 + b"\r\n\r\n") is None, "its end may be missing"
+
+
 def test_the_memory_is_bounded() -> None:
     heads = KnownHeads(20 * HEAD_OVERHEAD, no_answer)
     for number in range(100):
@@ -179,7 +245,7 @@ def test_another_client_is_logged_as_itself(scene: Scene) -> None:
         (HEAD[:-1], PLACE),
         (HEAD + HEAD, PLACE),
         (HEAD.replace(b"six", b"Six"), PLACE),
-        (HEAD.replace(b"Host", b"host"), PLACE),
+        (HEAD.replace(b"Host: ", b"Host:"), PLACE),
         (HEAD, ("other.test", 443, HTTPMode.transparent, True)),
         (HEAD, ("near.test", 80, HTTPMode.transparent, True)),
         (HEAD, ("near.test", 443, HTTPMode.transparent, False)),
@@ -237,7 +303,8 @@ def test_header_lines_before_the_first_crlf_are_no_other_clients(scene: Scene) -
     """RFC 9112 §2.2: a line may end in LF alone. What such lines say must not count for whoever sends the rest of the head."""
     scene.ask("/simple/six/", head=LINE + PIP)
     scene.ask("/simple/beta/", head=BETA[:-2] + b"\nIf-None-Match: *\nX: HTTP/1.1\r\n" + UV)
-    assert scene.again(LINE + UV) is None
+    assert (exchange := scene.again(LINE + UV)) is not None
+    assert dict(exchange.request.headers) == {"Host": "near.test", "User-Agent": "uv"}
 
 
 def test_each_request_for_a_page_is_looked_up_by_its_own_header_lines(scene: Scene) -> None:

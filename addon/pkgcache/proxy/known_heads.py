@@ -7,12 +7,14 @@ anything that concerns more than its own answer: credentials, a body, a change o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import HTTPMode
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from pkgcache.engine.responses.messages import Request, Response
 from pkgcache.engine.store.lru import ByteLru
@@ -39,6 +41,12 @@ _OWN_ANSWER_ONLY: Final = frozenset(
 )
 """Fields that keep a head from being remembered, but for a `Connection` that says keep-alive or close and no more."""
 
+_PLAIN_FIELDS: Final = frozenset(
+    {"host", "user-agent", "accept", "accept-encoding", "accept-language", "cache-control", "connection"}
+)
+_PLAIN_LINE: Final = re.compile(rb"([A-Za-z-]+): ([!-~](?:[ -~]*[!-~])?)\r\n")
+"""Fields that concern the answer alone, and a line of one, as every client writes it (RFC 9112 §5 allows more)."""
+
 
 @dataclass(frozen=True, slots=True)
 class KnownHead:
@@ -53,7 +61,8 @@ class KnownHeads:
     """The heads that were used last, in about `limit` bytes of memory. A CONNECT has the address that it leads to.
 
     Within a CONNECT what a request line means and what the header lines mean does not depend on each other, so a head is known as
-    soon as both are: a client asks for many pages with the same header lines, and many clients ask for the same page.
+    soon as both are: a client asks for many pages with the same header lines, and many clients ask for the same page. Header lines as
+    all clients have them need not have been seen.
     `answer` gives what answers a request from memory.
     """
 
@@ -76,10 +85,14 @@ class KnownHeads:
             return known
         place, head = key
         line, _, fields = head.partition(b"\r\n")
-        of_line, of_fields = self._lines.get((place, line)), self._fields.get((place, fields))
-        if of_line is None or of_fields is None:
+        of_line = self._lines.get((place, line))
+        if of_line is None or len(head) > LONGEST_HEAD:
             return None
-        request = replace(of_fields.request, url=of_line.request.url)
+        of_fields = self._fields.get((place, fields))
+        headers = of_fields.request.headers if of_fields else plain_fields(fields, of_line.request.headers)
+        if headers is None:
+            return None
+        request = replace(of_line.request, headers=headers)
         answer = self._answer(request, of_line.route)
         if answer is None:
             return None
@@ -110,6 +123,21 @@ class KnownHeads:
         if place[2] is HTTPMode.transparent and line.startswith(b"GET /"):
             self._lines.put((place, line), known, weight)
             self._fields.put((place, rest), known, weight)
+
+
+def plain_fields(lines: bytes, known: Mapping[str, str]) -> CIMultiDictProxy[str] | None:
+    """Read the header lines of a head, up to its end. None unless all are such as pip and uv send, with the `Host` of `known`."""
+    found = CIMultiDict[str]()
+    at = 0
+    while match := _PLAIN_LINE.match(lines, at):
+        name, value = match[1].decode(), match[2].decode()
+        if name.lower() not in _PLAIN_FIELDS or name in found:
+            return None
+        found[name] = value
+        at = match.end()
+    if lines[at:] != b"\r\n" or found.get("Host") is None or found["Host"] != known.get("Host"):
+        return None
+    return CIMultiDictProxy(found) if found.get("Connection", "close") in {"keep-alive", "close"} else None
 
 
 def _weight(head: bytes) -> int:
