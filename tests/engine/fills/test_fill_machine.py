@@ -38,6 +38,7 @@ from pkgcache.engine.store.entries import Entries
 from pkgcache.engine.store.recovery import clean_up
 from pkgcache.engine.store.store import Store
 from pkgcache.engine.upstream.errors import Failure, UpstreamError
+from pkgcache.engine.upstream.places import Places
 from pkgcache.rules.http.freshness import Policy
 from pkgcache.rules.policy.hold_back import HOLD_BACK
 from pkgcache.rules.routing.digests import parse_release_path
@@ -100,6 +101,7 @@ class Mirrors:
         self.streams: list[Stream] = []
         self.filling = self.most_filling = 0
         self.generous = False
+        self.places = Places()
 
     def healthy_first[T: tuple[Url, str]](self, sources: Sequence[T]) -> list[T]:
         return list(sources)

@@ -294,3 +294,25 @@ def test_many() -> None:
         assert places.figures() == {"held": 0, "waiting": 0}
 
     asyncio.run(story())
+
+
+async def test_what_nobody_waits_for_takes_turns() -> None:
+    """Tasks with a client have no turn to wait for, and one that gets a client again waits no more."""
+    places, order = Places(LIMITS), list[str]()
+    wanted = set[str]()
+
+    async def bring(name: str) -> None:
+        with asking(Kind.FILES, "10.0.0.7", is_spare=lambda: name not in wanted):
+            for _ in range(3):
+                await places.pace_spare()
+                order.append(name)
+
+    spare = [asyncio.create_task(bring(name)) for name in ("a", "b")]
+    await asyncio.sleep(0)
+    wanted.add("c")
+    await bring("c")
+    assert order == ["c", "c", "c"]
+    await spare[0]
+    assert order[3:8] == ["a", "b", "a", "b", "a"]
+    wanted.add("b")
+    await spare[1]
