@@ -299,12 +299,35 @@ def leaves_early(raw: Raw) -> None:
     raw.sock.sendall(raw.begin()[:50])
 
 
-@pytest.mark.parametrize("act", [distrusts, leaves], ids=["does not trust the CA", "leaves halfway"])
-def test_the_log_tells_of_a_handshake_that_failed(scene: Scene, act: Callable[[Raw], None]) -> None:
+def breaks(data: bytes = b"") -> Callable[[Raw], None]:
+    """Send what TLS cannot read after a request; nothing given: a record with one bit that is another one."""
+
+    def act(raw: Raw) -> None:
+        raw.shake_hands()
+        assert raw.ask(PLAIN)
+        record = bytearray(raw.record(PLAIN))
+        record[20] ^= 1
+        raw.sock.sendall(data or record)
+        assert raw.sock.recv(5) == b"\x17\x03\x03\x00\x13"  # an alert
+
+    return act
+
+
+BROKEN: Final[dict[str, Callable[[Raw], None]]] = {
+    "does not trust the CA": distrusts,
+    "leaves halfway": leaves,
+    "a record that cannot be decrypted": breaks(),
+    "no TLS after TLS": breaks(PLAIN),
+    "an alert that is not encrypted": breaks(b"\x15\x03\x03\x00\x02\x02\x30"),
+}
+
+
+@pytest.mark.parametrize("act", BROKEN.values(), ids=BROKEN)
+def test_the_log_tells_what_is_wrong_with_tls(scene: Scene, act: Callable[[Raw], None]) -> None:
     """Once, in the same words."""
 
     def told(proxy: Proxy) -> list[str]:
-        return re.findall(r"TLS handshake failed\. .*|does not trust this proxy's CA", proxy.output)
+        return re.findall(r"TLS handshake failed\. .*|does not trust this proxy's CA|TLS Error: .*", proxy.output)
 
     lines = []
     for proxy in (scene.knows, scene.forgets):
@@ -321,6 +344,24 @@ def test_who_leaves_before_that_leaves_nothing_behind(scene: Scene) -> None:
         with Raw(scene.knows) as raw:
             leaves_early(raw)
     assert scene.both(PLAIN)
+
+
+def test_nothing_stays_of_a_head_that_is_longer_than_its_parts_were(scene: Scene) -> None:
+    """Header lines are known from a head of 1024 bytes, which is the longest one that is kept; with another line it has one more."""
+    fields = {"X": "x" * (1025 - len(head("/simple/beta/", X="x")))}
+    short, long = head("/simple/beta/", **fields), head("/simple/alpha/", **fields)
+    assert (len(short), len(long)) == (1024, 1025)
+
+    def known_ones(*requests: bytes) -> int:
+        before = scene.known
+        with Raw(scene.knows) as raw:
+            raw.shake_hands()
+            for request in requests:
+                assert raw.ask(request)
+        return scene.known - before
+
+    eventually(lambda: known_ones(short, PLAIN), lambda count: count == 2)
+    assert known_ones(long, long, PLAIN) == 3
 
 
 def test_a_known_request_to_the_proxy_itself(scene: Scene) -> None:

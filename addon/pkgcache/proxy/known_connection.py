@@ -7,6 +7,7 @@ a task. Once some bytes are not known, the layers get them, and the connection a
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import socket
 import time
@@ -119,8 +120,8 @@ class KnownConnection:
         self._writer.write(ESTABLISHED)
         self._context.server.address = address
         client = self._client
-        client.tls = True
         hello = await self._read()
+        client.tls = True  # from here on it has as long as a handshake may take
         connection, unknown = await self._greet(hello, address[0])
         if connection is None:
             client.tls, client.sni = False, None  # as for a layer that has yet to see what comes
@@ -129,7 +130,12 @@ class KnownConnection:
             return
         failure = await self._finish_handshake(connection)
         if client.tls_established:
-            await self._carry_encrypted(connection)
+            try:
+                await self._carry_encrypted(connection)
+            except SSL.Error as error:  # OpenSSL says only once what is wrong
+                self._handler.log(f"TLS Error: {error}", logging.WARNING)
+                self._writer.write(_encrypted(connection))
+                raise ConnectionError from error
         client.tls = False  # the layer would take it for TLS within TLS
         await self._go_on_with(WithinConnect(self._context, connection if failure is None else failure))
         await self._handler.server_event(events.DataReceived(client, b""))
@@ -160,7 +166,10 @@ class KnownConnection:
                     continue
             except SSL.Error:
                 break
-            data = await self._read()
+            try:
+                data = await self._read()
+            except OSError:
+                break  # raised again when the layers read; they tell of it
             hello += data
         return None, hello
 
@@ -195,7 +204,7 @@ class KnownConnection:
         place = place_of(self._context, HTTPMode.transparent)
 
         def send(answer: bytes) -> None:
-            connection.recv(LONGEST_HEAD)
+            connection.recv(len(head))  # it may be longer than those that are kept, where its parts are known
             connection.sendall(answer)
             self._writer.write(connection.bio_read(len(answer) + FLIGHT))
 
@@ -239,10 +248,10 @@ def _encrypted(connection: SSL.Connection) -> bytes:
 
 
 def _next_head(connection: SSL.Connection) -> bytes:
-    """The data of the next record, which stay where they are; empty if there are none, or TLS has ended."""
+    """The data of the next record, which stay where they are; empty if there are none, or TLS has ended. Raises SSL.Error."""
     try:
         return connection.recv(LONGEST_HEAD + 1, socket.MSG_PEEK)
-    except SSL.Error:
+    except (SSL.WantReadError, SSL.ZeroReturnError):
         return b""
 
 
