@@ -346,24 +346,6 @@ def test_who_leaves_before_that_leaves_nothing_behind(scene: Scene) -> None:
     assert scene.both(PLAIN)
 
 
-def test_nothing_stays_of_a_head_that_is_longer_than_its_parts_were(scene: Scene) -> None:
-    """Header lines are known from a head of 1024 bytes, which is the longest one that is kept; with another line it has one more."""
-    fields = {"X": "x" * (1025 - len(head("/simple/beta/", X="x")))}
-    short, long = head("/simple/beta/", **fields), head("/simple/alpha/", **fields)
-    assert (len(short), len(long)) == (1024, 1025)
-
-    def known_ones(*requests: bytes) -> int:
-        before = scene.known
-        with Raw(scene.knows) as raw:
-            raw.shake_hands()
-            for request in requests:
-                assert raw.ask(request)
-        return scene.known - before
-
-    eventually(lambda: known_ones(short, PLAIN), lambda count: count == 2)
-    assert known_ones(long, long, PLAIN) == 3
-
-
 def test_a_known_request_to_the_proxy_itself(scene: Scene) -> None:
     """An index URL on the proxy, without TLS."""
     answers = []

@@ -204,7 +204,7 @@ class KnownConnection:
         place = place_of(self._context, HTTPMode.transparent)
 
         def send(answer: bytes) -> None:
-            connection.recv(len(head))  # it may be longer than those that are kept, where its parts are known
+            connection.recv(len(head))
             connection.sendall(answer)
             self._writer.write(connection.bio_read(len(answer) + FLIGHT))
 
