@@ -1,8 +1,10 @@
 """A fill by itself: what the store has after all is not fetched again."""
 
 import asyncio
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -86,3 +88,45 @@ def test_what_another_process_has_committed_meanwhile(tmp_path: Path, in_memory:
     with ThreadPoolExecutor(1) as pool:
         assert asyncio.run(story(pool)) == content
     assert not list(tmp_path.glob("x.*"))
+
+
+async def test_a_stopped_download_lets_go_of_what_it_had_in_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it tells other processes, the error's frames would keep the response, with megabytes that were read ahead."""
+
+    class Held:
+        """Stands for the response."""
+
+    held: list[weakref.ref[Held]] = []
+
+    async def download(*_: Any) -> None:
+        response = Held()
+        held.append(weakref.ref(response))
+        await asyncio.Event().wait()
+
+    async def room(*_: Any) -> bool:
+        return True
+
+    with ThreadPoolExecutor(1) as pool:
+        fill = Fill(
+            FillRequest(digest=None, size=None, sources=[(URL, "")]),
+            tmp_path / "x.part",
+            NobodyToAsk(),
+            pool,
+            report=lambda _: None,
+            reserve=room,
+            disk_failed=lambda _: None,
+            finish_abandoned=0,
+        )
+        monkeypatch.setattr(fill, "_download_or_follow", download)
+        fill.task = asyncio.create_task(fill.run(None, None))  # type: ignore[arg-type]
+        while not held:
+            await asyncio.sleep(0)
+        fill.task.cancel()
+        while fill.error is None:
+            await asyncio.sleep(0)
+        assert not fill.task.done()
+        assert held[0]() is None
+        with suppress(asyncio.CancelledError):
+            await fill.task

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from pkgcache.engine.upstream.errors import Failure, UpstreamError
-from pkgcache.engine.upstream.places import ASKER, NOBODY, Asker, Kind, Places, as_asker, asking
+from pkgcache.engine.upstream.places import ASKER, MOST_SPARE, NOBODY, Asker, Kind, Places, as_asker, asking
 from pkgcache.rules.policy.places import PlaceLimits
 from pkgcache.rules.routing.urls import parse_url
 
@@ -316,3 +316,17 @@ async def test_what_nobody_waits_for_takes_turns() -> None:
     assert order[3:8] == ["a", "b", "a", "b", "a"]
     wanted.add("b")
     await spare[1]
+
+
+async def test_few_go_on_that_nobody_waits_for() -> None:
+    """Those that are one too many give way, and only those."""
+    places, gave_way = Places(LIMITS), list[int]()
+
+    async def bring(number: int) -> None:
+        with asking(Kind.FILES, "10.0.0.7", is_spare=lambda: True, give_way=lambda: gave_way.append(number)):
+            await places.pace_spare()
+
+    await asyncio.gather(*map(bring, range(MOST_SPARE + 3)))
+    assert gave_way == [MOST_SPARE, MOST_SPARE + 1, MOST_SPARE + 2]
+    await bring(100)
+    assert len(gave_way) == 3

@@ -156,9 +156,10 @@ class Fill(FillProgress):
             await self._end_in_failure(
                 AllFailedError([UpstreamError(Failure.DISK, str(self.file.path), f"cannot be written: {error}")])
             )
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as stop:
             if self.verified:
                 raise
+            stop.__traceback__ = None  # its frames hold the response, and megabytes that were read ahead
             self.fail(AllFailedError([UpstreamError(Failure.BROKEN, str(self.file.path), "the download was stopped")]))
             self.file.release()  # so that a follower can take over
             self._stopped = True
