@@ -1,6 +1,6 @@
 """The access log: one line with a JSON object for each request, written when the request is over. docs/pages/operating.md has its fields.
 
-The lines of requests that end within 20 ms are appended in one write. Polls that find all well are left out.
+The lines of requests that end at the same turn of the event loop are appended in one write. Polls that find all well are left out.
 """
 
 from __future__ import annotations
@@ -20,9 +20,6 @@ from pkgcache.units import redact, timestamp
 
 POLLED: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 """Those of the proxy's own pages that a monitor asks for every few seconds."""
-
-GATHER_SECONDS: Final = 0.02
-"""How long lines gather: nobody sees the delay, and thousands of hits a second take fifty writes."""
 
 SHORT_TEXT: Final = 512
 MOST_TEXTS: Final = 1024
@@ -47,7 +44,7 @@ class AccessLog:
         if len(self._lines) > 1:
             return
         try:
-            asyncio.get_running_loop().call_later(GATHER_SECONDS, self.flush)
+            asyncio.get_running_loop().call_soon(self.flush)
         except RuntimeError:  # no loop that could write it later
             self.flush()
 

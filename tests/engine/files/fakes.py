@@ -13,6 +13,7 @@ from pkgcache.engine.responses.messages import Body, Request
 from pkgcache.engine.runtime.metrics import Metrics
 from pkgcache.engine.runtime.tasks import Tasks
 from pkgcache.engine.upstream.errors import Failure, UpstreamError, refused
+from pkgcache.engine.upstream.places import Places
 from pkgcache.rules.http.freshness import Policy
 from pkgcache.rules.routing.digests import Digest, parse_release_path
 from pkgcache.rules.routing.indexes import Index
@@ -58,6 +59,8 @@ class Upstreams:
     def __init__(self, **_: object) -> None:
         self.answers: dict[str, Scripted] = {}
         self.asked: list[tuple[str, str, dict[str, str]]] = []
+
+    places = Places()
 
     def healthy_first[T: tuple[Url, str]](self, sources: Sequence[T]) -> list[T]:
         return list(sources)
