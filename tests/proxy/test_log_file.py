@@ -29,7 +29,7 @@ def moved_with_its_folder(path: Path) -> None:
 
 
 def replaced(path: Path) -> None:
-    """As an editor saves."""
+    """Put a copy in the place of the file, by a rename, as an editor does when it saves."""
     shutil.copy(path, path.with_suffix(".new"))
     path.with_suffix(".new").replace(path)
 

@@ -47,10 +47,11 @@ def asked_twice(
     first = get({})
     assert first.status == 200
     asks = {name.replace("-", "_"): text for name, text in case.asks.items()}
-    again = get(asks)
+    before, again = 1, get(asks)
     while "collapsed" in cache_status_of(again):  # all of it was sent, and not quite stored yet
-        again = get(asks)
-    assert _outcome(house, path, again, 1) == case.outcome
+        # Such a request may have asked the upstream itself: what it asked is not what became of the next one.
+        before, again = len(house.upstream.seen(path_contains=path)), get(asks)
+    assert _outcome(house, path, again, before) == case.outcome
     assert not case.statuses or case.statuses == tuple(each.status for each in house.upstream.seen(path_contains=path))
     for name, text in case.sees.items():
         seen = again.headers[name]

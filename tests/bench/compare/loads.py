@@ -21,7 +21,7 @@ from tests.support.wheels import ReleaseFile
 
 PROGRAMS: Final = ("wrk", "socat", "curl", "h2load")
 CLIENTS: Final = 16
-"""As many different heads."""
+"""Values of `User-Agent` that a load sends in turn: a page is asked for with so many different heads."""
 RATE, BUSY, ERRORS = "requests a second", "busy, of one core", "answers missing or not 200"
 
 
