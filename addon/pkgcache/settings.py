@@ -194,6 +194,13 @@ OPTIONS: tuple[Option, ...] = (
         parse_duration,
     ),
     Option(
+        "cooldown_except",
+        Sequence[str],
+        (),
+        "GLOB or GLOB=INDEX: projects without a cooldown, everywhere or on that index (*=corp: all of corp's). "
+        "Separate several with spaces.",
+    ),
+    Option(
         "private",
         Sequence[str],
         (),
@@ -265,6 +272,7 @@ class Settings:
     allow: tuple[str, ...]
     deny: tuple[str, ...]
     cooldown: float
+    cooldown_except: tuple[str, ...]
     private: tuple[str, ...]
     finish_abandoned: int
     other_hosts: Literal["tunnel", "intercept", "deny"]

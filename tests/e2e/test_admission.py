@@ -182,7 +182,11 @@ def test_a_file_that_was_stored_before_it_was_denied(make_proxy: MakeProxy, make
 # A cooldown for new files
 
 
-COOLING: Final = {"pypi_cache_cooldown": "1h", "pypi_cache_stale_while_revalidate": "0"}
+COOLING: Final = {
+    "pypi_cache_cooldown": "1h",
+    "pypi_cache_cooldown_except": ["Free.*"],
+    "pypi_cache_stale_while_revalidate": "0",
+}
 
 
 @pytest.fixture(scope="module")
@@ -226,6 +230,15 @@ def test_young_files_are_on_no_page(kind: str, address: str, cooling: House) -> 
     if kind == "json":
         assert json.loads(again.body)["versions"] == ["1.0"]
     assert cooling.page_requests(name) == 1
+
+
+def test_a_project_without_a_cooldown(cooling: House) -> None:
+    """On its page, at once; and directly, where no page need be fetched to know its age."""
+    old, young = old_and_young("free-to-all")
+    cooling.upstream.add(old, young)
+    assert cooling.fetch(names.file_url(young)).sha256 == young.sha256
+    assert cooling.page_requests("free-to-all") == 0
+    assert versions_on(cooling.page("free-to-all")) == {"1.0", "2.0"}
 
 
 @pytest.mark.parametrize("way", [PIP_ENV, UV_ENV, PIP_INDEX], ids=str)

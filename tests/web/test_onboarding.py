@@ -91,6 +91,8 @@ def test_rules(tmp_path: Path) -> None:
     greeted = lines(tmp_path, offline=True, cooldown="7d", allow=["a*", "b"], deny=["c"], private=["d=pypi"])
     assert about("offline", greeted) == ["yes: only what is stored is served"]
     assert about("cooldown", greeted) == ["7d"]
+    greeted += lines(tmp_path, cooldown="7d", cooldown_except=["acme-*", "*=pypi"])
+    assert about("cooldown", greeted)[1:] == ["7d, but not for acme-* *=pypi"]
     assert about("allow", greeted) == ["a* b"]
     assert about("deny", greeted) == ["c"]
     assert about("private", greeted) == ["d=pypi"]

@@ -80,7 +80,7 @@ class Gatekeeper:
             return next((verdict for verdict in verdicts if isinstance(verdict, Admitted)), verdicts[0])
         project = project_of(route.filename)
         verdict = self.admission.admit_project(project, route.index.name)
-        if isinstance(verdict, Refused) or not self.admission.cooldown:
+        if isinstance(verdict, Refused) or not self.admission.has_cooldown(project, route.index.name):
             return verdict
         link = await self._known_files.facts_of(route)
         if link is None or not link.upload_time:

@@ -97,12 +97,17 @@ def _rule_lines(settings: Settings) -> list[str]:
     """Return a line for each rule of the operator that is in force."""
     rules = {
         "offline": "yes: only what is stored is served" if settings.offline else "",
-        "cooldown": shown_duration(settings.cooldown) if settings.cooldown else "",
+        "cooldown": _cooldown(settings) if settings.cooldown else "",
         "allow": " ".join(settings.allow),
         "deny": " ".join(settings.deny),
         "private": " ".join(settings.private),
     }
     return [f"  {name:7} {value}" for name, value in rules.items() if value]
+
+
+def _cooldown(settings: Settings) -> str:
+    exceptions = " ".join(settings.cooldown_except)
+    return shown_duration(settings.cooldown) + (f", but not for {exceptions}" if exceptions else "")
 
 
 def _index_line(index: Index) -> str:

@@ -10,14 +10,19 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from packaging.utils import canonicalize_name
 
+from pkgcache.engine.pip_defaults import pip_defaults
 from pkgcache.rules.policy.admission import (
     Admission,
     Admitted,
     RefusalReason,
     Refused,
+    build_admission,
+    parse_exceptions,
     parse_globs,
     parse_private,
 )
+from pkgcache.rules.routing.indexes import build_indexes
+from pkgcache.settings import SettingError, make_settings
 from pkgcache.units import parse_duration
 
 DAY = 86400.0
@@ -357,6 +362,70 @@ def test_a_cooldown_is_told_as_the_option_takes_it(cooldown: float) -> None:
     answer = Admission(cooldown=cooldown).admit_file("", NOW)
     assert isinstance(answer, Refused)
     assert parse_duration(answer.rule.removeprefix("pypi_cache_cooldown=")) == pytest.approx(cooldown)
+
+
+# Exceptions from the cooldown
+
+
+@pytest.mark.parametrize(
+    ("values", "pairs"),
+    [
+        ([], ()),
+        (["acme-*"], (("acme-*", ""),)),
+        (["acme-*, six\tx"], (("acme-*", ""), ("six", ""), ("x", ""))),
+        (["*=Corp"], (("*", "corp"),)),
+        (["acme-*=corp six"], (("acme-*", "corp"), ("six", ""))),
+        pytest.param(["a", "a=b", "a"], (("a", ""), ("a", "b")), id="each once"),
+    ],
+)
+def test_parse_exceptions(values: list[str], pairs: tuple[tuple[str, str], ...]) -> None:
+    assert parse_exceptions(values) == pairs
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("acme-*=", "GLOB=INDEX"),
+        ("=corp", "letters, digits"),
+        ("acme-*=a/b", "GLOB=INDEX"),
+        ("acme-", "begins and ends"),
+        ("a/b", "letters, digits"),
+        ("acme-*=nowhere", "not 'nowhere'"),
+    ],
+)
+def test_no_exceptions(value: str, why: str) -> None:
+    settings = make_settings(
+        {"pypi_cache_index": ["corp=https://corp.test/simple/"], "pypi_cache_cooldown_except": [value]}
+    )
+    with pytest.raises(SettingError, match=why) as caught:
+        build_admission(settings, build_indexes(settings.index, pip_defaults()))
+    assert str(caught.value).startswith(f"pypi_cache_cooldown_except={value!r}: expected ")
+
+
+@pytest.mark.parametrize(
+    ("exceptions", "project", "index", "waits"),
+    [
+        ([], "six", "pypi", True),
+        (["six"], "six", "pypi", False),
+        (["six"], "sixteen", "pypi", True),
+        pytest.param(["Acme_*"], "acme.core", "pypi", False, id="PEP 503: both are normalised"),
+        pytest.param(["acme-*"], "ACME__Core", "other", False, id="everywhere"),
+        (["acme-*=corp"], "acme-core", "corp", False),
+        (["acme-*=corp"], "acme-core", "pypi", True),
+        (["acme-*=corp"], "six", "corp", True),
+        pytest.param(["*=corp"], "six", "corp", False, id="all of an index"),
+        pytest.param(["*=corp"], "six", "corp@https://mirror.test/simple/", False, id="a mirror is its index"),
+        pytest.param(["*=CORP"], "six", "Corp", False, id="case of an index"),
+        pytest.param(["*=corp"], "six", "corporate", True, id="a longer name"),
+        pytest.param(["*=corp"], "six", "pypi@https://corp.test/", True, id="a mirror of another"),
+        (["*"], "anything", "pypi", False),
+        pytest.param(["a=corp", "a=pypi"], "a", "pypi", False, id="of several the one that is right"),
+    ],
+)
+def test_has_cooldown(exceptions: list[str], project: str, index: str, waits: bool) -> None:
+    admission = Admission(cooldown=DAY, cooldown_except=parse_exceptions(exceptions))
+    assert admission.has_cooldown(project, index) is waits
+    assert not Admission(cooldown_except=parse_exceptions(exceptions)).has_cooldown(project, index)
 
 
 def test_reasons_are_names_for_metrics() -> None:

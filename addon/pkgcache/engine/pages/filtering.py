@@ -92,9 +92,10 @@ class VariantFilter:
         versions: dict[str, _Version] = {}
         known: dict[str, Version] = {}
         young: set[str] = set()
+        has_cooldown = self._admission.has_cooldown(page_request.project, page_request.index.name)
         spaces = {page_request.space, PUBLIC}  # what is public is served to clients with credentials too
         for identity, facts in table.items():
-            if isinstance(self._admission.admit_file(facts.upload_time, now), Refused):
+            if has_cooldown and isinstance(self._admission.admit_file(facts.upload_time, now), Refused):
                 young.add(facts.filename)
             if self._offline:
                 version = version_in(facts.filename, page_request.project, known)

@@ -11,6 +11,7 @@ import enum
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -28,6 +29,7 @@ ALLOW: Final = "pypi_cache_allow"
 DENY: Final = "pypi_cache_deny"
 PRIVATE: Final = "pypi_cache_private"
 COOLDOWN: Final = "pypi_cache_cooldown"
+EXCEPT: Final = "pypi_cache_cooldown_except"
 
 # An item of a set such as `[a-z_]`: a range, or one character. A separator stands for all three of them.
 _ITEM: Final = re.compile(r"[a-z0-9]-[a-z0-9]|[a-z0-9._-]")
@@ -89,6 +91,7 @@ class Admission:
     deny: tuple[str, ...] = ()  # goes before `allow`
     cooldown: float = 0  # in seconds; 0: off
     private: tuple[tuple[str, str], ...] = ()  # (glob, index name)
+    cooldown_except: tuple[tuple[str, str], ...] = ()  # (glob, index name, or '' for all indexes)
 
     def admit_project(self, project: str, index_name: str) -> Admitted | Refused:
         """Whether `project`, in any spelling, may be fetched from an index. The name of a mirror, `corp@<url>`, counts as `corp`.
@@ -102,13 +105,22 @@ class Admission:
         if self.allow and _first_match(self.allow, name) is None:
             return Refused(reason=RefusalReason.NOT_ALLOWED, rule=ALLOW)
         owners = [(glob, owner) for glob, owner in self.private if fnmatchcase(name, _normalise(glob))]
-        asked = index_name.partition("@")[0].lower()
+        asked = _base_name(index_name)
         if owners and all(owner.lower() != asked for _, owner in owners):
             return Refused(reason=RefusalReason.PRIVATE_NAME, rule=f"{PRIVATE}={owners[0][0]}={owners[0][1]}")
         return Admitted()
 
+    def has_cooldown(self, project: str, index_name: str) -> bool:
+        """Whether new files of a project have to wait, and so `admit_file` is to be asked."""
+        if self.cooldown <= 0:
+            return False
+        name, index = canonicalize_name(project), _base_name(index_name)
+        return not any(
+            owner in {"", index} and fnmatchcase(name, _normalise(glob)) for glob, owner in self.cooldown_except
+        )
+
     def admit_file(self, upload_time: str, now: float) -> Admitted | Refused:
-        """Whether a file is old enough, by its PEP 700 `upload-time`. An unknown one ('') is not."""
+        """Whether a file is old enough, by its PEP 700 `upload-time`. An unknown one ('') is not. See `has_cooldown`."""
         if self.cooldown <= 0:
             return Admitted()
         rule = f"{COOLDOWN}={shown_duration(self.cooldown)}"
@@ -148,8 +160,29 @@ def parse_private(values: Sequence[str]) -> tuple[tuple[str, str], ...]:
     return tuple(dict.fromkeys(pairs))
 
 
+def parse_exceptions(values: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Read `GLOB` or `GLOB=INDEX`, separated by spaces or commas; the index is '' where none is given, for all of them.
+
+    >>> parse_exceptions(["acme-* *=Corp"])
+    (('acme-*', ''), ('*', 'corp'))
+    """
+    pairs: list[tuple[str, str]] = []
+    for word in _words(values):
+        if "=" in word:
+            pairs += parse_private([word])
+        else:
+            _check_glob(word)
+            pairs.append((word, ""))
+    return tuple(dict.fromkeys(pairs))
+
+
 def _words(values: Sequence[str]) -> Iterator[str]:
     return (word for value in values for word in re.split(r"[\s,]+", value) if word)
+
+
+def _base_name(index_name: str) -> str:
+    """An index's name; that of a mirror, `corp@<url>`, counts as `corp`."""
+    return index_name.partition("@")[0].lower()
 
 
 def _check_glob(glob: str) -> None:
@@ -220,9 +253,17 @@ def build_admission(settings: Settings, indexes: tuple[Index, ...]) -> Admission
         deny = parse_globs(settings.deny)
         shown = f"pypi_cache_private={' '.join(settings.private)!r}"
         private = parse_private(settings.private)
-        for _, index in private:
-            if index not in names:
-                raise ValueError(f"the name of an index that is there ({', '.join(sorted(names))}), not {index!r}")
+        _check_indexes(private, names)
+        shown = f"{EXCEPT}={' '.join(settings.cooldown_except)!r}"
+        exceptions = parse_exceptions(settings.cooldown_except)
+        _check_indexes(exceptions, names | {""})
     except ValueError as error:
         raise SettingError(f"{shown}: expected {error}") from None
-    return Admission(allow=allow, deny=deny, cooldown=settings.cooldown, private=private)
+    return Admission(allow=allow, deny=deny, cooldown=settings.cooldown, private=private, cooldown_except=exceptions)
+
+
+def _check_indexes(pairs: Sequence[tuple[str, str]], names: AbstractSet[str]) -> None:
+    for _, index in pairs:
+        if index not in names:
+            there = ", ".join(sorted(names - {""}))
+            raise ValueError(f"the name of an index that is there ({there}), not {index!r}")
