@@ -5,10 +5,11 @@
 
 import json
 import random
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -39,7 +40,7 @@ class Killed:
     fetched: int
     """Bytes that the upstream had sent by then."""
     committed: bool
-    """The file was in the store after the restart."""
+    """The file needed no upstream after the restart."""
 
 
 def kill_and_ask_again(proxy: Proxy, upstream: Upstream, number: int, instant: float) -> Killed:
@@ -61,16 +62,41 @@ def kill_and_ask_again(proxy: Proxy, upstream: Upstream, number: int, instant: f
     client.join()
     fetched = upstream.bytes_sent(path_contains=release.filename)
     proxy.start()
-    left = [path.name for path in (proxy.store / "growing").iterdir()]
-    assert left == [], f"left over after the start: {left}"
+    left = {path.suffix for path in (proxy.store / "growing").iterdir()}
+    waits = left == {".part", ".json"} and fetched == release.size  # verified, and not yet committed
+    assert waits or not left, f"left over after the start: {left}"
     asked = upstream.count(method="GET", path_contains=release.filename)
     answer = fetch(proxy.port, url, ca=proxy.ca)
     assert (answer.status, answer.complete, answer.sha256) == (200, True, release.sha256)
     committed = "; hit" in answer.headers["Cache-Status"]
     asked_again = upstream.count(method="GET", path_contains=release.filename) - asked
-    assert asked_again == (0 if committed else 1)
+    assert asked_again == (0 if committed or waits else 1)
     assert not committed or fetched == release.size, "a hit, and the file had not come"
-    return Killed(instant=instant, fetched=fetched, committed=committed)
+    return Killed(instant=instant, fetched=fetched, committed=committed or waits)
+
+
+@pytest.mark.parametrize("size", [1_000, 3_000_000], ids=["held back", "announced"])
+def test_killed_before_the_commit(size: int, ca: Authority, tmp_path: Path) -> None:
+    """A client has all of a file, and the store is busy: the file outlives the process, though the upstream does not."""
+    release = make_wheel("waiting", payload_size=size)
+    with Upstream(ca) as upstream:
+        upstream.add(release)
+        options = {"pypi_cache_index": [f"pypi={upstream.index_url}"]}
+        with Proxy(tmp_path / "proxy", options=options, upstream_ca=ca.bundle) as proxy:
+            database = proxy.store / "entries" / "cache.db"
+            with closing(sqlite3.connect(database, isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                answer = fetch(proxy.port, file_url(release), ca=proxy.ca)
+                assert (answer.status, answer.sha256) == (200, release.sha256)
+                proxy.kill()
+            assert [each.name for each in (proxy.store / "growing").glob("*.part")]
+            proxy.start()
+            upstream.down()
+            for outcome in ("fwd=", "; hit"):
+                answer = fetch(proxy.port, file_url(release), ca=proxy.ca)
+                assert (answer.status, answer.sha256) == (200, release.sha256)
+                assert outcome in answer.headers["Cache-Status"]
+                upstream.wait_until(lambda: not list((proxy.store / "growing").iterdir()))
 
 
 def assert_nothing_is_orphaned(proxy: Proxy) -> None:

@@ -1,14 +1,19 @@
 """The growing file on disk: one owner at a time, and a state that counts only for the very file that it was written for."""
 
+import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from pkgcache.engine.fills.part_file import FillState, PartFile
 from pkgcache.engine.store.entries import Entries
+from pkgcache.engine.store.growing import commit_journal
+from pkgcache.engine.store.keys import StoreKey
 from pkgcache.engine.store.recovery import clean_up
 
 STATE = FillState(
@@ -56,8 +61,98 @@ def test_what_is_published_is_read(pair: tuple[PartFile, PartFile]) -> None:
     got = follower.read_published()
     assert got is not None
     assert got.inode > 0
-    # JSON has no tuples: headers are told in pairs all the same.
-    assert replace(got, inode=0, headers=[(name, value) for name, value in got.headers]) == STATE
+    assert replace(got, inode=0) == STATE
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("state", "finished"),
+        ("state", ["verified"]),
+        ("total", "7"),
+        ("total", -1),
+        ("total", True),
+        ("inode", 2**70),
+        ("generation", None),
+        ("attempt", 'a"\r\nX-Evil: 1'),
+        ("begun", "yes"),
+        ("source", "file:///etc/passwd"),
+        ("source", "no URL"),
+        ("headers", [["Content-Type"]]),
+        ("headers", [["X", "a\r\nSet-Cookie: b"]]),
+        ("headers", {"X": "a"}),
+        ("error", {}),
+        ("more", 1),
+    ],
+)
+def test_what_others_published_in_its_name(name: str, value: object, pair: tuple[PartFile, PartFile]) -> None:
+    """Whoever can write to the store can write a state: what is none is not read."""
+    owner, follower = pair
+    owner.publish(STATE)
+    path = owner.path.with_suffix(".json")
+    fields = json.loads(path.read_text())
+    assert follower.read_published() is not None
+    path.write_text(json.dumps({**fields, name: value}))
+    assert follower.read_published() is None
+
+
+KILLED: Final[dict[str, tuple[FillState | None, float, bool]]] = {
+    "nothing published": (None, 0, False),
+    "growing": (STATE, 0, False),
+    "failed": (replace(STATE, state="failed"), 0, False),
+    "verified": (replace(STATE, state="verified"), 0, True),
+    "verified 23 hours ago": (replace(STATE, state="verified"), 23 * 3600, True),
+    "verified 25 hours ago": (replace(STATE, state="verified"), 25 * 3600, False),
+    "verified tomorrow": (replace(STATE, state="verified"), -3600, False),
+}
+"""What its owner had published, seconds ago, and whether its part file outlives the clean-up."""
+
+
+@pytest.mark.parametrize("renamed", [False, True], ids=["as it was", "renamed, without a row"])
+@pytest.mark.parametrize(("state", "ago", "kept"), KILLED.values(), ids=KILLED)
+def test_what_a_killed_owner_leaves(
+    state: FillState | None, ago: float, kept: bool, renamed: bool, tmp_path: Path
+) -> None:
+    """Clients may have all of a file that was verified: it is no entry yet, and stays."""
+    entries = Entries(tmp_path, max_size=1 << 30, min_free=0)
+    entries.open()
+    part = PartFile(entries.growing / "x.part")
+    part.open()
+    part.write(b"content", 0)
+    if state is not None:
+        part.publish(state)
+    os.utime(part.path, times=(time.time() - ago,) * 2)
+    if renamed:
+        name = f"0a/1b/{'2c' * 14}.val"
+        with commit_journal(part.path, StoreKey("file|x"), undo=print) as note_name:
+            note_name(name)
+            journal = part.path.with_suffix(".commit").read_text()
+        entries.database.files.adopt(part.path, name)
+        part.path.with_suffix(".commit").write_text(journal)
+    part.close()
+    clean_up(entries)
+    assert {each.name for each in entries.growing.iterdir()} == ({"x.part", "x.json"} if kept else set())
+    assert not list(tmp_path.rglob("*.val"))
+    if kept:
+        part.open()
+        assert (part.owned, part.path.read_bytes()) == (True, b"content")
+        assert part.read_published() is not None
+    part.close()
+    entries.close()
+
+
+def test_a_state_of_another_file_keeps_nothing(tmp_path: Path) -> None:
+    entries = Entries(tmp_path, max_size=1 << 30, min_free=0)
+    entries.open()
+    part = PartFile(entries.growing / "x.part")
+    part.open()
+    part.publish(replace(STATE, state="verified"))
+    part.path.rename(tmp_path / "elsewhere")
+    part.path.write_bytes(b"other")
+    part.close()
+    clean_up(entries)
+    assert not list(entries.growing.iterdir())
+    entries.close()
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"state": "growing"}', '{"other": 1}', '{"inode": 1}', "null"])

@@ -17,12 +17,12 @@ import json
 import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self, get_args
 
+from pkgcache.engine.store.growing import MOST_STATE
+from pkgcache.engine.store.json_fields import Json, json_field, json_headers, json_one_of
 from pkgcache.engine.store.safe_files import ForeignFileError, check_regular, read_small, write_text
-
-MOST_STATE = 1 << 20
-"""Bytes of a published state: the headers of an answer, and a little more."""
+from pkgcache.rules.routing.urls import parse_url
 
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -45,6 +45,19 @@ class FillState:
     source: str = ""
     headers: list[tuple[str, str]] = field(default_factory=list)
     error: str = ""
+
+    @classmethod
+    def from_json(cls, fields: Json) -> Self:
+        """Read what was published; whoever can write to the store may have. Raises ValueError, LookupError and TypeError."""
+        if fields["total"] is not None:
+            json_field(fields, "total", int)
+        for name, kind in {"inode": int, "generation": int, "attempt": str, "begun": bool, "error": str}.items():
+            json_field(fields, name, kind)
+        if fields["begun"]:
+            parse_url(json_field(fields, "source", str))
+        json_one_of(fields, "state", str, get_args(State.__value__))
+        json_headers(fields, "headers")
+        return cls(**{**fields, "headers": [(name, value) for name, value in fields["headers"]]})
 
 
 class PartFile:
@@ -111,8 +124,8 @@ class PartFile:
 
     def read_published(self) -> FillState | None:
         """The state that the owner has published for this file; None if there is none, or none that can be read."""
-        with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
-            state = FillState(**json.loads(read_small(self._state_path, MOST_STATE)))
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
+            state = FillState.from_json(json.loads(read_small(self._state_path, MOST_STATE)))
             return state if state.inode == self._inode else None
         return None
 

@@ -207,7 +207,7 @@ class FillProgress(Progress[FileHead]):
             attempt=self.attempt,
             generation=self.generation,
             begun=head is not None,
-            total=head.total if head else None,
+            total=self.written if state == "verified" else self.total,
             source=str(head.source) if head else "",
             headers=[(name, value) for name, value in head.headers.items()] if head else [],
             error=error,

@@ -17,6 +17,9 @@ from typing import IO
 from pkgcache.engine.store.keys import StoreKey
 from pkgcache.engine.store.safe_files import ForeignFileError, write_text
 
+MOST_STATE = 1 << 20
+"""Bytes of the state that the owner of a download publishes: the headers of an answer, and a little more."""
+
 
 def file_stem(key: StoreKey) -> str:
     """Return the name, without its ending, of the files that belong to a key: `.part`, `.json`, `.commit`."""

@@ -12,10 +12,13 @@ import functools
 import json
 import logging
 import os
+import stat
+import time
+from collections.abc import Callable
 from pathlib import PurePath
 
 from pkgcache.engine.store.entries import Entries
-from pkgcache.engine.store.growing import unowned
+from pkgcache.engine.store.growing import MOST_STATE, unowned
 from pkgcache.engine.store.safe_files import open_regular, opened_folder
 from pkgcache.engine.store.value_files import is_value_name
 
@@ -24,16 +27,22 @@ logger = logging.getLogger(__name__)
 MOST_JOURNAL = 64 * 1024
 """Bytes of a journal: a key and a file name. Keys of files may be URLs, which are shorter than this."""
 
+KEPT_SECONDS = 24 * 3600.0
+"""How long the verified download of a killed process waits for somebody to ask for it: clients may have it, and the store has not."""
+
 
 def clean_up(entries: Entries) -> None:
-    """Undo commits that were cut short by a kill, and remove unfinished downloads that no process owns any more."""
+    """Undo commits that were cut short by a kill, and remove unfinished downloads that no process owns any more.
+
+    A download that was verified stays where it is: whoever asks for it next finds all its bytes there, and commits them.
+    """
     with opened_folder(entries.growing) as folder:
         names = [PurePath(name) for name in os.listdir(folder)]  # noqa: PTH208  a descriptor
         for journal in (name for name in names if name.suffix == ".commit"):
             _undo(entries, journal, folder)
         for part in (name for name in names if name.suffix == ".part"):
             with unowned(functools.partial(open_regular, str(part), folder)) as mine:
-                if mine:
+                if mine and not _is_verified(part, folder, functools.partial(os.stat, part, dir_fd=folder)):
                     _remove(part, folder)
                     _remove(part.with_suffix(".json"), folder)
                     logger.info("removed an unfinished download that its process left behind: %s", part)
@@ -44,7 +53,7 @@ def clean_up(entries: Entries) -> None:
 
 
 def _undo(entries: Entries, journal: PurePath, folder: int) -> None:
-    """Remove the file of a commit whose row was never written.
+    """Remove the file of a commit whose row was never written, or make it a download again that is verified and waits.
 
     Not while its process lives, which holds the lock of the file under its old name or, after the rename, its new one. A journal that
     makes no sense was itself cut short, or is none of ours: nothing was renamed yet, and there is nothing to undo.
@@ -62,9 +71,23 @@ def _undo(entries: Entries, journal: PurePath, folder: int) -> None:
                 return
             select = "SELECT 1 FROM Cache WHERE key = ? AND raw = 1 AND filename = ?"
             if not entries.database.sql(select, (key, name)):
+                part_name = journal.with_suffix(".part")
+                if _is_verified(part_name, folder, functools.partial(files.status, name)):
+                    files.move_to(name, entries.growing / part_name)
                 files.remove(name)
-                logger.info("removed a file whose entry was never written: %s", key)
+                logger.info("a file whose entry was never written is no entry: %s", key)
     _remove(journal, folder)
+
+
+def _is_verified(part: PurePath, folder: int, status: Callable[[], os.stat_result]) -> bool:
+    """Whether the owner of a download had found it whole and right, not long ago. `status` asks for that of its file."""
+    with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError, OSError):
+        with open_regular(str(part.with_suffix(".json")), folder) as file:
+            state = json.loads(file.read(MOST_STATE))
+        found = status()
+        fresh = 0 <= time.time() - found.st_mtime < KEPT_SECONDS
+        return fresh and stat.S_ISREG(found.st_mode) and (state["state"], state["inode"]) == ("verified", found.st_ino)
+    return False
 
 
 def _remove(name: PurePath, folder: int) -> None:
