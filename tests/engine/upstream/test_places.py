@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from pkgcache.engine.upstream.errors import Failure, UpstreamError
-from pkgcache.engine.upstream.places import ASKER, NOBODY, Asker, Kind, Places, as_asker, asking
+from pkgcache.engine.upstream.places import ASKER, MOST_SPARE, NOBODY, Asker, Kind, Places, as_asker, asking
 from pkgcache.rules.policy.places import PlaceLimits
 from pkgcache.rules.routing.urls import parse_url
 
@@ -294,3 +294,39 @@ def test_many() -> None:
         assert places.figures() == {"held": 0, "waiting": 0}
 
     asyncio.run(story())
+
+
+async def test_what_nobody_waits_for_takes_turns() -> None:
+    """Tasks with a client have no turn to wait for, and one that gets a client again waits no more."""
+    places, order = Places(LIMITS), list[str]()
+    wanted = set[str]()
+
+    async def bring(name: str) -> None:
+        with asking(Kind.FILES, "10.0.0.7", is_spare=lambda: name not in wanted):
+            for _ in range(3):
+                await places.pace_spare()
+                order.append(name)
+
+    spare = [asyncio.create_task(bring(name)) for name in ("a", "b")]
+    await asyncio.sleep(0)
+    wanted.add("c")
+    await bring("c")
+    assert order == ["c", "c", "c"]
+    await spare[0]
+    assert order[3:8] == ["a", "b", "a", "b", "a"]
+    wanted.add("b")
+    await spare[1]
+
+
+async def test_few_go_on_that_nobody_waits_for() -> None:
+    """Those that are one too many give way, and only those."""
+    places, gave_way = Places(LIMITS), list[int]()
+
+    async def bring(number: int) -> None:
+        with asking(Kind.FILES, "10.0.0.7", is_spare=lambda: True, give_way=lambda: gave_way.append(number)):
+            await places.pace_spare()
+
+    await asyncio.gather(*map(bring, range(MOST_SPARE + 3)))
+    assert gave_way == [MOST_SPARE, MOST_SPARE + 1, MOST_SPARE + 2]
+    await bring(100)
+    assert len(gave_way) == 3

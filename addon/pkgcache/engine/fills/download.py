@@ -245,6 +245,7 @@ class Download:
                         self._contributors.add(url)
                         await self._append(response.url, chunk[skip:] if skip else chunk)
                         skip = 0
+                    await self._client.places.pace_spare()
             finally:
                 await self._finish_writing()
 

@@ -28,6 +28,13 @@ PLACE_SECONDS = 8.0
 LOOK_SECONDS = 0.2
 """How often those who hold a place are looked at while somebody waits: nobody is told when a client leaves or stops reading."""
 
+SPARE_SECONDS = 0.004
+"""Between two chunks of what nobody waits for, of all such tasks together: a few dozen MB a second. At full speed twenty downloads whose
+clients have left would keep the event loop from those that have one."""
+
+MOST_SPARE = 8
+"""Such tasks at a time. A download holds about a megabyte, and whoever asks for files and leaves begins ever more of them."""
+
 
 class Kind(enum.StrEnum):
     """What a connection is for. Each kind has places of its own."""
@@ -114,6 +121,8 @@ class Places:
     def __init__(self, limits: PlaceLimits | None = None) -> None:
         self._limits = limits or PlaceLimits()
         self._hosts: dict[tuple[str, Kind], _Host] = {}
+        self._spare = 0
+        self._spare_turn = asyncio.Lock()
 
     @asynccontextmanager
     async def held(self, url: Url, asker: Asker) -> AsyncIterator[None]:
@@ -129,6 +138,20 @@ class Places:
         finally:
             if host.unused and self._hosts.get(key) is host:
                 del self._hosts[key]
+
+    async def pace_spare(self) -> None:
+        """Wait for a turn, where nobody waits for what this task brings; give way where there are too many such tasks."""
+        asker = ASKER.get()
+        if not asker.is_spare():
+            return
+        if self._spare >= MOST_SPARE:
+            asker.give_way()
+        self._spare += 1
+        try:
+            async with self._spare_turn:
+                await asyncio.sleep(SPARE_SECONDS)
+        finally:
+            self._spare -= 1
 
     def figures(self) -> dict[str, int]:
         """How many places are held, and how many requests wait for one."""
