@@ -49,7 +49,7 @@ FLOORS: Final[dict[str, tuple[frozenset[str], ...]]] = {
     "rules": (
         frozenset({"policy", "simple"}),
         frozenset({"http", "routing"}),
-        frozenset({"memo"}),
+        frozenset({"memo", "proxy_header"}),
     ),
     "cli": (
         frozenset({"__main__"}),
@@ -80,6 +80,7 @@ FLOORS: Final[dict[str, tuple[frozenset[str], ...]]] = {
                 "redaction",
                 "forwarded",
                 "log_lines",
+                "proxy_protocol",
             }
         ),
         frozenset(

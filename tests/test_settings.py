@@ -6,6 +6,7 @@ A wrong value is named with its option and with what would be right; credentials
 import dataclasses
 import re
 from collections.abc import Sequence
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,6 +54,14 @@ GOOD: Final[dict[str, list[tuple[Any, Any]]]] = {
     ],
     "file_hosts": HOSTS,
     "local_hosts": HOSTS,
+    "proxy_protocol": [
+        ((), ()),
+        (["10.0.0.0/8"], (ip_network("10.0.0.0/8"),)),
+        (["10.0.0.5"], (ip_network("10.0.0.5/32"),)),
+        ("10.0.0.5,  192.168.0.0/255.255.0.0", (ip_network("10.0.0.5"), ip_network("192.168.0.0/16"))),
+        (["::1", "2001:db8::/32"], (ip_network("::1/128"), ip_network("2001:db8::/32"))),
+        (["0.0.0.0/0 ::/0"], (ip_network("0.0.0.0/0"), ip_network("::/0"))),
+    ],
     "public_url": [
         ("", ""),
         ("http://proxy.example:8080", "http://proxy.example:8080"),
@@ -101,6 +110,10 @@ WRONG: Final[dict[str, list[Any]]] = {
     ],
     "file_hosts": WRONG_HOSTS,
     "local_hosts": WRONG_HOSTS,
+    "proxy_protocol": [
+        ["10.0.0.5/8"], ["10.0.0"], ["balancer.example"], ["10.0.0.5:8080"], ["10.0.0.0/33"], ["010.0.0.5"],
+        ["true"], ["fe80::1%eth0/64"], True, [7],
+    ],
     "public_url": ["proxy.example", "http://proxy.example/path", "ftp://proxy.example", "http://", "http://a b", "http://u:p@proxy.example"],
     "index_ttl": WRONG_DURATIONS,
     "stale_while_revalidate": ["", *WRONG_DURATIONS],

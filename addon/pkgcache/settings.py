@@ -14,6 +14,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from pkgcache.units import parse_duration, parse_optional_duration, parse_size, 
 
 PREFIX = "pypi_cache_"
 
+type Network = IPv4Network | IPv6Network
 type OptionType = type[str | bool | Sequence[str]]
 
 _INDEX = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)=(\S.*)")
@@ -67,6 +69,18 @@ def parse_hosts(values: Sequence[str]) -> tuple[str, ...]:
         if not re.fullmatch(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(:\d{1,5})?", host):
             raise ValueError("HOST or HOST:PORT, without a scheme or path")
     return hosts
+
+
+def parse_networks(values: Sequence[str]) -> tuple[Network, ...]:
+    """Read networks and single addresses, separated by spaces or commas.
+
+    >>> parse_networks(["10.0.0.0/8, 2001:db8::1"])
+    (IPv4Network('10.0.0.0/8'), IPv6Network('2001:db8::1/128'))
+    """
+    try:
+        return tuple(ip_network(text) for value in values for text in re.split(r"[\s,]+", value.strip()) if text)
+    except ValueError as error:
+        raise ValueError(f"networks such as 10.0.0.0/8 or 2001:db8::1 ({error})") from None
 
 
 def parse_public_url(text: str) -> str:
@@ -230,6 +244,14 @@ OPTIONS: tuple[Option, ...] = (
         parse_hosts,
     ),
     Option(
+        "proxy_protocol",
+        Sequence[str],
+        (),
+        "Networks of balancers that send a PROXY header (version 1 or 2) before each connection, which names the client: "
+        "it is required from them and refused from all others.",
+        parse_networks,
+    ),
+    Option(
         "access_log",
         str,
         "-",
@@ -277,6 +299,7 @@ class Settings:
     finish_abandoned: int
     other_hosts: Literal["tunnel", "intercept", "deny"]
     local_hosts: tuple[str, ...]
+    proxy_protocol: tuple[Network, ...]
     access_log: str
     ready_needs_store: bool
     flows: Literal["auto", "always", "never"]

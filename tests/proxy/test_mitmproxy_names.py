@@ -17,7 +17,18 @@ import mitmproxy.version
 import pytest
 from h11 import _readers, _receivebuffer
 from mitmproxy import addonmanager, addons, certs, connection, log, master, options, optmanager
-from mitmproxy.addons import asgiapp, dumper, next_layer, onboarding, proxyauth, proxyserver, script, termlog, tlsconfig
+from mitmproxy.addons import (
+    asgiapp,
+    block,
+    dumper,
+    next_layer,
+    onboarding,
+    proxyauth,
+    proxyserver,
+    script,
+    termlog,
+    tlsconfig,
+)
 from mitmproxy.net import tls as net_tls
 from mitmproxy.net.http import http1
 from mitmproxy.proxy import commands, context, events, layer, mode_servers, mode_specs, server, tunnel
@@ -148,6 +159,12 @@ SIGNATURES: Final[list[tuple[Callable[..., Any], str, str]]] = [
     (addonmanager.AddonManager.invoke_addon, "self, addon, event", "HookTable.deliver does the same"),
     (server.ConnectionHandler.drain_writers, "self", "PypiCache.pypi_cache_chunk: the backpressure"),
     (proxyserver.Proxyserver.listen_addrs, "self", "PypiCache._listens"),
+    (
+        proxyserver.Proxyserver.register_connection,
+        "self, connection_id, handler",
+        "ProxyProtocol covers it to have each new connection",
+    ),
+    (server.ConnectionHandler.handle_client, "self", "ProxyProtocol reads the PROXY header before it"),
     (dumper.Dumper.echo_flow, "self, f", "redact_flows takes its place"),
     (dumper.Dumper.echo, "self, text, ident=…, style", "redact_flows: it prints to `outfp`"),
     (proxyauth.parse_http_basic_auth, "s", "Authenticator.refusal"),
@@ -304,6 +321,14 @@ def test_a_handlers_reader() -> None:
     assert "self.last_activity = time.time()" in inspect.getsource(server.TimeoutWatchdog.register_activity)
     hook = inspect.getsource(server.ConnectionHandler.handle_client)
     assert hook.index("ClientConnectedHook") < hook.index("self.client.error") < hook.index("self.handle_connection")
+
+
+def test_where_a_connection_begins() -> None:
+    """ProxyProtocol changes the client's address before anything reads it, and `block_global` then has that one."""
+    source = inspect.getsource(mode_servers.ServerInstance.handle_stream)
+    with_block = source[source.index("with self.manager.register_connection(") :]
+    assert "await handler.handle_client()" in with_block, "found anew at the handler, after it was registered"
+    assert "client.peername[0]" in inspect.getsource(block.Block.client_connected)
 
 
 def test_the_ca_in_use() -> None:

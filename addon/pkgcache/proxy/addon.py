@@ -21,7 +21,7 @@ from OpenSSL import SSL
 from pkgcache.engine.responses.messages import CutShortError, Response
 from pkgcache.engine.service import Service, check
 from pkgcache.engine.store.format import StoreFormatError
-from pkgcache.proxy import certificates, mitmproxy_options
+from pkgcache.proxy import certificates, mitmproxy_options, proxy_protocol
 from pkgcache.proxy.access_log import AccessLog, open_access_log
 from pkgcache.proxy.addresses import canonical_address
 from pkgcache.proxy.agents_without_ca import AgentsWithoutCa
@@ -63,7 +63,11 @@ class PypiCache:
         self._hooks = HookTable(lambda: ctx.master.addons)
         self._refused = False
         self.flows = OrdinaryFlows(self._report)
-        self.addons = [self.flows, AgentsWithoutCa()]  # mitmproxy calls the hooks of these, too
+        self.addons = [
+            self.flows,
+            AgentsWithoutCa(),
+            proxy_protocol.ProxyProtocol(),
+        ]  # mitmproxy calls the hooks of these, too
 
     # Life
 

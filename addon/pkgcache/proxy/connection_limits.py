@@ -71,6 +71,9 @@ BAD_LINE: Final = Excess(
     HTTPStatus.BAD_REQUEST, "the request line begins with a blank, or has bytes that have to be percent-encoded"
 )
 BAD_FIELD: Final = Excess(HTTPStatus.BAD_REQUEST, "a header line has a control character, or is folded")
+FOREIGN_HEADER: Final = Excess(
+    HTTPStatus.BAD_REQUEST, "sent a PROXY header; only the addresses of pypi_cache_proxy_protocol may, and once"
+)
 HEAD_TOO_SLOW: Final = Excess(HTTPStatus.REQUEST_TIMEOUT, "the request's head was not complete in time")
 BODY_TOO_SLOW: Final = Excess(HTTPStatus.REQUEST_TIMEOUT, "the request's body did not come in time")
 

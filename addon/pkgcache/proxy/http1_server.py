@@ -41,6 +41,7 @@ from pkgcache.proxy.connection_limits import (
     BAD_LINE,
     BODY_SECONDS,
     BODY_TOO_SLOW,
+    FOREIGN_HEADER,
     HEAD_SECONDS,
     HEAD_TOO_LONG,
     HEAD_TOO_SLOW,
@@ -56,11 +57,12 @@ from pkgcache.proxy.known_heads import LONGEST_HEAD
 from pkgcache.proxy.response_head import complete, has_no_body, interim_head, is_interim
 from pkgcache.rules.http.forwarding import with_plain_options
 from pkgcache.rules.http.request_head import is_clean, is_for_whole_server, why_bad, with_path
+from pkgcache.rules.proxy_header import begins_header
 from pkgcache.units import printable, redact
 
 # RFC 9112 §3: method, target and version are visible ASCII, and no blank comes before them. Other bytes would become lone surrogates in
-# mitmproxy's texts, which no log and no response takes.
-_LINE_SO_FAR = re.compile(rb"(?:[\x21-\x7e][\x20-\x7e\t]*+)?\r?(?:\n|\Z)")
+# mitmproxy's texts, which no log and no response takes. A PROXY header is none either: without a request it would be waited for.
+_LINE_SO_FAR = re.compile(rb"(?!PROXY (?:TCP[46] |UNKNOWN[ \r]))(?:[\x21-\x7e][\x20-\x7e\t]*+)?\r?(?:\n|\Z)")
 
 
 @dataclass
@@ -150,7 +152,7 @@ class LimitedHttp1Server(Http1Server):
                 return
         has_begun = bool(received)
         if not _LINE_SO_FAR.match(received):
-            yield from self._refuse(BAD_LINE)
+            yield from self._refuse(FOREIGN_HEADER if begins_header(received) else BAD_LINE)
             return
         if len(received) > SHORT_HEAD:
             self._meter = self._meter or HeadMeter()
@@ -226,7 +228,7 @@ class LimitedHttp1Server(Http1Server):
         self.state = self._drop
         self.buf = ReceiveBuffer()
         yield commands.Log(f"{human.format_address(self.conn.peername)}: {excess.text}")
-        if not answering:
+        if not answering and excess is not FOREIGN_HEADER:
             yield commands.SendData(self.conn, refusal(excess, to_head=to_head))
         if receiving:
             yield ReceiveHttp(RequestProtocolError(self.stream_id, excess.text, ErrorCode.CLIENT_DISCONNECTED))
