@@ -7,6 +7,7 @@ unset CDPATH PYTHONHOME # either would lead cd, or the virtual environment's Pyt
 usage() {
     cat <<'END'
 usage: ./run.sh [mitmdump's arguments]   start the proxy, on port 8080 unless --listen-port says otherwise
+       ./run.sh --workers N […]           start N processes of it on one port (0: one a core)
        ./run.sh cli [arguments]           pypi-cache, the command that looks after the store (as .venv/bin/pypi-cache)
        ./run.sh test [pytest's arguments] run the tests
        ./run.sh lint                      ruff and mypy
@@ -358,6 +359,9 @@ case ${1:-} in
         ;;
     *)
         install run
+        for word in "$@"; do
+            case $word in --workers | --workers=*) exec "$venv/bin/pypi-cache" serve "$@" ;; esac
+        done
         exec "$venv/bin/mitmdump" -s "$root/addon/pypi_cache.py" "$@"
         ;;
 esac

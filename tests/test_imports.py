@@ -62,8 +62,9 @@ FLOORS: Final[dict[str, tuple[frozenset[str], ...]]] = {
         frozenset({"exits"}),
     ),
     "proxy": (
-        frozenset({"addon", "serve"}),
-        frozenset({"known_connection"}),
+        frozenset({"serve"}),
+        frozenset({"addon"}),
+        frozenset({"known_connection", "workers"}),
         frozenset({"layers"}),
         frozenset({"fast_path", "client_connections"}),
         frozenset({"connect", "held_bytes"}),
@@ -96,9 +97,10 @@ FLOORS: Final[dict[str, tuple[frozenset[str], ...]]] = {
                 "known_heads",
                 "host_tls",
                 "log_file",
+                "new_ca",
             }
         ),
-        frozenset({"hook_table", "response_head"}),
+        frozenset({"hook_table", "response_head", "seat"}),
     ),
 }
 """Inside a room: its floors from the top. A file imports from its own folder and from the floors below, not from its neighbours."""

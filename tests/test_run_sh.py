@@ -125,6 +125,14 @@ def test_starts_mitmdump_with_the_addon_the_arguments_and_its_status(machine: Ma
     assert len(machine.calls(f"--editable {machine.project}")) == 1
 
 
+@pytest.mark.parametrize("words", [("--workers", "2"), ("--workers=0",), ("--listen-port", "9000", "--workers", "2")])
+def test_workers_are_started_by_the_command(machine: Machine, words: tuple[str, ...]) -> None:
+    """mitmdump does not know the word."""
+    machine.python()
+    status, out, _ = machine.run(*words)
+    assert (status, out) == (7, f"pypi-cache serve {' '.join(words)}\nin {machine.home}\n")
+
+
 def test_the_command_installs_too_and_works_where_one_stands(machine: Machine) -> None:
     """`./run.sh cli import cache.tar` is the first thing that a machine behind an air gap does."""
     machine.python()

@@ -123,16 +123,30 @@ def test_half_a_line_is_ended_before_the_next(tmp_path: Path, monkeypatch: pytes
     log.close()
 
 
-def test_standard_output_is_one_write(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long: a buffer would cut a batch where it ends."""
-    sizes: list[int] = []
+@pytest.mark.parametrize(
+    ("lines", "sizes"),
+    [
+        ([50_001], [50_001]),  # however long: a buffer would cut it where it ends
+        ([100, 200], [300]),
+        ([4000, 96], [4096]),  # PIPE_BUF
+        ([4000, 97], [4000, 97]),
+        ([100] * 100, [4000, 4000, 2000]),
+        ([5000, 100, 100], [5000, 200]),
+        ([100, 5000, 100], [100, 5000, 100]),
+    ],
+)
+def test_standard_output(
+    lines: list[int], sizes: list[int], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As few writes as a pipe keeps whole: several workers write to the same one."""
+    written: list[int] = []
     write = os.write
 
     def counted(handle: int, data: bytes) -> int:
-        sizes.append(len(data))
+        written.append(len(data))
         return write(handle, data)
 
     monkeypatch.setattr(os, "write", counted)
-    LogFile("-").append(b"x" * 50_000 + b"\n")
-    assert sizes == [50_001]
-    assert len(capfd.readouterr().out) == 50_001
+    LogFile("-").append(b"".join(b"x" * (size - 1) + b"\n" for size in lines))
+    assert written == sizes
+    assert [len(line) + 1 for line in capfd.readouterr().out.splitlines()] == lines

@@ -21,6 +21,7 @@ from mitmproxy.addons import (
     asgiapp,
     block,
     dumper,
+    errorcheck,
     next_layer,
     onboarding,
     proxyauth,
@@ -36,6 +37,7 @@ from mitmproxy.proxy.layers import ClientTLSLayer, http, tcp
 from mitmproxy.proxy.layers.http import _base, _events, _hooks, _http1, _upstream_proxy
 from mitmproxy.proxy.layers.tls import TLSLayer
 from mitmproxy.test import taddons
+from mitmproxy.tools import main
 
 from pkgcache.proxy.host_tls import ALERTS
 
@@ -54,7 +56,7 @@ def test_the_version() -> None:
 def imported_names() -> list[tuple[str, str, str]]:
     """(file, module, name) of every `from mitmproxy… import …` under proxy/."""
     found = []
-    for path in sorted(PROXY.glob("*.py")):
+    for path in sorted(PROXY.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "mitmproxy":
                 found += [(path.name, node.module or "", alias.name) for alias in node.names]
@@ -170,6 +172,20 @@ SIGNATURES: Final[list[tuple[Callable[..., Any], str, str]]] = [
     (proxyauth.parse_http_basic_auth, "s", "Authenticator.refusal"),
     (optmanager.OptManager.process_deferred, "self", "options.raw_values reads what waits for it"),
     (mode_specs.ProxyMode.parse, "spec", "PypiCache._parent"),
+    (
+        mode_servers.AsyncioServerInstance.listen,
+        "self, host, port",
+        "workers.listening.listen_on: mitmproxy binds its sockets there, and a worker has them already",
+    ),
+    (errorcheck.ErrorCheck.finish, "self", "workers.listening.listen_on: a start that is over, without an error"),
+    (addonmanager.Loader.add_option, "self, name, typespec, default, help, choices=…", "workers.arguments stands in"),
+    (addonmanager.Loader.add_command, "self, path, func", "workers.arguments stands in for Loader"),
+    (main.process_options, "parser, opts, args", "workers.arguments.read_options"),
+    (main.mitmdump, "args=…", "serve, and each worker"),
+    (optmanager.load_paths, "opts, *paths".replace("*", ""), "workers.arguments.read_options"),
+    (mode_specs.ProxyMode.listen_host, "self, default=…", "workers.listening.addresses"),
+    (mode_specs.ProxyMode.listen_port, "self, default=…", "workers.listening.addresses"),
+    (termlog.TermLog.uninstall, "self", "workers.arguments.all_options makes one only for its options"),
     (log.MitmFormatter.__init__, "self, colorize", "LineFormatter"),
     (log.MitmFormatter.format, "self, record", "LineFormatter.format"),
 ]

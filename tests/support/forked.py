@@ -52,8 +52,10 @@ PRELOADED: Final = (
     "logging.handlers",
     "concurrent.futures.thread",
     "pkgcache.proxy.addon",
+    "pkgcache.proxy.serve",
+    "pkgcache.proxy.workers.supervisor",
 )
-type Program = Literal["mitmdump", "pip"]
+type Program = Literal["mitmdump", "pip", "serve"]
 READ_AT_START: Final = ("PYTHON", "LD_", "MALLOC_", "OPENSSL_", "AIOHTTP_")
 """Variables that an interpreter or a library reads when it starts: a fork would not see them."""
 
@@ -203,10 +205,14 @@ def _run(program: Program, arguments: list[str], env: dict[str, str], cwd: str, 
     from mitmproxy.tools.main import mitmdump  # noqa: PLC0415 - imported already; the test run itself does without
     from pip._internal.cli.main import main as pip  # noqa: PLC0415
 
+    from pkgcache.proxy.serve import serve as serve_proxy  # noqa: PLC0415
+
     status: int | str | None = 1
     try:
         if program == "pip":
             status = pip(arguments)
+        elif program == "serve":
+            serve_proxy(arguments)
         else:
             mitmdump(arguments)
             status = 0

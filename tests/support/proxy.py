@@ -3,6 +3,7 @@
 import atexit
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -10,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -20,11 +22,12 @@ from mitmproxy.certs import CertStore
 from tests.support.clients import bare_env
 from tests.support.clock import VARIABLE as CLOCK
 from tests.support.clock import Clock
-from tests.support.forked import MITMDUMP, REPOSITORY, ForkedProcess, may_fork, start_forked
+from tests.support.forked import MITMDUMP, REPOSITORY, ForkedProcess, Program, may_fork, start_forked
 from tests.support.waiting import PATIENCE, eventually
 from tests.support.wire import Fetched, fetch
 
 ADDON: Final = REPOSITORY / "addon" / "pypi_cache.py"
+PYPI_CACHE: Final = MITMDUMP.parent / "pypi-cache"
 HOUR: Final = 3600.0
 LAPSE: Final = 12 * HOUR
 type Options = Mapping[str, str | int | bool | Sequence[str]]
@@ -46,12 +49,14 @@ class Proxy:
         args: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         script: Path | None = ADDON,
+        workers: int | None = None,
         start: bool = True,
         timeout: float = 60,
     ) -> None:
         """`options` become `--set name=value`; a sequence is given once for each value (`pypi_cache_index`).
 
-        `upstream_ca` is its SSL_CERT_FILE. `script=None`: mitmdump without the addon. `timeout`: to be up.
+        `upstream_ca` is its SSL_CERT_FILE. `script=None`: mitmdump without the addon. `workers`: `pypi-cache serve` with so many.
+        `timeout`: to be up.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -74,6 +79,7 @@ class Proxy:
         self.clock = Clock(folder / "clock")
         self.env |= {CLOCK: str(self.clock.path)} | dict(env or {})
         self.script = script
+        self.workers = workers
         self.timeout = timeout
         self.process: subprocess.Popen[bytes] | ForkedProcess | None = None
         # Bound and never listening: keeps the port ours before the start and over restarts
@@ -95,6 +101,19 @@ class Proxy:
         assert self.process is not None, "not started"
         return self.process.pid
 
+    def worker_pids(self) -> dict[int, int]:
+        """The process ids of those workers that listen by now, by number: asked until each has answered."""
+        assert self.workers is not None
+        found: dict[int, int] = {}
+
+        def ask() -> int:
+            with suppress(OSError):
+                found.update([worker_of(self.get("/readyz"))])
+            return len(found)
+
+        eventually(ask, lambda count: count == self.workers)
+        return found
+
     @property
     def alive(self) -> bool:
         """Whether the process runs."""
@@ -115,7 +134,9 @@ class Proxy:
     def command(self) -> list[str]:
         """What is run."""
         line = [*self.wrapper, str(MITMDUMP)]
-        if self.script is not None:
+        if self.workers is not None:
+            line = [*self.wrapper, str(PYPI_CACHE), "serve", "--workers", str(self.workers)]
+        elif self.script is not None:
             line += ["-s", str(self.script)]
         line += ["--listen-host", "127.0.0.1", "--listen-port", str(self.port), "--set", f"confdir={self.confdir}"]
         for name, value in self.options.items():
@@ -130,8 +151,11 @@ class Proxy:
             shutil.copytree(_made_ca(), self.confdir)
         self.clock.begin()
         if not self.wrapper and may_fork(self.env):
-            arguments = self.command[1:]
-            self.process = start_forked(arguments, env=self.env, cwd=self.folder, output=self.output_path)
+            program: Program = "mitmdump" if self.workers is None else "serve"
+            arguments = self.command[1 if self.workers is None else 2 :]
+            self.process = start_forked(
+                arguments, env=self.env, cwd=self.folder, output=self.output_path, program=program
+            )
         else:
             self.process = self._executed()
         if wait:
@@ -281,6 +305,13 @@ def _made_ca() -> str:
         Path(folder), "mitmproxy", 2048, "pypi-cache", "pypi-cache"
     )  # as certificates.name_new_ca makes it
     return folder
+
+
+def worker_of(answer: Fetched) -> tuple[int, int]:
+    """The number and the process id of the worker that gave an answer."""
+    found = re.fullmatch(r"1\.1 pypi-cache-[0-9a-f]{12}-worker(\d+)-(\d+)", answer.headers["Via"])
+    assert found, answer.headers["Via"]
+    return int(found[1]), int(found[2])
 
 
 def refused(proxy: Proxy) -> str:

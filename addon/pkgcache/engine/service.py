@@ -73,13 +73,15 @@ def check(settings: Settings) -> None:
 class Service:
     """A cache for one set of settings. `open` before the first request, `close` after the last.
 
+    `family` is the name in `Via` that all processes on one port share, by which a loop is found; `member` says which of them this is.
     Raises SettingError for indexes or rules of admission that make no sense.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, family: str = "", member: str = "") -> None:
         self.settings = settings
         self.started = time.time()
-        self.instance = f"pypi-cache-{secrets.token_hex(6)}"
+        self.family = family or f"pypi-cache-{secrets.token_hex(6)}"
+        self.instance = self.family + member
         self.health = Health()
         self.metrics = Metrics()
         self.indexes = build_indexes(settings.index, pip_defaults())
@@ -236,7 +238,7 @@ class Service:
     async def answer(self, request: Request, route: Route, waits: Callable[[], None] = lambda: None) -> Response:
         """The answer to a GET or HEAD, by its `route`. `waits` is called whenever it has to wait for an upstream."""
         await self._ready.wait()  # until the hosts that earlier runs learned are loaded
-        if self.instance in ",".join(request.headers.getall("Via", ())):
+        if self.family in ",".join(request.headers.getall("Via", ())):
             return Response.text(508, "this request has been through this proxy before: an upstream leads back to it")
         kind = Kind.FILES if isinstance(route, ReleaseFile) else Kind.PAGES
         with asking(kind, request.client, product_of(request.headers.get("User-Agent")), waits):

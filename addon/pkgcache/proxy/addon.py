@@ -38,6 +38,7 @@ from pkgcache.proxy.ordinary_flows import OrdinaryFlows, parent_proxy
 from pkgcache.proxy.redaction import redact_flows, redact_logs
 from pkgcache.proxy.request_checks import CLOSING, FAILED, is_proxy_address, unavailable
 from pkgcache.proxy.retired import Retired
+from pkgcache.proxy.seat import names_in_via, said_by_one
 from pkgcache.proxy.tunnels import ITSELF, Tunnels
 from pkgcache.settings import PREFIX, SettingError, make_settings
 from pkgcache.web.endpoints import ProxyPages
@@ -110,7 +111,7 @@ class PypiCache:
         """Open log, store and upstream session; from here on requests are answered."""
         try:
             settings = mitmproxy_options.current_settings(ctx.options)
-            service = Service(settings)
+            service = Service(settings, *names_in_via())
             has_screen = ctx.master.addons.get("termlog") is None  # the console
             log = open_access_log(settings.access_log, service.health, has_screen=has_screen)
             service.client.parent = parent_proxy(ctx.options)
@@ -127,11 +128,12 @@ class PypiCache:
         tunnels = Tunnels(settings, service.router, parent, lambda: {port for _, port in self._listens()})
         self.flows.open(tunnels, parent, service.instance, service.client.breakers)
         self._connections.open(service.health)
+        has_view = ctx.master.addons.get("view") is not None
         self.intake = Intake(
             service,
             pages,
             authenticator,
-            shows_flows=self._shows_flows(settings.flows),
+            shows_flows=settings.flows == "always" or (settings.flows == "auto" and has_view),
             log=log.write,
             exiting=ctx.master.should_exit.is_set,  # other scripts' `done` may come before ours, and take long
         )
@@ -144,7 +146,7 @@ class PypiCache:
         if (dumper := ctx.master.addons.get("dumper")) is not None:
             redact_flows(dumper, self._is_ours)
         ctx.options.update(http2=False)  # mitmproxy's HTTP/2 towards clients has unbounded send buffers
-        for line in greeting(self.intake.service, self._certificates().path, self._listens()):
+        for line in said_by_one(greeting(self.intake.service, self._certificates().path, self._listens())):
             logger.info("%s", line)
 
     def done(self) -> Awaitable[None]:
@@ -299,6 +301,3 @@ class PypiCache:
 
     def _certificates(self) -> certificates.OwnCertificates:
         return certificates.OwnCertificates(ctx.options.confdir, ctx.master.addons.get("tlsconfig"))
-
-    def _shows_flows(self, setting: str) -> bool:
-        return setting == "always" or (setting == "auto" and ctx.master.addons.get("view") is not None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import sys
 from pathlib import Path
 
@@ -66,7 +67,10 @@ class LogFile:
 
 
 def _print(lines: bytes) -> None:
-    """Write to standard output, past its buffer: that would cut a batch anywhere."""
+    """Write to standard output, past its buffer: that would cut a batch anywhere.
+
+    Several workers may write to one pipe, which keeps together what is written in one piece of at most PIPE_BUF bytes (POSIX, write()).
+    """
     sys.stdout.flush()
     try:
         handle = sys.stdout.fileno()
@@ -74,4 +78,5 @@ def _print(lines: bytes) -> None:
         sys.stdout.write(lines.decode())
         return
     while lines:
-        lines = lines[os.write(handle, lines) :]
+        end = lines.rfind(b"\n", 0, select.PIPE_BUF) + 1 or lines.find(b"\n") + 1  # a line that is longer may be cut
+        lines = lines[os.write(handle, lines[: end or None]) :]

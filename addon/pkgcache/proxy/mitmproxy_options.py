@@ -11,6 +11,7 @@ from typing import Any
 
 from mitmproxy import addonmanager, optmanager
 
+from pkgcache.proxy.seat import shared
 from pkgcache.settings import OPTIONS, PREFIX, Settings, in_its_type, make_settings
 
 
@@ -32,5 +33,5 @@ def add_options(loader: addonmanager.Loader) -> None:
 
 
 def current_settings(options: optmanager.OptManager) -> Settings:
-    """Return the settings that mitmproxy's present values mean. Raises SettingError."""
-    return make_settings({option.full_name: getattr(options, option.full_name) for option in OPTIONS})
+    """Return the settings that mitmproxy's present values mean, or a worker's share of them. Raises SettingError."""
+    return shared(make_settings({option.full_name: getattr(options, option.full_name) for option in OPTIONS}))
