@@ -34,8 +34,8 @@ from pkgcache.engine.pages.renewal import Renewal
 from pkgcache.engine.pages.variants import PageVariants
 from pkgcache.engine.pip_defaults import pip_defaults
 from pkgcache.engine.responses.messages import Request, Response
+from pkgcache.engine.runtime.freed_memory import FreedMemory
 from pkgcache.engine.runtime.health import Health
-from pkgcache.engine.runtime.large_blocks import return_large_blocks
 from pkgcache.engine.runtime.metrics import Metrics
 from pkgcache.engine.runtime.open_files import raise_open_files
 from pkgcache.engine.runtime.tasks import Tasks
@@ -150,12 +150,13 @@ class Service:
             refusal=self.gatekeeper.refusal,
         )
         self.project_lists = ProjectLists(shared, fetcher)
+        self._memory = FreedMemory()
         self._ready = asyncio.Event()
 
     def open(self) -> None:
         """Open the store and the client; needs a running event loop. Raises StoreFormatError for a store of a newer version."""
         raise_open_files()
-        return_large_blocks()
+        self._memory.map_large_blocks()
         self.store.open()
         self.spaces.open()
         self.client.open()
@@ -265,3 +266,4 @@ class Service:
         while True:
             await asyncio.sleep(MAINTENANCE_SECONDS)
             await self.store.run_maintenance()
+            await asyncio.to_thread(self._memory.give_back)
