@@ -84,10 +84,17 @@ def parse_networks(values: Sequence[str]) -> tuple[Network, ...]:
 
 
 def parse_public_url(text: str) -> str:
-    """Read the proxy's own address as agents know it, a URL without a path; an empty text means that it is not known."""
+    """Read the proxy's own address as agents know it; an empty text means that it is not known.
+
+    It has a path behind a reverse proxy that takes it away. Shells read it, so it has no character that means anything to them.
+    """
     text = text.strip().rstrip("/")
-    if text and not re.fullmatch(r"https?://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+)(:\d{1,5})?", text):
-        raise ValueError("a URL without a path, such as http://proxy.example:8080")
+    if text and not re.fullmatch(
+        r"https?://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+)(:\d{1,5})?(/(?!\.{1,2}(/|\Z))[A-Za-z0-9_.~-]+)*", text
+    ):
+        raise ValueError(
+            "a URL such as http://proxy.example:8080, or https://tools.example/pypi-cache behind a reverse proxy"
+        )
     return text
 
 
@@ -173,7 +180,14 @@ OPTIONS: tuple[Option, ...] = (
         "Further file hosts to cache: HOST or HOST:PORT. Hosts that an index's pages link to are added automatically.",
         parse_hosts,
     ),
-    Option("public_url", str, "", "The proxy's own address as agents know it: http://HOST:PORT.", parse_public_url),
+    Option(
+        "public_url",
+        str,
+        "",
+        "The proxy's own address as agents know it: http://HOST:PORT. With a path, such as https://HOST/PATH, it is that of a reverse "
+        "proxy in HTTP mode that takes the path away; agents name it as their index.",
+        parse_public_url,
+    ),
     Option(
         "index_ttl",
         str,

@@ -1,9 +1,11 @@
 """Where a request is meant to go, and the requests that are refused before anything is looked up."""
 
 from dataclasses import replace
+from typing import Final
 
 import pytest
 from mitmproxy.proxy.layers.http import HTTPMode
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from pkgcache.proxy.addresses import canonical_address
 from pkgcache.proxy.request_checks import (
@@ -12,13 +14,16 @@ from pkgcache.proxy.request_checks import (
     destination,
     drop_upgrade,
     is_proxy_address,
-    public_address,
+    public_place,
+    request_of,
     why_connect_refused,
     why_refused,
 )
+from pkgcache.rules.routing.paths import inner_path
 from tests.proxy.connections import make_client, make_context, make_request
 
 PUBLIC = ("proxy.example", 8080)
+PUBLIC_URL = public_place("http://proxy.example:8080")
 
 
 @pytest.mark.parametrize(
@@ -62,7 +67,8 @@ def test_canonical_address(host: str, expected: str) -> None:
     ],
 )
 def test_public_address(url: str, expected: tuple[str, int] | None) -> None:
-    assert public_address(url) == expected
+    place = public_place(url)
+    assert (place and (place.host, place.port)) == expected
 
 
 @pytest.mark.parametrize(
@@ -81,7 +87,7 @@ def test_public_address(url: str, expected: tuple[str, int] | None) -> None:
     ],
 )
 def test_is_proxy_address(address: tuple[str, int], sockname: tuple[str, int], *, expected: bool) -> None:
-    assert is_proxy_address(address, make_client(sockname), PUBLIC) is expected
+    assert is_proxy_address(address, make_client(sockname), PUBLIC_URL) is expected
 
 
 @pytest.mark.parametrize(
@@ -101,7 +107,9 @@ def test_destination_within_a_connect(server: tuple[str, int], expected: tuple[s
     """The target of the CONNECT counts, or of the transparent connection; Host is compared with it later."""
     context = make_context(make_client(tls=True), server)
     request = make_request(path="/simple/", host="other.test")
-    assert destination(context, HTTPMode.transparent, request, PUBLIC) == Destination("https", expected, at_proxy=False)
+    assert destination(context, HTTPMode.transparent, request, PUBLIC_URL) == Destination(
+        "https", expected, at_proxy=False
+    )
 
 
 def test_no_destination() -> None:
@@ -118,7 +126,7 @@ def test_no_destination() -> None:
     ],
 )
 def test_destination_of_absolute_form(url: str, expected: Destination) -> None:
-    assert destination(make_context(), HTTPMode.regular, make_request(url=url), PUBLIC) == expected
+    assert destination(make_context(), HTTPMode.regular, make_request(url=url), PUBLIC_URL) == expected
 
 
 @pytest.mark.parametrize(
@@ -141,8 +149,68 @@ def test_destination_of_origin_form(host: str | None, expected: tuple[str, int])
     assert found == Destination("http", expected, at_proxy=True)
 
 
+SHARED: Final = public_place("https://tools.example/pypi-cache")
+AT_SHARED: Final = ("tools.example", 443)
+
+
+@pytest.mark.parametrize(
+    ("url", "at_proxy"),
+    [
+        ("https://tools.example/pypi-cache/pypi/simple/six/", True),
+        ("https://tools.example:443/pypi-cache/", True),
+        ("https://Tools.Example/pypi-cache/env.sh", True),
+        ("https://tools.example/", False),  # what else is at that address is none of ours
+        ("https://tools.example/pypi-cache", False),
+        ("https://tools.example/pypi-cache-2/pypi/simple/six/", False),
+        ("https://tools.example/gitea/pypi-cache/", False),
+        ("https://other.example/pypi-cache/pypi/simple/six/", False),
+        ("https://tools.example:8443/pypi-cache/pypi/simple/six/", False),
+        ("http://192.0.2.9:8080/pypi/simple/six/", True),
+    ],
+)
+def test_a_public_url_with_a_path(url: str, *, at_proxy: bool) -> None:
+    """By an agent that has the proxy both as its proxy and as its index: sent on, it would come back by the reverse proxy (508)."""
+    found = destination(make_context(), HTTPMode.regular, make_request(url=url), SHARED)
+    assert found is not None
+    assert found.at_proxy is at_proxy
+
+
+def test_an_address_that_the_proxy_shares_is_not_itself() -> None:
+    """A CONNECT to the reverse proxy of the company's tools is a tunnel like any other."""
+    assert is_proxy_address(PUBLIC, make_client(), PUBLIC_URL)
+    assert not is_proxy_address(AT_SHARED, make_client(), SHARED)
+    assert is_proxy_address(("192.0.2.9", 8080), make_client(), SHARED)
+
+
+def test_the_public_urls_scheme_counts() -> None:
+    """TLS ends at the reverse proxy; a page's `<base href>` that said http, port 443, led nowhere."""
+    found = destination(make_context(), HTTPMode.regular, make_request(host="upstream_of_nginx"), SHARED)
+    assert found == Destination("https", AT_SHARED, at_proxy=True)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/pypi-cache/pypi/simple/six/?format=json", "/pypi/simple/six/"),
+        ("/pypi/simple/six/", "/pypi/simple/six/"),
+        ("/pypi-cache/", "/"),
+        ("/pypi-cache", "/pypi-cache"),
+    ],
+)
+def test_the_path_of_the_public_url_is_taken_away(path: str, expected: str) -> None:
+    request, place = make_request(path=path, host="any.test"), Destination("https", AT_SHARED, at_proxy=True)
+    headers = CIMultiDictProxy(CIMultiDict[str]())
+
+    def inner(path: str) -> str:
+        return inner_path(path, "/pypi-cache", {"pypi"})
+
+    assert request_of(make_client(), request, place, headers, inner).url.path == expected
+    elsewhere = Destination("https", ("index.test", 443), at_proxy=False)
+    assert request_of(make_client(), request, elsewhere, headers, inner).url.path == path.partition("?")[0]
+
+
 def test_the_public_url_wins_over_host() -> None:
-    found = destination(make_context(), HTTPMode.regular, make_request(host="other.test"), PUBLIC)
+    found = destination(make_context(), HTTPMode.regular, make_request(host="other.test"), PUBLIC_URL)
     assert found == Destination("http", PUBLIC, at_proxy=True)
 
 

@@ -74,6 +74,16 @@ def nginx_before(port: int, folder: Path) -> Iterator[int]:
         yield listens
 
 
+BELOW: Final = """
+  server {{
+    listen 127.0.0.1:{listens};
+    location {path}/ {{ proxy_pass http://127.0.0.1:{port}/; }}
+    location / {{ return 200 "another tool of the company"; }}
+  }}
+"""
+"""nginx's lines for a proxy at a path of its own, which it takes away; `Host` is then the proxy's address, as nginx has it by default."""
+
+
 @contextmanager
 def nginx(http: str, folder: Path, listens: int) -> Iterator[None]:
     """An nginx with these lines in its `http` block, which listens on a port."""

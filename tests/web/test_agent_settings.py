@@ -1,5 +1,6 @@
 """The settings of agents, as texts: that nothing is left to fill in, and what PowerShell, which cannot be had here, is to find."""
 
+import json
 import re
 
 import pytest
@@ -18,6 +19,32 @@ def test_nothing_is_left_to_fill_in(path: str, base: str, *, undo: bool, login: 
     assert not re.search(r"@[A-Z]+@", text)
     assert text.isascii()
     assert (base in text) != undo
+
+
+@pytest.mark.parametrize("base", ["http://tools.example:8000/pypi-cache", "https://tools.example/a/b"])
+@pytest.mark.parametrize("login", [True, False])
+@pytest.mark.parametrize("path", SCRIPTS)
+def test_behind_a_path_the_proxy_is_the_index(path: str, base: str, *, login: bool) -> None:
+    """No CONNECT can be sent to a path, so neither a proxy nor its bundle is set; an http index has to be trusted."""
+    text, undo = (script(path, base, undo=undo, login=login) for undo in (False, True))
+    assert not re.search(r"@[A-Z]+@", text + undo)
+    assert text.isascii()
+    assert base in text
+    assert f"{base.partition('://')[2]}/pypi/simple/" in text
+    assert not re.search("HTTPS_PROXY|https_proxy|PIP_CERT|SSL_CERT_FILE|BUNDLE", text + undo)
+    for name in ("PIP_INDEX_URL", "UV_DEFAULT_INDEX", "PDM_PYPI_URL", "PIPENV_PYPI_MIRROR", "PIP_TRUSTED_HOST"):
+        assert name in text
+        assert name in undo
+
+
+def test_variables_behind_a_path() -> None:
+    assert json.loads(variables("/env.json", "http://tools.example:8000/cache", "/b", login=True)) == dict.fromkeys(
+        ("PIP_INDEX_URL", "UV_DEFAULT_INDEX", "PDM_PYPI_URL", "PIPENV_PYPI_MIRROR"),
+        "http://USER:PASSWORD@tools.example:8000/cache/pypi/simple/",
+    ) | {"PIP_TRUSTED_HOST": "tools.example:8000"}
+    found = variables("/env.docker", "https://tools.example/cache", "/b", login=False)
+    assert "PIP_INDEX_URL=https://tools.example/cache/pypi/simple/\n" in found
+    assert "TRUSTED" not in found
 
 
 @pytest.mark.parametrize("path", SCRIPTS)

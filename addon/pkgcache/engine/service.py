@@ -84,7 +84,7 @@ class Service:
         self.instance = self.family + member
         self.health = Health()
         self.metrics = Metrics()
-        self.indexes = build_indexes(settings.index, pip_defaults())
+        self.indexes = build_indexes(settings.index, pip_defaults(), settings.public_url)
         self.admission = build_admission(settings, self.indexes)
         self.store = Store(
             settings.dir,

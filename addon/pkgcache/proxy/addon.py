@@ -64,11 +64,7 @@ class PypiCache:
         self._hooks = HookTable(lambda: ctx.master.addons)
         self._refused = False
         self.flows = OrdinaryFlows(self._report)
-        self.addons = [
-            self.flows,
-            AgentsWithoutCa(),
-            proxy_protocol.ProxyProtocol(),
-        ]  # mitmproxy calls the hooks of these, too
+        self.addons = [self.flows, AgentsWithoutCa(), proxy_protocol.ProxyProtocol()]  # they have hooks, too
 
     # Life
 
@@ -246,7 +242,7 @@ class PypiCache:
             tunnels = self.flows.tunnels
             if self.intake is None or tunnels is None:
                 plan.error = CLOSING
-            elif is_proxy_address(plan.address, plan.client, self.intake.public_address):
+            elif is_proxy_address(plan.address, plan.client, self.intake.public):
                 plan.refusal = ITSELF
             else:
                 await tunnels.plan(plan)

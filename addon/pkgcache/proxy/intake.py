@@ -32,7 +32,7 @@ from pkgcache.proxy.request_checks import (
     destination,
     destination_url,
     drop_upgrade,
-    public_address,
+    public_place,
     request_of,
     unavailable,
     why_refused,
@@ -71,7 +71,7 @@ class Intake:
         self.service = service
         self.router = service.router
         self.pages = pages
-        self.public_address = public_address(service.settings.public_url)
+        self.public = public_place(service.settings.public_url)
         self.shows_flows = shows_flows
         self._closed = False
         self._exiting = exiting
@@ -104,7 +104,7 @@ class Intake:
 
         The exchange has its response already where the request is refused. `ends`: the request has no body.
         """
-        target = destination(context, mode, request, self.public_address)
+        target = destination(context, mode, request, self.public)
         if target is None:
             return None
         ours = target.at_proxy or self.router.hosts.is_package_host(target.address)
@@ -112,7 +112,7 @@ class Intake:
         if not (ours or denies or self.closing):
             return None
         headers = CIMultiDict([(k.decode("latin-1"), v.decode("latin-1")) for k, v in request.headers.fields])
-        asked = request_of(context.client, request, target, CIMultiDictProxy(headers))
+        asked = request_of(context.client, request, target, CIMultiDictProxy(headers), self.router.inner_path)
         route: Route | None = None
         way = Way.ANSWER
         refusal = self._why_barred(context.client, asked, headers, ours=ours)

@@ -7,6 +7,7 @@ different host.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mitmproxy import http
@@ -21,7 +22,7 @@ from pkgcache.rules.http.request_head import is_host
 from pkgcache.rules.http.request_limits import too_long
 from pkgcache.rules.policy.gate import CACHED_METHODS
 from pkgcache.rules.routing.package_hosts import Address
-from pkgcache.rules.routing.urls import DEFAULT_PORTS, Url, parse_authority
+from pkgcache.rules.routing.urls import DEFAULT_PORTS, Url, parse_authority, parse_url
 
 CLOSING = "the proxy is starting or stopping; retry"
 FAILED = "pypi-cache failed; its log says why"
@@ -39,9 +40,7 @@ class Destination:
     at_proxy: bool
 
 
-def destination(
-    context: Context, mode: HTTPMode, request: http.Request, public_address: Address | None
-) -> Destination | None:
+def destination(context: Context, mode: HTTPMode, request: http.Request, public: Url | None) -> Destination | None:
     """Return where a request is meant to go; None where mitmproxy knows no address (a misconfigured transparent mode)."""
     client = context.client
     scheme = "https" if client.tls_established else "http"
@@ -49,10 +48,13 @@ def destination(
         server = context.server.address
         return Destination(scheme, canonical_address((server[0], server[1])), at_proxy=False) if server else None
     if not request.host:  # origin-form on a connection without CONNECT: always for the proxy, whatever Host says
-        own = public_address or _named_by(request, scheme) or (client.sockname[0], client.sockname[1])
+        if public is not None:
+            return Destination(public.scheme, (public.host, public.port), at_proxy=True)
+        own = _named_by(request, scheme) or (client.sockname[0], client.sockname[1])
         return Destination(scheme, own, at_proxy=True)
     address = canonical_address((request.host, request.port))
-    return Destination(request.scheme, address, is_proxy_address(address, client, public_address))
+    at_proxy = is_proxy_address(address, client, public)
+    return Destination(request.scheme, address, at_proxy or _is_below(public, address, request.path))
 
 
 def destination_url(request: http.Request) -> Url:
@@ -61,29 +63,39 @@ def destination_url(request: http.Request) -> Url:
     return Url(request.scheme, host, port, request.path.partition("?")[0] or "/", "")
 
 
-def is_proxy_address(address: Address, client: Client, public_address: Address | None) -> bool:
-    """Whether an address is the proxy itself: `pypi_cache_public_url`, or the address that the client connected to."""
-    if address == public_address:
+def is_proxy_address(address: Address, client: Client, public: Url | None) -> bool:
+    """Whether an address is the proxy itself: that of its public URL, or the one that the client connected to.
+
+    Where the public URL has a path, others may be at that address too.
+    """
+    if public is not None and public.path == "/" and address == (public.host, public.port):
         return True
     host, port = client.sockname[0], client.sockname[1]
     return address[1] == port and (address[0] == host or (address[0] == "localhost" and host in {"127.0.0.1", "::1"}))
 
 
-def public_address(public_url: str) -> Address | None:
-    """Return the address in `pypi_cache_public_url`, or None where the option is empty.
-
-    >>> public_address("http://proxy.example:8080")
-    ('proxy.example', 8080)
-    """
-    if not public_url:
-        return None
-    scheme, _, authority = public_url.partition("://")
-    return parse_authority(authority, DEFAULT_PORTS[scheme])
+def public_place(public_url: str) -> Url | None:
+    """Return the URL in `pypi_cache_public_url`, or None where the option is empty."""
+    return parse_url(public_url) if public_url else None
 
 
-def request_of(client: Client, request: http.Request, target: Destination, headers: CIMultiDictProxy[str]) -> Request:
-    """Return the request as the engine takes it, with these headers."""
+def _is_below(public: Url | None, address: Address, path: str) -> bool:
+    """Whether a path is within that of the proxy's public URL, and the address is the URL's."""
+    return (
+        public is not None and address == (public.host, public.port) and path.startswith(f"{public.path.rstrip('/')}/")
+    )
+
+
+def request_of(
+    client: Client,
+    request: http.Request,
+    target: Destination,
+    headers: CIMultiDictProxy[str],
+    inner_path: Callable[[str], str] = str,
+) -> Request:
+    """Return the request as the engine takes it, with these headers. `inner_path`: of a path at the proxy's own address."""
     path, _, query = request.path.partition("?")
+    path = inner_path(path) if target.at_proxy else path
     return Request(
         method=request.method,
         url=Url(target.scheme, *target.address, path if path.startswith("/") else "/", query),

@@ -6,13 +6,14 @@ import contextlib
 import socket
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from pkgcache import __version__
 from pkgcache.engine.service import Service
 from pkgcache.rules.routing.indexes import Index
 from pkgcache.settings import Settings
 from pkgcache.units import shown_duration
-from pkgcache.web.agent_settings import DEFAULT_BUNDLE
+from pkgcache.web.agent_settings import DEFAULT_BUNDLE, is_index_only
 
 _ANY = frozenset({"0.0.0.0", "::", ""})  # noqa: S104  where it listens, not where to bind
 
@@ -39,10 +40,11 @@ def greeting(service: Service, ca: Path, listens: Sequence[tuple[str, int]]) -> 
 
 
 def start_page(base: str) -> str:
-    """Return the text of `/`. `base` is the proxy's URL as the reader knows it, without a path."""
+    """Return the text of `/`. `base` is the proxy's URL as the reader knows it."""
     commands = "\n".join(f"  {line}" for line in agent_lines(base))
-    host = base.partition("://")[2]
+    host = base.partition("://")[2].partition("/")[0]
     host = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    trusted = "" if base.startswith("https:") else f" --trusted-host {host}"
     return f"""\
 pypi-cache {__version__}
 
@@ -59,17 +61,33 @@ The same for other shells, and undone:
 If an install fails there, this says why:
   curl -fsS {base}/doctor.py | python3 -
 
-In a container or a pipeline (variables alone, so fetch or mount the bundle too):
-  curl -fsS {base}/env.docker -o pypi-cache.env && docker run --env-file pypi-cache.env -v $PWD/pypi-cache.pem:{DEFAULT_BUNDLE}:ro …
-  curl -fsS {base}/bundle.pem -o {DEFAULT_BUNDLE} && curl -fsS {base}/env.github >> "$GITHUB_ENV"
-  {base}/env.json   # the same for programs; each of the three takes ?bundle=/where/the/bundle/is.pem
+{INDEX_VARIABLES.format(base=base) if is_index_only(base) else PROXY_VARIABLES.format(base=base, bundle=DEFAULT_BUNDLE)}
+Or for a single command, without any setup: pip install -i {base}/pypi/simple{trusted} …
+"""
 
-Or for a single command, without any setup: pip install -i {base}/pypi/simple --trusted-host {host} …
+
+PROXY_VARIABLES: Final = """\
+In a container or a pipeline (variables alone, so fetch or mount the bundle too):
+  curl -fsS {base}/env.docker -o pypi-cache.env && docker run --env-file pypi-cache.env -v $PWD/pypi-cache.pem:{bundle}:ro …
+  curl -fsS {base}/bundle.pem -o {bundle} && curl -fsS {base}/env.github >> "$GITHUB_ENV"
+  {base}/env.json   # the same for programs; each of the three takes ?bundle=/where/the/bundle/is.pem
+"""
+INDEX_VARIABLES: Final = """\
+In a container or a pipeline:
+  curl -fsS {base}/env.docker -o pypi-cache.env && docker run --env-file pypi-cache.env …
+  curl -fsS {base}/env.github >> "$GITHUB_ENV"
+  {base}/env.json   # the same for programs
 """
 
 
 def agent_lines(base: str) -> list[str]:
     """Return the shell commands that make an agent use the proxy at `base`."""
+    if is_index_only(base):
+        return [
+            f'settings=$(curl -fsS {base}/env.sh) && eval "$settings"   # does it all; or by hand:',
+            f"export PIP_INDEX_URL={base}/pypi/simple/ UV_DEFAULT_INDEX={base}/pypi/simple/",
+            "pip install …   # or uv, pdm, pipenv",
+        ]
     return [
         f'settings=$(curl -fsS {base}/env.sh) && eval "$settings"   # does it all; or step by step:',
         f"curl -fsS {base}/bundle.pem -o pypi-cache.pem",

@@ -1,9 +1,11 @@
 """Paths of the proxy's own address and of the JSON API. That links lead back by them is in `simple/test_links.py`."""
 
+from dataclasses import replace
+
 import pytest
 
 from pkgcache.rules.routing.indexes import Index
-from pkgcache.rules.routing.paths import api_base, own_page_path, resolve_own_path
+from pkgcache.rules.routing.paths import api_base, inner_path, own_page_path, resolve_own_path
 from pkgcache.rules.routing.urls import parse_url
 
 
@@ -57,4 +59,34 @@ def test_api_base(simple: str, base: str) -> None:
     ],
 )
 def test_own_page_path(name: str, project: str, path: str) -> None:
-    assert own_page_path(Index(name=name, simple=parse_url("https://h.test/"), upstreams=()), project) == path
+    index = Index(name=name, simple=parse_url("https://h.test/"), upstreams=())
+    assert own_page_path(index, project) == path
+    assert own_page_path(replace(index, base="/tools/cache"), project) == f"/tools/cache{path}"
+
+
+@pytest.mark.parametrize(
+    ("base", "path", "inner"),
+    [
+        ("", "/pypi/simple/six/", "/pypi/simple/six/"),
+        ("/cache", "/pypi/simple/six/", "/pypi/simple/six/"),
+        ("/cache", "/cache/pypi/simple/six/", "/pypi/simple/six/"),
+        ("/cache", "/cache/healthz", "/healthz"),
+        ("/cache", "/cache/", "/"),
+        ("/cache", "/cache", "/cache"),
+        ("/cache", "/cachet/healthz", "/cachet/healthz"),
+        ("/cache", "/cache/cache/healthz", "/cache/healthz"),
+        ("/cache", "/%63ache/healthz", "/%63ache/healthz"),
+        ("/tools/cache", "/tools/cache/torch/files/https/h.test/x", "/torch/files/https/h.test/x"),
+        ("/tools/cache", "/cache/healthz", "/cache/healthz"),
+        pytest.param("/pypi", "/pypi/pypi/simple/six/", "/pypi/simple/six/", id="an index's name, asked directly"),
+        pytest.param("/pypi", "/pypi/simple/six/", "/pypi/simple/six/", id="an index's name, taken away already"),
+        pytest.param("/pypi", "/pypi/packages/aa/bb/cc/x.whl", "/pypi/packages/aa/bb/cc/x.whl", id="and of a file"),
+        pytest.param("/pypi", "/pypi/torch/files/https/h.test/x", "/torch/files/https/h.test/x", id="another index"),
+        pytest.param("/pypi", "/pypi/env.sh", "/env.sh", id="one of the proxy's own pages"),
+        pytest.param("/healthz", "/healthz", "/healthz", id="a probe"),
+        pytest.param("/healthz", "/healthz/healthz", "/healthz", id="a bad choice of a path"),
+    ],
+)
+def test_the_path_of_the_public_url(base: str, path: str, inner: str) -> None:
+    """A reverse proxy takes it away; clients that come without one bring it, since links have it."""
+    assert inner_path(path, base, {"pypi", "torch"}) == inner

@@ -24,20 +24,7 @@ function _pypi_cache_fetch
     return 1
 end
 
-# Prints the percent-encoded user and password, which it asks for on a terminal.
-function _pypi_cache_ask
-    set -l user $PYPI_CACHE_USER
-    set -l password $PYPI_CACHE_PASSWORD
-    if test -z "$user"; or test -z "$password"
-        if not test -t 2
-            echo 'pypi-cache: this proxy requires a login: set PYPI_CACHE_USER and PYPI_CACHE_PASSWORD first' >&2
-            return 1
-        end
-        read -P 'user name for pypi-cache: ' user </dev/tty; and read -s -P 'password: ' password </dev/tty; or return 1
-    end
-    echo (string escape --style=url -- $user | string replace -a / %2F):(string escape --style=url -- $password | string replace -a / %2F)@
-end
-
+@ASK@
 function _pypi_cache_set
     set -l login
     if test @LOGIN@ = yes
@@ -66,7 +53,7 @@ function _pypi_cache_set
     test $state = 0; or return 1
 
     if not set -q PYPI_CACHE_BUNDLE # remember what was set, once
-        for name in HTTPS_PROXY https_proxy NO_PROXY no_proxy PIP_CERT SSL_CERT_FILE REQUESTS_CA_BUNDLE CURL_CA_BUNDLE
+        for name in @NAMES@
             test -n "$$name"; and set -gx PYPI_CACHE_WAS_$name $$name
         end
     end

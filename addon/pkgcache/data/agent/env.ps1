@@ -4,18 +4,7 @@
 & {
     $ErrorActionPreference = 'Stop'
 
-    $login = ''
-    if ('@LOGIN@' -eq 'yes') {
-        $user = $env:PYPI_CACHE_USER
-        $password = $env:PYPI_CACHE_PASSWORD
-        if (-not $user -or -not $password) {
-            $credential = (Get-Credential -Message 'Login for pypi-cache').GetNetworkCredential()
-            $user = $credential.UserName
-            $password = $credential.Password
-        }
-        $login = [Uri]::EscapeDataString($user) + ':' + [Uri]::EscapeDataString($password) + '@'
-    }
-
+@ASK@
     # The bundle is renamed into place, since other sessions may be reading it.
     function Get-Bundle([string] $folder) {
         $bundle = Join-Path $folder 'pypi-cache-bundle.pem'

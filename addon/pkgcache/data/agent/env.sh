@@ -25,23 +25,7 @@ _pypi_cache_fetch() {
   return 1
 }
 
-# Sets _pypi_cache_login to the percent-encoded user and password, which it asks for on a terminal.
-_pypi_cache_ask() {
-  if [ -z "${PYPI_CACHE_USER-}" ] || [ -z "${PYPI_CACHE_PASSWORD-}" ]; then
-    if ! [ -t 0 ]; then
-      echo 'pypi-cache: this proxy requires a login: set PYPI_CACHE_USER and PYPI_CACHE_PASSWORD first' >&2
-      return 1
-    fi
-    printf 'user name for pypi-cache: ' >&2 && read -r PYPI_CACHE_USER
-    printf 'password: ' >&2 && stty -echo && read -r PYPI_CACHE_PASSWORD
-    stty echo
-    echo >&2
-  fi
-  _pypi_cache_login=$(printf %s "$PYPI_CACHE_USER" | od -An -v -tx1 | tr -d ' \n' | sed 's/../%&/g'):$(
-    printf %s "$PYPI_CACHE_PASSWORD" | od -An -v -tx1 | tr -d ' \n' | sed 's/../%&/g'
-  )@
-}
-
+@ASK@
 _pypi_cache_set() {
   _pypi_cache_login=
   if [ @LOGIN@ = yes ]; then _pypi_cache_ask || return 1; fi
@@ -60,7 +44,7 @@ _pypi_cache_set() {
   [ "$_pypi_cache_status" = 0 ] || return 1
 
   if [ -z "${PYPI_CACHE_BUNDLE-}" ]; then # remember what was set, once
-    for _pypi_cache_name in HTTPS_PROXY https_proxy NO_PROXY no_proxy PIP_CERT SSL_CERT_FILE REQUESTS_CA_BUNDLE CURL_CA_BUNDLE; do
+    for _pypi_cache_name in @NAMES@; do
       eval "_pypi_cache_value=\${$_pypi_cache_name-}"
       if [ -n "$_pypi_cache_value" ]; then
         eval "PYPI_CACHE_WAS_$_pypi_cache_name=\$_pypi_cache_value"
@@ -81,7 +65,7 @@ _pypi_cache_set() {
   done
   no_proxy=$NO_PROXY
   PIP_CERT=$PYPI_CACHE_BUNDLE SSL_CERT_FILE=$PYPI_CACHE_BUNDLE REQUESTS_CA_BUNDLE=$PYPI_CACHE_BUNDLE CURL_CA_BUNDLE=$PYPI_CACHE_BUNDLE
-  export PYPI_CACHE_BUNDLE HTTPS_PROXY https_proxy NO_PROXY no_proxy PIP_CERT SSL_CERT_FILE REQUESTS_CA_BUNDLE CURL_CA_BUNDLE
+  export PYPI_CACHE_BUNDLE @NAMES@
 }
 
 _pypi_cache_set

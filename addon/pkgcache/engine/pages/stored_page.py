@@ -102,9 +102,10 @@ class PageRequest:
     def variant_key(self, notes: PageNotes, kind: Kind) -> StoreKey:
         """The key of the page's variant for this client, in JSON or HTML."""
         # At its index a page depends on the client's spelling of the URL only by the trailing slash. At the proxy's own address a
-        # page with a `<base href>` names the origin, since the links that stay relative must resolve against it.
+        # page with a `<base href>` names the origin, since the links that stay relative must resolve against it; and its links begin
+        # with the path of `pypi_cache_public_url`.
         if self.at_proxy_address:
-            variant = f"own {self.client_url.origin}" if notes.has_base_href else "own"
+            variant = (f"own {self.client_url.origin}" if notes.has_base_href else "own") + self.index.base
         else:
             variant = "slash" if self.client_url.path.endswith("/") else "bare"
         return variant_key(variant, kind, self.key)

@@ -266,7 +266,7 @@ def spec_of(page_request: PageRequest, page: StoredPage, kind: Kind, *, check: b
         upstream=parse_url(page.notes.url),
         client_url=client_url,
         canonical_files=index.canonical_files,
-        own_prefix=f"/{index.name}" if at_proxy_address else "",
+        own_prefix=f"{index.base}/{index.name}" if at_proxy_address else "",
     )
     return TransformSpec(
         stored=page.representation.kind,

@@ -53,6 +53,8 @@ class Index:
     simple: Url
     upstreams: tuple[Upstream, ...]
     canonical_files: str = ""
+    base: str = ""
+    """What comes before all paths at the proxy's own address, as clients see them: the path of `pypi_cache_public_url`."""
     shares_pypi_files: bool = field(init=False)
     """Whether a PyPI-layout path on this index is a digest: only `pypi` and its mirrors keep that promise."""
 
@@ -61,20 +63,27 @@ class Index:
         object.__setattr__(self, "shares_pypi_files", any(upstream.files is not None for upstream in self.upstreams))
 
 
-def build_indexes(settings: tuple[IndexSetting, ...], defaults: Defaults) -> tuple[Index, ...]:
+def build_indexes(settings: tuple[IndexSetting, ...], defaults: Defaults, public_url: str = "") -> tuple[Index, ...]:
     """Build all indexes: `pypi` first, then the operator's, then each mirror under its own URL. Raises SettingError."""
+    base = parse_url(public_url).path.rstrip("/") if public_url else ""
     given = {setting.name: setting.urls for setting in settings}
     mirrors = tuple(_pypi_upstream(url, defaults) for url in given.pop("pypi", ())) or (
         Upstream(simple=defaults.simple, files=defaults.files),
     )
-    found = [Index(name="pypi", simple=defaults.simple, upstreams=mirrors, canonical_files=defaults.files.origin)]
-    found += [_named_index(name, urls) for name, urls in given.items()]
+    found = [
+        Index(name="pypi", simple=defaults.simple, upstreams=mirrors, canonical_files=defaults.files.origin, base=base)
+    ]
+    found += [_named_index(name, urls, base) for name, urls in given.items()]
     known = {index.simple for index in found}
     for index in tuple(found):
         for upstream in index.upstreams:
             if upstream.simple not in known:
                 known.add(upstream.simple)
-                found.append(Index(name=f"{index.name}@{upstream.name}", simple=upstream.simple, upstreams=(upstream,)))
+                found.append(
+                    Index(
+                        name=f"{index.name}@{upstream.name}", simple=upstream.simple, upstreams=(upstream,), base=base
+                    )
+                )
     return tuple(found)
 
 
@@ -86,10 +95,10 @@ def _pypi_upstream(text: str, defaults: Defaults) -> Upstream:
     return Upstream(simple=url, files=files, authorization=authorization, query=query)
 
 
-def _named_index(name: str, urls: tuple[str, ...]) -> Index:
+def _named_index(name: str, urls: tuple[str, ...], base: str) -> Index:
     split = [_split_secrets(url, name) for url in urls]
     upstreams = tuple(Upstream(simple=url, authorization=login, query=query) for url, login, query in split)
-    return Index(name=name, simple=split[0][0], upstreams=upstreams[1:] or upstreams)
+    return Index(name=name, simple=split[0][0], upstreams=upstreams[1:] or upstreams, base=base)
 
 
 def _split_secrets(text: str, name: str) -> tuple[Url, str, str]:

@@ -4,11 +4,16 @@ At the proxy's own address an index has its pages at `/<index>/simple/`, and fil
 `/<index>/files/<scheme>/<host[:port]>/<path>`. Leaves out: writing the latter, which `links` does as it rewrites a page.
 """
 
+from collections.abc import Container
+from typing import Final
 from urllib.parse import quote, unquote
 
 from pkgcache.rules.routing.indexes import Index, Upstream
 from pkgcache.rules.routing.queries import joined_query
 from pkgcache.rules.routing.urls import DEFAULT_PORTS, Url, parse_url
+
+OWN_KINDS: Final = frozenset({"simple", "packages", "files"})
+"""What an index has at the proxy's own address, below its name."""
 
 
 def resolve_own_path(own_prefix: str, path: str, query: str = "") -> Url | None:
@@ -55,4 +60,18 @@ def document_at(upstream: Upstream, document: str, query: str = "") -> Url:
 
 def own_page_path(index: Index, project: str = "") -> str:
     """The path at the proxy's own address of a project's page, or of the index's list of projects."""
-    return f"/{quote(index.name)}/simple/{project}/" if project else f"/{quote(index.name)}/simple/"
+    return f"{index.base}/{quote(index.name)}/simple/" + (f"{project}/" if project else "")
+
+
+def inner_path(path: str, base: str, indexes: Container[str]) -> str:
+    """The path at the proxy's own address without the path of `pypi_cache_public_url`, which clients without a reverse proxy ask with.
+
+    What is a path of an index as it stands remains so, where the two begin alike.
+
+    >>> inner_path("/cache/pypi/simple/six/", "/cache", {"pypi"}), inner_path("/pypi/simple/six/", "/cache", {"pypi"})
+    ('/pypi/simple/six/', '/pypi/simple/six/')
+    """
+    if not base or not path.startswith(f"{base}/"):
+        return path
+    _, name, kind, *_ = *path.split("/", 3), ""
+    return path if name in indexes and kind in OWN_KINDS else path.removeprefix(base)

@@ -20,7 +20,7 @@ from pkgcache.rules.routing.digests import ReleasePath, parse_release_path
 from pkgcache.rules.routing.filenames import is_distribution, is_project_name, project_of, projects_of, split_filename
 from pkgcache.rules.routing.indexes import Index
 from pkgcache.rules.routing.package_hosts import Address, PackageHosts
-from pkgcache.rules.routing.paths import api_base, resolve_own_path
+from pkgcache.rules.routing.paths import api_base, inner_path, resolve_own_path
 from pkgcache.rules.routing.places import Places
 from pkgcache.rules.routing.queries import NO_QUERY, PageQuery, read_query
 from pkgcache.rules.routing.routes import (
@@ -107,6 +107,10 @@ class Router:
         if address in self.hosts.file_places:
             return ()
         return tuple(self.by_name[name] for name in self.hosts.learned.get(address, ()) if name in self.by_name)
+
+    def inner_path(self, path: str) -> str:
+        """Return a path at the proxy's own address without that of `pypi_cache_public_url`."""
+        return inner_path(path, self.indexes[0].base, self.by_name)
 
     def route_own(self, url: Url) -> Route:
         """Decide what a path at the proxy's own address means: `/<index>/simple/…`, `/<index>/packages/…`, `/<index>/files/…`."""
