@@ -5,6 +5,7 @@ PowerShell cannot be had where this was written: its script is held by `tests/we
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -57,11 +58,7 @@ class Agent:
         script = self.folder / f"env.{suffix}"
         fetched = run(self.folder, ["curl", "-fsS", f"{self.url}/env.{suffix}{query}"]).ok()
         script.write_text(fetched.stdout)
-        line = (
-            f"source {script}; and {then}"
-            if shell == "fish"
-            else f'settings=$(cat {script}) && eval "$settings" && {then}'
-        )
+        line = f"source {script}; and {then}" if shell == "fish" else f'eval "$(cat {script} || echo false)" && {then}'
         env = bare_env(self.folder) | environment
         if fetcher:
             env["PATH"] = self._path(fetcher)
@@ -213,6 +210,35 @@ def test_no_proxy_is_added_to(agent: Agent, shell: str, before: dict[str, str], 
     """The lower-case name counts where both are there, as for curl and requests."""
     seen = read(agent.evaluate(shell, **before))
     assert seen["NO_PROXY"] == seen["no_proxy"] == after
+
+
+LINES: Final = re.compile(r'eval "\$\((?:curl|wget|python3) .*\)"')
+DOCUMENTS: Final = ("README.md", "docs/pages/agents.md", "docs/pages/index.md", "addon/pkgcache/data/agent/env.sh")
+
+
+def pasted(proxy: Proxy) -> list[str]:
+    """Every line that anybody is told to paste, for a proxy that is down."""
+    repository = Path(__file__).parents[2]
+    texts = [(repository / each).read_text() for each in DOCUMENTS] + [proxy.get("/").body.decode()]
+    found = {line for text in texts for line in LINES.findall(text.replace("\\|", "|"))}
+    return sorted(re.sub(r"@PROXY@|http://[\w.]+:\d+", "http://127.0.0.1:9", line) for line in found)
+
+
+@pytest.mark.parametrize("shell", [name for name in SHELLS if name != "fish"])
+def test_a_proxy_that_is_down_stops_a_job(agent: Agent, proxy: Proxy, shell: str) -> None:
+    """With `set -e` as in CI, and before `&&`: `x=$(…) && eval "$x"` let a job go on, and install around the proxy."""
+    lines = pasted(proxy)
+    assert len(lines) >= 4, "curl, wget and Python, and how it is undone"
+    program, *words = SHELLS[shell]
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed on this machine")
+    for line in lines:
+        joint = "&&" if shell == "bash without -e" else ";"
+        command = [shutil.which(program) or program, *words, f"{line} {joint} echo it went on"]
+        done = subprocess.run(
+            command, env=bare_env(agent.folder), capture_output=True, text=True, check=False, timeout=60
+        )
+        assert (done.stdout, done.returncode) == ("", 1), line
 
 
 @pytest.mark.parametrize("shell", ["dash", "fish"])

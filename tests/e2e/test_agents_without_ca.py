@@ -39,7 +39,7 @@ def test_the_log_says_it_once_an_agent(proxy: Proxy) -> None:
     eventually(lambda: "127.0.0.3 does not trust" in proxy.output)
     told = [line for line in proxy.output.splitlines() if "does not trust" in line]
     assert [line.partition(" does not trust")[0].split()[-1] for line in told] == ["127.0.0.2", "127.0.0.3"]
-    assert f'settings=$(curl -fsS {proxy.url}/env.sh) && eval "$settings"' in told[0]
+    assert f'eval "$(curl -fsS {proxy.url}/env.sh || echo false)"' in told[0]
     assert f"(or see {proxy.url}/)" in told[0]
     assert "handshake failed" not in proxy.output
 

@@ -39,7 +39,7 @@ class AgentsWithoutCa:
         logger.warning(
             "%s does not trust this proxy's CA, so its installs fail. Run there: %s   (or see %s/)",
             address,
-            f'settings=$(curl -fsS {base}/env.sh) && eval "$settings"',
+            f'eval "$(curl -fsS {base}/env.sh || echo false)"',
             base,
         )
 

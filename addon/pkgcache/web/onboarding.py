@@ -52,14 +52,15 @@ Paste on an agent:
 {commands}
 
 The same for other shells, and undone:
-  settings=$(wget -qO- {base}/env.sh) && eval "$settings"
-  settings=$(python3 -c 'import urllib.request as r; print(r.urlopen("{base}/env.sh").read().decode())') && eval "$settings"
+  eval "$(wget -qO- {base}/env.sh || echo false)"
+  eval "$(python3 -c 'import urllib.request as r; print(r.urlopen("{base}/env.sh").read().decode())' || echo false)"
   curl -fsS {base}/env.fish | source
   irm {base}/env.ps1 | iex
-  settings=$(curl -fsS '{base}/env.sh?undo') && eval "$settings"   # and so with env.fish?undo, env.ps1?undo
+  eval "$(curl -fsS '{base}/env.sh?undo' || echo false)"   # and so with env.fish?undo, env.ps1?undo
 
-If an install fails there, this says why:
+If an install fails there, this says why; the second names the rule that refuses the project NAME:
   curl -fsS {base}/doctor.py | python3 -
+  curl {base}/pypi/simple/NAME/
 
 {INDEX_VARIABLES.format(base=base) if is_index_only(base) else PROXY_VARIABLES.format(base=base, bundle=DEFAULT_BUNDLE)}
 Or for a single command, without any setup: pip install -i {base}/pypi/simple{trusted} …
@@ -68,13 +69,16 @@ Or for a single command, without any setup: pip install -i {base}/pypi/simple{tr
 
 PROXY_VARIABLES: Final = """\
 In a container or a pipeline (variables alone, so fetch or mount the bundle too):
-  curl -fsS {base}/env.docker -o pypi-cache.env && docker run --env-file pypi-cache.env -v $PWD/pypi-cache.pem:{bundle}:ro …
-  curl -fsS {base}/bundle.pem -o {bundle} && curl -fsS {base}/env.github >> "$GITHUB_ENV"
+  curl -fsS {base}/env.docker -o pypi-cache.env
+  docker run --env-file pypi-cache.env -v $PWD/pypi-cache.pem:{bundle}:ro …
+  curl -fsS {base}/bundle.pem -o {bundle}
+  curl -fsS {base}/env.github >> "$GITHUB_ENV"
   {base}/env.json   # the same for programs; each of the three takes ?bundle=/where/the/bundle/is.pem
 """
 INDEX_VARIABLES: Final = """\
 In a container or a pipeline:
-  curl -fsS {base}/env.docker -o pypi-cache.env && docker run --env-file pypi-cache.env …
+  curl -fsS {base}/env.docker -o pypi-cache.env
+  docker run --env-file pypi-cache.env …
   curl -fsS {base}/env.github >> "$GITHUB_ENV"
   {base}/env.json   # the same for programs
 """
@@ -84,12 +88,12 @@ def agent_lines(base: str) -> list[str]:
     """Return the shell commands that make an agent use the proxy at `base`."""
     if is_index_only(base):
         return [
-            f'settings=$(curl -fsS {base}/env.sh) && eval "$settings"   # does it all; or by hand:',
+            f'eval "$(curl -fsS {base}/env.sh || echo false)"   # does it all; or by hand:',
             f"export PIP_INDEX_URL={base}/pypi/simple/ UV_DEFAULT_INDEX={base}/pypi/simple/",
             "pip install …   # or uv, pdm, pipenv",
         ]
     return [
-        f'settings=$(curl -fsS {base}/env.sh) && eval "$settings"   # does it all; or step by step:',
+        f'eval "$(curl -fsS {base}/env.sh || echo false)"   # does it all; or step by step:',
         f"curl -fsS {base}/bundle.pem -o pypi-cache.pem",
         f"export HTTPS_PROXY={base} PIP_CERT=$PWD/pypi-cache.pem SSL_CERT_FILE=$PWD/pypi-cache.pem REQUESTS_CA_BUNDLE=$PWD/pypi-cache.pem",
         "pip install …   # or uv, poetry, pdm, pipenv",

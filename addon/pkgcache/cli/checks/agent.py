@@ -108,7 +108,7 @@ class Agent:
             message = (
                 "no certificates are set with HTTPS_PROXY: installs end with `unable to get local issuer certificate`"
             )
-            script = f'settings=$(curl -fsS {shown(self.proxy)}/env.sh) && eval "$settings"'
+            script = f'eval "$(curl -fsS {shown(self.proxy)}/env.sh || echo false)"'
             yield Found("problem", message, f"{script}   (or set {', '.join(BUNDLES)})")
             return
         if certs and not places["PIP_CERT"]:
@@ -257,7 +257,7 @@ def diagnose(environment: Mapping[str, str], proxy: str, indexes: Sequence[str])
     agent = Agent(environment, proxy, indexes, ca=ca, clock=health.get("time"), pip=pip_settings())
     if not used and not [value for name, value in agent.pip if name == "proxy"]:
         at_proxy = [value for name, value in agent.pip if name == "index-url" and authority(value) == authority(proxy)]
-        advice = f'settings=$(curl -fsS {shown(proxy)}/env.sh) && eval "$settings"'
+        advice = f'eval "$(curl -fsS {shown(proxy)}/env.sh || echo false)"'
         if not at_proxy:
             yield Found("problem", "HTTPS_PROXY is not set, so nothing goes through the proxy", advice)
             return

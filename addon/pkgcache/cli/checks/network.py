@@ -73,7 +73,7 @@ def check_client(
     """
     if environment_proxy is None:
         message = "HTTPS_PROXY is not set, so this is not an agent's environment"
-        advice = f'settings=$(curl -fsS {shown_url(proxy or "http://proxy.example:8080")}/env.sh) && eval "$settings"'
+        advice = f'eval "$(curl -fsS {shown_url(proxy or "http://proxy.example:8080")}/env.sh || echo false)"'
         yield note("client", message, advice) if only_client else well("client", message)
         return
     shown = f"HTTPS_PROXY={shown_url(environment_proxy.url)}"

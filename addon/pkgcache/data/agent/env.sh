@@ -1,6 +1,6 @@
 # pypi-cache: pip, uv, poetry, pdm and pipenv in this shell use the proxy. For sh, bash, dash, zsh and busybox, with curl, wget or Python:
-#   settings=$(curl -fsS @PROXY@/env.sh) && eval "$settings"
-#   settings=$(wget -qO- @PROXY@/env.sh) && eval "$settings"
+#   eval "$(curl -fsS @PROXY@/env.sh || echo false)"
+#   eval "$(wget -qO- @PROXY@/env.sh || echo false)"
 # The same with '@PROXY@/env.sh?undo' restores what was set before.
 
 # Fetches the bundle into folder $1. It is renamed into place, since other shells may be reading it. Status 2: no file can be written there.
