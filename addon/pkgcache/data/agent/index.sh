@@ -1,5 +1,5 @@
 # pypi-cache: pip, uv, pdm and pipenv in this shell take the proxy for their index. For sh, bash, dash, zsh and busybox:
-#   settings=$(curl -fsS @PROXY@/env.sh) && eval "$settings"
+#   eval "$(curl -fsS @PROXY@/env.sh || echo false)"
 # The same with '@PROXY@/env.sh?undo' restores what was set before.
 
 @ASK@
