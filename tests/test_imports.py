@@ -65,7 +65,7 @@ FLOORS: Final[dict[str, tuple[frozenset[str], ...]]] = {
         frozenset({"serve"}),
         frozenset({"addon"}),
         frozenset({"known_connection", "workers"}),
-        frozenset({"layers"}),
+        frozenset({"layers", "chunks"}),
         frozenset({"fast_path", "client_connections"}),
         frozenset({"connect", "held_bytes"}),
         frozenset({"retired"}),

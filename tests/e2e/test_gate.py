@@ -6,6 +6,7 @@ lenient: it decodes `%2f`, and takes dot segments and doubled slashes out, as ma
 
 import base64
 import itertools
+import json
 import signal
 import socket
 import ssl
@@ -453,6 +454,8 @@ def test_while_options_change(tmp_path: Path, make_upstream: MakeUpstream, make_
             assert (answer.status, answer.headers["Connection"]) == (503, "close")
         assert fetch(proxy.port, f"{upstream.origin}/corp/simple/good/", ca=proxy.ca).status == 403
     assert upstream.count() == before
+    by_source = json.loads(proxy.get("/stats").body)["requests"]["by_source"]
+    assert by_source["store"] + by_source["upstream"] + by_source["shared"] == len(paths), "counters go on"
 
 
 def test_a_download_outlives_a_change_of_options(

@@ -26,7 +26,11 @@ from tests.support.wheels import make_wheel
 from tests.support.wire import Fetched, Wire, fetch
 
 PAGES: Final = {
-    "/": "text/",
+    "/": "text/plain",
+    "/start.txt": "text/plain",
+    "/dashboard.json": "application/json",
+    "/dashboard.css": "text/css",
+    "/dashboard.js": "text/javascript",
     "/healthz": "application/json",
     "/readyz": "application/json",
     "/metrics": "text/plain",

@@ -61,7 +61,7 @@ def test_the_other_header_does_not_count(proxyauth: ProxyAuth) -> None:
     assert "Authorization" in headers
 
 
-@pytest.mark.parametrize("path", [*sorted(OPEN_PAGES), "/stats", "/", "/healthz/x"])
+@pytest.mark.parametrize("path", [*sorted(OPEN_PAGES), "/stats", "/", "/healthz/x", "/dashboard.json", "/start.txt"])
 def test_open_pages(proxyauth: ProxyAuth, path: str) -> None:
     refusal = Authenticator(proxyauth).refusal(make_client(), path, CIMultiDict(), at_proxy=True)
     assert (refusal is None) == (path in OPEN_PAGES)

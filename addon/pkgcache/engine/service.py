@@ -77,13 +77,14 @@ class Service:
     Raises SettingError for indexes or rules of admission that make no sense.
     """
 
-    def __init__(self, settings: Settings, family: str = "", member: str = "") -> None:
+    def __init__(self, settings: Settings, family: str = "", member: str = "", metrics: Metrics | None = None) -> None:
+        """`metrics`: those of the services before this one, where options have changed; counters go on."""
         self.settings = settings
         self.started = time.time()
         self.family = family or f"pypi-cache-{secrets.token_hex(6)}"
         self.instance = self.family + member
         self.health = Health()
-        self.metrics = Metrics()
+        self.metrics = metrics or Metrics()
         self.indexes = build_indexes(settings.index, pip_defaults(), settings.public_url)
         self.admission = build_admission(settings, self.indexes)
         self.store = Store(
@@ -95,6 +96,7 @@ class Service:
             memory=settings.memory // 4,
             failed=self.metrics.store_failed,
             damaged=self.metrics.store_damaged,
+            evicted=self.metrics.evicted,
         )
         self.spaces = CredentialSpaces(settings.dir)
         self.hosts = LearnedHosts(self.store)

@@ -18,8 +18,8 @@ from pkgcache.proxy.log_file import STANDARD_OUTPUT, LogFile
 from pkgcache.settings import SettingError
 from pkgcache.units import redact, timestamp
 
-POLLED: Final = frozenset({"/healthz", "/readyz", "/metrics"})
-"""Those of the proxy's own pages that a monitor asks for every few seconds."""
+POLLED: Final = frozenset({"/healthz", "/readyz", "/metrics", "/dashboard.json"})
+"""Those of the proxy's own pages that a monitor, or an open dashboard, asks for every few seconds."""
 
 SHORT_TEXT: Final = 512
 MOST_TEXTS: Final = 1024

@@ -19,6 +19,7 @@ from mitmproxy.proxy import layer
 from OpenSSL import SSL
 
 from pkgcache.engine.responses.messages import CutShortError, Response
+from pkgcache.engine.runtime.metrics import Metrics
 from pkgcache.engine.service import Service, check
 from pkgcache.engine.store.format import StoreFormatError
 from pkgcache.proxy import certificates, mitmproxy_options, proxy_protocol
@@ -26,7 +27,8 @@ from pkgcache.proxy.access_log import AccessLog, open_access_log
 from pkgcache.proxy.addresses import canonical_address
 from pkgcache.proxy.agents_without_ca import AgentsWithoutCa
 from pkgcache.proxy.authentication import Authenticator
-from pkgcache.proxy.client_connections import ClientConnections, accept_few_at_once, has_reset, taken
+from pkgcache.proxy.chunks import read_chunk
+from pkgcache.proxy.client_connections import ClientConnections, accept_few_at_once
 from pkgcache.proxy.exchange import Exchange, FastPathHook, HalfClose, TunnelPlan
 from pkgcache.proxy.hook_table import HookTable
 from pkgcache.proxy.host_tls import HostTls
@@ -41,6 +43,7 @@ from pkgcache.proxy.retired import Retired
 from pkgcache.proxy.seat import names_in_via, said_by_one
 from pkgcache.proxy.tunnels import ITSELF, Tunnels
 from pkgcache.settings import PREFIX, SettingError, make_settings
+from pkgcache.web.activity import Activity
 from pkgcache.web.endpoints import ProxyPages
 from pkgcache.web.onboarding import greeting
 
@@ -54,6 +57,7 @@ class PypiCache:
     """
 
     def __init__(self) -> None:
+        self._metrics, self._activity = Metrics(), Activity()  # they go on where options change
         self.service: Service | None = None
         self.intake: Intake | None = None
         self._connections = ClientConnections()
@@ -77,8 +81,7 @@ class PypiCache:
             check(make_settings(mitmproxy_options.raw_values(ctx.options)))
         except SettingError as error:
             self._refused = True
-            for name in [name for name in ctx.options.deferred if name.startswith(PREFIX)]:
-                del ctx.options.deferred[name]  # else mitmproxy would report them once more, with a traceback
+            mitmproxy_options.forget_waiting(ctx.options)
             logger.error("%s", error)  # noqa: TRY400  one line, no traceback
         mitmproxy_options.add_options(loader)
         certificates.name_new_ca(ctx.options, ctx.master.addons.get("tlsconfig"), certificates.process_started())
@@ -107,7 +110,7 @@ class PypiCache:
         """Open log, store and upstream session; from here on requests are answered."""
         try:
             settings = mitmproxy_options.current_settings(ctx.options)
-            service = Service(settings, *names_in_via())
+            service = Service(settings, *names_in_via(), metrics=self._metrics)
             has_screen = ctx.master.addons.get("termlog") is None  # the console
             log = open_access_log(settings.access_log, service.health, has_screen=has_screen)
             service.client.parent = parent_proxy(ctx.options)
@@ -117,8 +120,8 @@ class PypiCache:
             logger.error("%s", error)  # noqa: TRY400  one line, no traceback
             return
         authenticator = Authenticator(ctx.master.addons.get("proxyauth"))
-        own = self._certificates()
-        pages = ProxyPages(service, own.ca, own.bundle, requires_login=lambda: authenticator.is_active)
+        own, seen = self._certificates(), self._activity
+        pages = ProxyPages(service, own.ca, own.bundle, seen, requires_login=lambda: authenticator.is_active)
         self.service, self._log = service, log
         parent = service.client.parent
         tunnels = Tunnels(settings, service.router, parent, lambda: {port for _, port in self._listens()})
@@ -213,15 +216,8 @@ class PypiCache:
 
     async def pypi_cache_chunk(self, exchange: Exchange) -> None:
         """Wait until the client can take more, then read on. mitmproxy buffers without limit, so this keeps memory flat."""
-        response = exchange.response
         try:
-            handler = ctx.master.addons.get("proxyserver").connections.get(exchange.client.id)
-            if handler is not None and has_reset(handler):
-                raise CutShortError("the client left")
-            if handler is not None and not await taken(handler):
-                raise CutShortError("the client has read nothing for too long")
-            if not exchange.gone and response is not None and not isinstance(response.body, bytes):
-                exchange.chunk = await response.body.read()
+            await read_chunk(exchange, ctx.master.addons.get("proxyserver").connections.get(exchange.client.id))
         except CutShortError as error:
             exchange.cut = str(error)
         except Exception as error:  # noqa: BLE001  the hook boundary

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from mitmproxy import http
 from mitmproxy.connection import Client, Server
@@ -15,11 +15,17 @@ from mitmproxy.net.server_spec import ServerSpec
 from mitmproxy.proxy import commands
 
 from pkgcache.engine.responses.messages import Chunk, Request, Response
+from pkgcache.engine.runtime.request_figures import CLIENT_LEFT
 from pkgcache.proxy.response_head import head_for_get
+from pkgcache.rules.http.cache_status import CacheStatus
 from pkgcache.rules.routing.routes import Route
+from pkgcache.web.activity import Finished
 
 _SPACES = bytes(32 if (byte < 32 and byte != 9) or byte == 127 else byte for byte in range(256))
 """Maps each control character but TAB to a space."""
+
+
+NO_ANSWER: Final = CacheStatus()
 
 
 class FastPathHook(commands.StartHook):
@@ -129,6 +135,15 @@ class HalfClose:
 
     client: Client
     has_left: bool = True
+
+
+def as_finished(exchange: Exchange) -> Finished:
+    """Return what is noted of an exchange that is over."""
+    response, started = exchange.response, exchange.started
+    status, cache = (response.status, response.cache) if response else (CLIENT_LEFT, NO_ANSWER)
+    return Finished(
+        exchange.request, exchange.route, status, cache, exchange.sent, started, time.time() - started, exchange.user
+    )
 
 
 def rendered(exchange: Exchange, response: Response, via: str) -> http.Response:

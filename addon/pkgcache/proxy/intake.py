@@ -9,7 +9,6 @@ file only after `answer` has held it to the operator's rules.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -22,11 +21,10 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from pkgcache.engine.responses.failures import failed
 from pkgcache.engine.responses.messages import MOST_AT_ONCE, Request, Response
-from pkgcache.engine.runtime.request_figures import CLIENT_LEFT
 from pkgcache.engine.service import Service
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
 from pkgcache.proxy.authentication import Authenticator
-from pkgcache.proxy.exchange import Exchange, plain_response
+from pkgcache.proxy.exchange import Exchange, as_finished, plain_response
 from pkgcache.proxy.known_heads import HeadKey, KnownHead, KnownHeads
 from pkgcache.proxy.request_checks import (
     destination,
@@ -228,9 +226,9 @@ class Intake:
         self._count_and_log(exchange)
 
     def _count_and_log(self, exchange: Exchange) -> None:
-        response = exchange.response
-        status, source = (response.status, response.cache.source) if response else (CLIENT_LEFT, "proxy")
-        self.service.metrics.answered(status, source, time.time() - exchange.started, exchange.sent)
+        over = as_finished(exchange)
+        self.service.metrics.answered(over.status, over.cache.source, over.seconds, over.size)
+        self.pages.activity.note(over, exchange.response)
         self._log(exchange)
 
     def try_from_memory(self, exchange: Exchange, head: HeadKey | None = None) -> Response | None:

@@ -22,6 +22,12 @@ def raw_values(options: optmanager.OptManager) -> dict[str, Any]:
     return known | {name: getattr(value, "val", value) for name, value in waiting.items()}  # --set: _UnconvertedStrings
 
 
+def forget_waiting(options: optmanager.OptManager) -> None:
+    """Take out what waits for our options: mitmproxy would report a wrong value once more, with a traceback."""
+    for name in [name for name in options.deferred if name.startswith(PREFIX)]:
+        del options.deferred[name]
+
+
 def add_options(loader: addonmanager.Loader) -> None:
     """Add the options of the table to mitmproxy. What waits for them has been checked."""
     deferred = loader.master.options.deferred

@@ -1,23 +1,31 @@
 """The proxy's own pages, at its own address.
 
-`/` what to paste on an agent · `/healthz`, `/readyz` (JSON) · `/metrics` (Prometheus) · `/stats` (JSON) · `/ca.pem` · `/bundle.pem` (our
-CA and all trusted roots) · `/env.sh` and its like (see `agent_settings`). Every page is of the moment, so none may be stored. The indexes
-at the proxy's address (`/<index>/simple/…`) are not here: they are routed and answered like those of any other host.
+`/` the dashboard, and for a client that asks for no HTML what to paste on an agent (`/start.txt`) · `/dashboard.json` what it shows ·
+`/healthz`, `/readyz` (JSON) · `/metrics` (Prometheus) · `/stats` (JSON) · `/ca.pem` · `/bundle.pem` (our CA and all trusted roots) ·
+`/env.sh` and its like (see `agent_settings`). Every page is of the moment, so none may be stored. The indexes at the proxy's address
+(`/<index>/simple/…`) are not here: they are routed and answered like those of any other host.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any, Final
 
 from multidict import CIMultiDict
 
 from pkgcache import __version__
 from pkgcache.engine.responses.messages import Request, Response
 from pkgcache.engine.service import Service
-from pkgcache.web import agent_settings
+from pkgcache.web import agent_settings, dashboard_files
+from pkgcache.web.activity import Activity
+from pkgcache.web.dashboard import dashboard, statistics
 from pkgcache.web.onboarding import start_page
+
+LOOK_SECONDS: Final = 1.0
+"""How old the dashboard's figures may be. It asks every two seconds."""
 
 
 class ProxyPages:
@@ -31,15 +39,23 @@ class ProxyPages:
         service: Service,
         ca: Callable[[], bytes],
         bundle: Callable[[], bytes],
+        activity: Activity | None = None,
         *,
         requires_login: Callable[[], bool] = lambda: False,
     ) -> None:
         self._service = service
         self._ca = ca
         self._bundle = bundle
+        self.activity = activity or Activity()
         self._requires_login = requires_login
+        self._looking = asyncio.Lock()
+        self._look_again = 0.0
+        self._seen: dict[str, Any] = {}
         self._pages: dict[str, Callable[[Request], Awaitable[Response]]] = {
-            "/": self._start_page,
+            "/": self._front_page,
+            "/start.txt": self._start_page,
+            "/dashboard.json": self._dashboard,
+            **dict.fromkeys(dashboard_files.FILES, self._dashboard_file),
             "/healthz": self._health,
             "/readyz": self._ready,
             "/metrics": self._metrics,
@@ -61,6 +77,27 @@ class ProxyPages:
         if request.method == "HEAD":
             response.body = b""
         return response
+
+    async def _front_page(self, request: Request) -> Response:
+        """The dashboard for browsers, the commands to paste for curl and its like."""
+        if dashboard_files.wants_html(request.headers.get("Accept", "")):
+            response = _page(dashboard_files.page(self._base(request)), "text/html; charset=utf-8")
+        else:
+            response = await self._start_page(request)
+        response.headers["Vary"] = "Accept"
+        return dashboard_files.guarded(response)
+
+    async def _dashboard_file(self, request: Request) -> Response:
+        body, content_type = dashboard_files.file(request.url.path)
+        return dashboard_files.guarded(_page(body, content_type))
+
+    async def _dashboard(self, _: Request) -> Response:
+        """The same for everybody who asks within LOOK_SECONDS, so that many open dashboards cost what one does."""
+        async with self._looking:
+            if time.monotonic() >= self._look_again:
+                self._seen = await dashboard(self._service, self.activity, sees_all=False, can_change=False)
+                self._look_again = time.monotonic() + LOOK_SECONDS
+        return dashboard_files.guarded(_json(self._seen))
 
     async def _start_page(self, request: Request) -> Response:
         return Response.text(200, start_page(self._base(request)))
@@ -97,14 +134,7 @@ class ProxyPages:
         return _page(text, "text/plain; version=0.0.4; charset=utf-8")
 
     async def _stats(self, _: Request) -> Response:
-        return _json(
-            {
-                "uptime_seconds": round(time.time() - self._service.started),
-                **self._service.metrics.summary(),
-                "store": await self._service.store.figures(),
-                "fills": len(self._service.files.fills),
-            }
-        )
+        return _json(await statistics(self._service))
 
     async def _ca_certificate(self, _: Request) -> Response:
         return _page(self._ca(), "application/x-pem-file")

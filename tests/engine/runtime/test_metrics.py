@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from pkgcache.engine.runtime.metrics import Metrics
-from pkgcache.engine.runtime.request_figures import BOUNDS, RequestFigures, cumulative
+from pkgcache.engine.runtime.request_figures import BOUNDS, RequestFigures, cumulative, seconds_saved
 from pkgcache.engine.upstream.errors import Failure, UpstreamError
 from pkgcache.rules.http.cache_status import SOURCES, CacheStatus, Source
 
@@ -144,6 +144,33 @@ def test_nothing_was_asked_yet() -> None:
     assert (Metrics().summary()["hit_ratio"], Metrics().summary()["requests"]["total"]) == (0, 0)
     for source in SOURCES:
         assert f'pypi_cache_response_bytes_total{{source="{source}"}} 0.0' in exposed(Metrics())
+
+
+@pytest.mark.parametrize(
+    ("upstream", "store", "saved"),
+    [
+        ([], [(0.001, 10)], None),
+        ([(0.03, 1_000)] * 3, [(0.001, 1_000)] * 100, 2.9),  # pages: by the time of the request
+        (
+            [(0.03, 1_000)] * 9 + [(40.0, 40_000_000)],
+            [(0.001, 1_000)] * 100,
+            2.4,
+        ),  # one large download is no page's time
+        ([(0.03, 1_000)] * 9 + [(40.0, 40_000_000)], [(0.2, 40_000_000)], 40.1),  # a large file: by its bytes
+        ([(0.03, 0)], [(0.001, 0)], 0.0),
+        ([(0.0, 10)], [(5.0, 10)], 0.0),  # slow readers: never below nothing
+    ],
+)
+def test_the_time_that_the_store_has_saved(
+    upstream: list[tuple[float, int]], store: list[tuple[float, int]], saved: float | None
+) -> None:
+    """The mean time of all that went upstream made half an hour of 600 small hits, because of two large downloads."""
+    figures = RequestFigures()
+    sources: dict[Source, list[tuple[float, int]]] = {"upstream": upstream, "store": store}
+    for source, requests in sources.items():
+        for seconds, size in requests:
+            figures.count(200, source, seconds, size)
+    assert seconds_saved(figures.by_source()) == saved
 
 
 def names_in(text: str) -> set[str]:

@@ -19,7 +19,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from pkgcache.engine.runtime.request_figures import RequestFigures, cumulative
+from pkgcache.engine.runtime.request_figures import RequestFigures, cumulative, seconds_saved
 from pkgcache.engine.upstream.errors import Failure, UpstreamError
 
 type DownloadResult = Literal["stored", "served", "stopped", "failed"]
@@ -56,7 +56,16 @@ class Metrics:
             "entries": Gauge("pypi_cache_store_entries", "Entries in the store.", registry=registry),
             "bytes": Gauge("pypi_cache_store_bytes", "Bytes in the store.", registry=registry),
             "max_bytes": Gauge("pypi_cache_store_max_bytes", "Bytes that the store may hold.", registry=registry),
+            "disk_bytes": Gauge("pypi_cache_disk_bytes", "Size of the store's disk.", registry=registry),
+            "disk_free_bytes": Gauge(
+                "pypi_cache_disk_free_bytes", "Free bytes on the store's disk.", registry=registry
+            ),
+            "disk_min_free_bytes": Gauge(
+                "pypi_cache_disk_min_free_bytes", "Bytes of the store's disk that are to stay free.", registry=registry
+            ),
         }
+        self._evictions = Counter("pypi_cache_evictions", "Entries evicted from the store.", registry=registry)
+        self._evicted = Counter("pypi_cache_evicted_bytes", "Bytes evicted from the store.", registry=registry)
         self._refusals = Counter(
             "pypi_cache_refusals", "Pages and files refused by the operator's rules.", ["reason"], registry=registry
         )
@@ -124,6 +133,11 @@ class Metrics:
         """Count a release file that was stored, of `size` bytes."""
         self._stored.inc(size)
 
+    def evicted(self, entries: int, size: int) -> None:
+        """Count entries that were evicted, of `size` bytes together. For all threads."""
+        self._evictions.inc(entries)
+        self._evicted.inc(size)
+
     def downloaded(self, result: DownloadResult) -> None:
         """Count a download that is over."""
         self._downloads.labels(result).inc()
@@ -148,7 +162,7 @@ class Metrics:
         """Return all metrics in the Prometheus text format, with `store` (`Store.figures`) and the number of fills as gauges."""
         self._build.info({"version": version})
         for name, gauge in self._store.items():
-            gauge.set(store[name])
+            gauge.set(store.get(name, 0))
         self._fills.set(fills)
         self._trouble.set(store_trouble)
         return generate_latest(self.registry)
@@ -187,10 +201,15 @@ class Metrics:
                 "sent_by_source": {source: row.size for source, row in rows.items()},
                 "stored": int(totals["pypi_cache_stored_bytes_total"]),
             },
+            "saved": {"bytes": rows["store"].size + rows["shared"].size, "seconds": seconds_saved(rows)},
             "answers": answers,
             "downloads": _by_label(self._downloads),
             "upstream_failures": _by_label(self._failures),
             "refusals": _by_label(self._refusals),
+            "evictions": {
+                "entries": int(totals["pypi_cache_evictions_total"]),
+                "bytes": int(totals["pypi_cache_evicted_bytes_total"]),
+            },
             "no_free_connection": int(totals["pypi_cache_busy_total"]),
             "known_heads": int(totals["pypi_cache_known_heads_total"]),
             "store_errors": int(totals["pypi_cache_store_errors_total"]),

@@ -7,6 +7,7 @@ dict here. For the event loop's thread alone.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from itertools import accumulate
@@ -74,3 +75,23 @@ class RequestFigures:
 def cumulative(row: Row) -> list[tuple[str, float]]:
     """Return how many requests took no longer than each bound, as Prometheus' histograms have it."""
     return list(zip([*map(str, BOUNDS), "+Inf"], accumulate(map(float, row.classes)), strict=True))
+
+
+def seconds_saved(rows: Mapping[Source, Row]) -> float | None:
+    """Estimate how much longer clients would have waited without the store. None where nothing went upstream yet, so that nobody knows.
+
+    Either as long a request as the middle one of those that went upstream, or as long a byte, whichever is more: pages take an upstream's
+    time to answer, large files that of their bytes. The mean time of a request would count each page as a share of the largest download.
+    """
+    asked, stored = rows["upstream"], rows["store"]
+    if not asked.count:
+        return None
+    by_byte = stored.size * asked.seconds / asked.size if asked.size else 0.0
+    return round(max(0.0, max(stored.count * _middle(asked), by_byte) - stored.seconds), 1)
+
+
+def _middle(row: Row) -> float:
+    """Return the lower end of the class in which the middle one of these requests is, in seconds."""
+    below = list(accumulate(row.classes))
+    at = bisect_left(below, row.count / 2)
+    return BOUNDS[at - 1] if at else 0.0

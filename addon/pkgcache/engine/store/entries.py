@@ -85,14 +85,21 @@ class Entries:
     """The entries of one folder. `open` before anything else, `close` at the end."""
 
     def __init__(
-        self, directory: Path, *, max_size: int, min_free: int, before_eviction: Callable[[], None] = lambda: None
+        self,
+        directory: Path,
+        *,
+        max_size: int,
+        min_free: int,
+        before_eviction: Callable[[], None] = lambda: None,
+        evicted: Callable[[int, int], None] = lambda _entries, _bytes: None,
     ) -> None:
-        """`max_size` and `min_free` are in bytes (`Limits`); `before_eviction` is called on the thread that evicts."""
+        """`max_size` and `min_free` are in bytes (`Limits`); the two others are called on the thread that evicts (`Eviction`)."""
         self.directory = directory
         self.folder = directory / "entries"
         self.growing = directory / "growing"
         self._limits = Limits(max_size=max_size, min_free=min_free)
         self._before_eviction = before_eviction
+        self._evicted = evicted
         self._database: Database | None = None
         self._change_log: ChangeLog | None = None
         self._eviction: Eviction | None = None
@@ -127,7 +134,7 @@ class Entries:
         self._change_log = ChangeLog(self._database)
         with contextlib.suppress(DatabaseError):  # a full disk, say: maintenance tries again, and memory waits for it
             self._change_log.make(LOG_PATIENCE)
-        self._eviction = Eviction(self._database, self.directory, self._limits, self._before_eviction)
+        self._eviction = Eviction(self._database, self.directory, self._limits, self._before_eviction, self._evicted)
         remove_old_asides(self.folder)
 
     def close(self) -> None:

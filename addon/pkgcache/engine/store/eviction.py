@@ -44,18 +44,32 @@ class Eviction:
     """Drops entries of one open database. Methods raise what `database.TROUBLE` names."""
 
     def __init__(
-        self, database: Database, directory: Path, limits: Limits, before_eviction: Callable[[], None]
+        self,
+        database: Database,
+        directory: Path,
+        limits: Limits,
+        before_eviction: Callable[[], None],
+        evicted: Callable[[int, int], None],
     ) -> None:
-        """`before_eviction` writes down when entries were last asked for: an order that is out of date drops the wrong ones."""
+        """`before_eviction` writes down when entries were last asked for: an order that is out of date drops the wrong ones.
+
+        `evicted` is told how many entries went, and of how many bytes.
+        """
         self._database = database
         self._directory = directory
         self._limits = limits
         self._before_eviction = before_eviction
+        self._evicted = evicted
 
     @property
     def min_free(self) -> int:
         """How many bytes of the disk stay free."""
         return self._limits.min_free_on(self._directory)
+
+    def disk_figures(self) -> dict[str, int]:
+        """Return how many bytes the disk has, how many are free, and how many are to stay free."""
+        disk = shutil.disk_usage(self._directory)
+        return {"disk_bytes": disk.total, "disk_free_bytes": disk.free, "disk_min_free_bytes": self.min_free}
 
     def lacking(self) -> int:
         """How many more bytes the disk should have free."""
@@ -138,4 +152,6 @@ class Eviction:
             for _, _, filename in found:
                 if filename is not None:
                     self._database.files.remove(filename)
-        return sizes[: len(found)]
+        sizes = sizes[: len(found)]
+        self._evicted(len(sizes), sum(sizes))
+        return sizes

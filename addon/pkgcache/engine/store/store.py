@@ -56,6 +56,7 @@ class Store:
         memory: int = 0,
         failed: Callable[[], None] = lambda: None,
         damaged: Callable[[], None] = lambda: None,
+        evicted: Callable[[int, int], None] = lambda _entries, _bytes: None,
     ) -> None:
         """`memory`: bytes for hot entries. `failed` is called for each failure of the folder, `damaged` for each damaged entry."""
         self.directory = directory
@@ -70,6 +71,7 @@ class Store:
         self._hot: WatchedMemory[Entry] = self.watch.memory(memory)
         self.room = Room(self._session, Limits(max_size=max_size, min_free=min_free))
         self._damaged = damaged
+        self._evicted = evicted
 
     # Opening and closing
 
@@ -83,7 +85,11 @@ class Store:
     def _entries(self) -> Entries:
         """Make the folder's entries, not yet open."""
         return Entries(
-            self.directory, max_size=self.max_size, min_free=self._min_free, before_eviction=self._maintenance.flush
+            self.directory,
+            max_size=self.max_size,
+            min_free=self._min_free,
+            before_eviction=self._maintenance.flush,
+            evicted=self._evicted,
         )
 
     @property
@@ -265,9 +271,10 @@ class Store:
         self._session.report("store-write", error, "cannot be written, new files are not kept")
 
     async def figures(self) -> dict[str, int]:
-        """Return how many `entries` and `bytes` there are, and `max_bytes`."""
-        found = await self._session.read(lambda entries: entries.figures())
-        return found or {"entries": 0, "bytes": 0, "max_bytes": self.max_size}
+        """Return how many `entries` and `bytes` there are, `max_bytes`, and what its disk has and is to keep free; zeros if unknown."""
+        found = await self._session.read(lambda entries: entries.figures() | entries.eviction.disk_figures())
+        unknown = dict.fromkeys(("entries", "bytes", "disk_bytes", "disk_free_bytes", "disk_min_free_bytes"), 0)
+        return found or {**unknown, "max_bytes": self.max_size}
 
 
 def _read(entries: Entries, key: StoreKey) -> tuple[Notes, bytes] | None:

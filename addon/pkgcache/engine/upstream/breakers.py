@@ -29,6 +29,10 @@ class Breakers:
         breaker = self._breakers.get(origin)
         return breaker is not None and breaker.dead
 
+    def why(self, origin: str) -> str:
+        """What was wrong with this upstream at its last request; empty where nothing was."""
+        return self._why.get(origin, "")
+
     def begin(self, url: Url) -> float:
         """Let a request go out; returns when, for `failed`. Raises UpstreamError where the upstream is dead, and no probe is due."""
         now = time.monotonic()

@@ -119,6 +119,11 @@ class Admission:
             owner in {"", index} and fnmatchcase(name, _normalise(glob)) for glob, owner in self.cooldown_except
         )
 
+    def keeps_private(self, project: str) -> bool:
+        """Whether an operator has given this name to an index (`pypi_cache_private`): it is then nobody else's to know."""
+        name = canonicalize_name(project)
+        return any(fnmatchcase(name, _normalise(glob)) for glob, _ in self.private)
+
     def admit_file(self, upload_time: str, now: float) -> Admitted | Refused:
         """Whether a file is old enough, by its PEP 700 `upload-time`. An unknown one ('') is not. See `has_cooldown`."""
         if self.cooldown <= 0:
