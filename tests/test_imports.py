@@ -41,7 +41,7 @@ FLOORS: Final[dict[str, tuple[frozenset[str], ...]]] = {
         frozenset({"pages"}),
         frozenset({"fills"}),
         frozenset({"responses"}),
-        frozenset({"caching"}),
+        frozenset({"caching", "advisories"}),
         frozenset({"store"}),
         frozenset({"runtime"}),
         frozenset({"upstream"}),

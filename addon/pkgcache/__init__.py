@@ -11,6 +11,7 @@ One request passes through the folders in this order:
         pages/      index pages, the JSON API beside them, and the list of all projects
         fills/      one download of a file, read by any number of clients while it grows
         responses/  Request, Response and the bodies that stream; what is answered when nothing can be served
+        advisories/ OSV records: read in a process of their own, and refreshed in the background
         gatekeeper.py  requests, and redirects of upstreams, held to the operator's rules
         caching.py  RFC 9111 acted on: serve, revalidate, or serve stale
         store/      entries on disk: database.py is the only importer of diskcache

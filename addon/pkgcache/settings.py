@@ -106,6 +106,23 @@ def parse_directory(text: str) -> Path:
         raise ValueError("a folder's whole path, since this user has no home") from None
 
 
+def parse_advisories(text: str) -> str:
+    """Read a path or an http(s) URL. `~` is expanded; an empty text means that there are none."""
+    text = text.strip()
+    if re.match(r"https?://[^/\s?#]+\S*\Z", text, re.IGNORECASE):
+        return text
+    if "://" in text:
+        raise ValueError("a folder, a JSON file or a zip, or an http(s) URL")
+    return str(Path(text).expanduser()) if text else ""
+
+
+def parse_interval(text: str) -> float:
+    """Read how often something is done: a duration of a second or more."""
+    if (seconds := parse_duration(text)) < 1:
+        raise ValueError("a time of 1s or more, such as 1h")
+    return seconds
+
+
 def one_of(*words: str) -> Callable[[str], str]:
     """Make a parser that takes one of a few words."""
 
@@ -229,6 +246,33 @@ OPTIONS: tuple[Option, ...] = (
         "Separate several with spaces.",
     ),
     Option(
+        "advisories",
+        str,
+        "",
+        "OSV records of Python projects: a folder, a JSON file, an ecosystem's zip, or the URL of one.",
+        parse_advisories,
+    ),
+    Option(
+        "advisories_block",
+        str,
+        "malicious",
+        "Which versions to refuse that an advisory names: malicious (MAL-…), all or none.",
+        one_of("malicious", "all", "none"),
+    ),
+    Option(
+        "advisories_yank",
+        bool,
+        True,
+        "Mark the other versions that an advisory names as yanked: resolvers avoid them, and locks still install them.",
+    ),
+    Option(
+        "advisories_refresh",
+        str,
+        "1h",
+        "How often to look for newer advisories; at least 1s.",
+        parse_interval,
+    ),
+    Option(
         "private",
         Sequence[str],
         (),
@@ -309,6 +353,10 @@ class Settings:
     deny: tuple[str, ...]
     cooldown: float
     cooldown_except: tuple[str, ...]
+    advisories: str
+    advisories_block: Literal["malicious", "all", "none"]
+    advisories_yank: bool
+    advisories_refresh: float
     private: tuple[str, ...]
     finish_abandoned: int
     other_hosts: Literal["tunnel", "intercept", "deny"]

@@ -6,20 +6,30 @@ be fetched first.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Final
+from urllib.parse import unquote
 
+from pkgcache.engine.advisories.feed import AdvisoryFeed
 from pkgcache.engine.pages.known_files import KnownFiles
 from pkgcache.engine.responses.messages import Response
 from pkgcache.engine.runtime.metrics import Metrics
 from pkgcache.rules.policy.admission import Admission, Admitted, RefusalReason, Refused
+from pkgcache.rules.policy.advisories import parse_pep440, readings
 from pkgcache.rules.policy.redirects import Barred, Followed, Verdict, judge_redirect
 from pkgcache.rules.routing.filenames import project_of
 from pkgcache.rules.routing.router import Router
 from pkgcache.rules.routing.routes import ProjectPage, Provenance, ReleaseFile, Route, by_index
 from pkgcache.rules.routing.urls import Url
 from pkgcache.units import printable
+
+logger = logging.getLogger(__name__)
+
+_VERSION_DOCUMENT: Final = 3
+"""Parts of `<project>/<version>/json`."""
 
 
 class Gatekeeper:
@@ -32,9 +42,11 @@ class Gatekeeper:
         metrics: Metrics,
         known_files: KnownFiles,
         make_known: Callable[[ReleaseFile, str], Awaitable[None]],
+        advisories: AdvisoryFeed,
     ) -> None:
         self.admission = admission
-        self.open_to_all = admission == Admission()
+        self.open_to_all = admission == Admission() and not advisories.is_on
+        self._advisories = advisories
         self._router = router
         self._metrics = metrics
         self._known_files = known_files
@@ -44,7 +56,7 @@ class Gatekeeper:
         """The operator's refusal of a page or a file: 403, or 404 for a name that belongs to another index. None: it is admitted."""
         what: str
         if isinstance(route, ProjectPage | Provenance):
-            what, verdict = route.project, self.admission.admit_project(route.project, route.index.name)
+            what, verdict = route.project, self._admit_project(route)
         elif isinstance(route, ReleaseFile):
             what, verdict = printable(route.filename), await self._admit_file(route)
         else:
@@ -52,15 +64,17 @@ class Gatekeeper:
         if isinstance(verdict, Admitted):
             return None
         self._metrics.refused(verdict.reason)
+        if verdict.advisory:
+            logger.warning("%s", verdict.text(what))
         # A private name is not on this index: uv goes on to the next index on a 404 alone.
         return Response.text(
-            404 if verdict.reason is RefusalReason.PRIVATE_NAME else 403, verdict.text(what), detail=verdict.reason
+            404 if verdict.reason is RefusalReason.PRIVATE_NAME else 403, verdict.text(what), detail=verdict.detail
         )
 
     async def judge_redirect(self, asked: Url, previous: Url, target: Url) -> Verdict:
         """Decide about a redirect, as `rules.policy.redirects`. A file of another index has outgrown the cooldown by that index's page."""
         verdict = judge_redirect(self._router, self.admission, asked, previous, target)
-        if isinstance(verdict, Followed) and verdict.file is not None and self.admission.cooldown:
+        if isinstance(verdict, Followed) and verdict.file is not None and not self.open_to_all:
             admitted = await self._admit_file(verdict.file)
             if isinstance(admitted, Refused):
                 return Barred(f"but {admitted.text(printable(verdict.file.filename))}")
@@ -73,6 +87,27 @@ class Gatekeeper:
         admitted = [each.index for each in by_index(route) if isinstance(await self._admit_file(each), Admitted)]
         return replace(route, index=admitted[0], also=tuple(admitted[1:])) if admitted else route
 
+    def _admit_project(self, route: ProjectPage | Provenance) -> Admitted | Refused:
+        verdict = self.admission.admit_project(route.project, route.index.name)
+        if isinstance(verdict, Refused) or not (found := self._advisories.about(route.project, route.index.name)):
+            return verdict
+        document = route.document.split("/") if isinstance(route, ProjectPage) else ()
+        if len(document) == _VERSION_DOCUMENT:
+            version = unquote(document[1])
+            return found.admit_version(route.project, parse_pep440(version), version)
+        return found.admit_project(route.project)
+
+    def _by_advisories(self, route: ReleaseFile) -> Admitted | Refused:
+        """Decide about a file by its name. An sdist's does not tell for certain which project's it is: each one counts."""
+        if not self._advisories.is_on:
+            return Admitted()
+        for project, version, text in readings(route.filename):
+            if found := self._advisories.about(project, route.index.name):
+                verdict = found.admit_version(project, version, text)
+                if isinstance(verdict, Refused):
+                    return verdict
+        return Admitted()
+
     async def _admit_file(self, route: ReleaseFile) -> Admitted | Refused:
         """Decide about a file; one of several indexes is admitted if any of them may have it."""
         if route.also:
@@ -80,6 +115,8 @@ class Gatekeeper:
             return next((verdict for verdict in verdicts if isinstance(verdict, Admitted)), verdicts[0])
         project = project_of(route.filename)
         verdict = self.admission.admit_project(project, route.index.name)
+        if isinstance(verdict, Admitted):
+            verdict = self._by_advisories(route)
         if isinstance(verdict, Refused) or not self.admission.has_cooldown(project, route.index.name):
             return verdict
         link = await self._known_files.facts_of(route)

@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from pkgcache.engine.advisories.feed import AdvisoryFeed
+from pkgcache.engine.advisories.source import parse_source
 from pkgcache.engine.caching import Collaborators
 from pkgcache.engine.credentials import CredentialSpaces
 from pkgcache.engine.files.core_metadata import metadata_of_stored_wheel
@@ -68,6 +70,7 @@ logger = logging.getLogger(__name__)
 def check(settings: Settings) -> None:
     """Check that a service can be made of these settings. Raises SettingError."""
     build_admission(settings, build_indexes(settings.index, pip_defaults()))
+    parse_source(settings.advisories)
 
 
 class Service:
@@ -100,15 +103,17 @@ class Service:
         )
         self.spaces = CredentialSpaces(settings.dir)
         self.hosts = LearnedHosts(self.store)
+        self._advisory_source = parse_source(settings.advisories)
         file_hosts = [parse_authority(host, 443) for host in settings.file_hosts]
         self.router = Router(self.indexes, file_hosts, self.hosts)
         self.client = UpstreamClient(
-            may_be_private=self.router.hosts.is_configured_by_operator,
+            may_be_private=self._is_the_operators,
             via=f"1.1 {self.instance}",
             # Not the method itself: the gatekeeper is made later, of what needs the client.
             judge=lambda *urls: self.gatekeeper.judge_redirect(*urls),  # noqa: PLW0108
             mirrors={(upstream.simple.origin, upstream.authorization) for _, upstream in self._mirrors()},
         )
+        self.advisories = AdvisoryFeed(settings, self._advisory_source, self.admission, self.client, self.health)
         self.tasks = Tasks()
         policy = Policy(
             override=settings.index_ttl,
@@ -131,11 +136,19 @@ class Service:
         self.known_files = KnownFiles(self.variants, self.store, memory=memory)
         fetcher = PageFetcher(self.store, self.client, self.variants, self.metrics, offline=settings.offline)
         self.files = ReleaseFiles(shared, self.known_files)
+        page_filter = VariantFilter(
+            self.variants,
+            self.known_files,
+            self.store,
+            self.admission,
+            offline=settings.offline,
+            advisories=self.advisories,
+        )
         self.pages = Pages(
             shared,
             fetcher,
             self.variants,
-            VariantFilter(self.variants, self.known_files, self.store, self.admission, offline=settings.offline),
+            page_filter,
             FileSources(
                 route=self.router.route,
                 answer=self.files.answer,
@@ -143,7 +156,9 @@ class Service:
                 upstream_metadata=partial(metadata_of_wheel, self.client),
             ),
         )
-        self.gatekeeper = Gatekeeper(self.admission, self.router, self.metrics, self.known_files, self.pages.make_known)
+        self.gatekeeper = Gatekeeper(
+            self.admission, self.router, self.metrics, self.known_files, self.pages.make_known, self.advisories
+        )
         self.current_links = CurrentLinks(
             self.files,
             self.known_files,
@@ -166,6 +181,9 @@ class Service:
 
     async def _begin(self) -> None:
         await self.hosts.load()
+        await self.advisories.begin()
+        if self.advisories.is_on:
+            self.tasks.start(self.advisories.run(), "look for advisories")
         self._ready.set()
         await self._maintain()
 
@@ -202,6 +220,12 @@ class Service:
         starting = [] if self._ready.is_set() else ["it is starting"]
         needs_store = self.settings.ready_needs_store and not self.store.usable
         return starting + (["the store cannot be used"] if needs_store else [])
+
+    def _is_the_operators(self, address: tuple[str, int]) -> bool:
+        """Whether the operator's options name a host and port, so that it may be in a private network."""
+        return self.router.hosts.is_configured_by_operator(address) or (
+            self._advisory_source is not None and self._advisory_source.is_at(address)
+        )
 
     def _mirrors(self) -> list[tuple[Index, Upstream]]:
         """The upstreams that clients do not know of: they name the index, and have no login for its mirrors."""

@@ -112,6 +112,7 @@ class ProxyPages:
                 "time": round(time.time(), 3),
                 "uptime_seconds": round(time.time() - self._service.started),
                 "store": await self._service.store.figures(),
+                **self._advisories(),
                 "trouble": trouble,
             }
         )
@@ -130,11 +131,16 @@ class ProxyPages:
             len(self._service.files.fills),
             store_trouble=bool(self._service.health.problems),
             version=__version__,
+            advisories=self._advisories().get("advisories"),
         )
         return _page(text, "text/plain; version=0.0.4; charset=utf-8")
 
     async def _stats(self, _: Request) -> Response:
-        return _json(await statistics(self._service))
+        return _json({**await statistics(self._service), **self._advisories()})
+
+    def _advisories(self) -> dict[str, dict[str, int]]:
+        feed = self._service.advisories
+        return {"advisories": feed.figures()} if feed.is_on else {}
 
     async def _ca_certificate(self, _: Request) -> Response:
         return _page(self._ca(), "application/x-pem-file")

@@ -1,12 +1,14 @@
-"""Pages without the files that a client must not choose: those younger than the cooldown, and offline the versions that are not stored.
+"""Pages without the files that a client must not choose: too young, blocked by an advisory, or offline of a version that is not stored.
+
+Files that an advisory names without blocking them are marked as yanked (PEP 592).
 
 Offline a version stays whole on its page while anything of it is stored: one of its files, its metadata, a cached range, its document of
 the JSON API. A lock names all files of a version, also those that nobody has installed here, so what was locked through this proxy can
 be locked again. A version that nothing is stored of cannot be installed, and a resolver must not choose it.
 
 The filter is applied to the variant that the client would get; the stored page stays whole. What is left out depends on the time and
-on the store, so a filtered variant lives in memory for a few seconds only. Which file is too young is decided in
-`rules/policy/admission`.
+on the store, so a filtered variant lives in memory for a few seconds only, and no longer than the advisories that it was made by. Which
+file is too young is decided in `rules/policy/admission`, which one an advisory is about in `rules/policy/advisories`.
 """
 
 from __future__ import annotations
@@ -14,10 +16,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from packaging.utils import canonicalize_version
 from packaging.version import Version
 
+from pkgcache.engine.advisories.feed import AdvisoryFeed
 from pkgcache.engine.pages.known_files import KnownFiles
 from pkgcache.engine.pages.stored_page import PageRequest, StoredPage, gzipped_page
 from pkgcache.engine.pages.variants import PageVariant, PageVariants
@@ -26,6 +30,7 @@ from pkgcache.engine.store.lru import ByteLru
 from pkgcache.engine.store.store import Store
 from pkgcache.rules.http.validation import strong_tag
 from pkgcache.rules.policy.admission import Admission, Refused
+from pkgcache.rules.policy.advisories import Advisories
 from pkgcache.rules.routing.digests import parse_release_path, strongest
 from pkgcache.rules.routing.filenames import version_in
 from pkgcache.rules.routing.routes import PUBLIC
@@ -38,12 +43,21 @@ FILTERED_SECONDS = 5.0
 FILTERED_BYTES = 32 << 20
 """Memory for filtered variants: a few pages of 8,000 files, or hundreds of usual ones."""
 
+_NOTHING: Final = frozenset[str]()
+
 
 class VariantFilter:
     """Filters variants; `active` says whether there is anything to filter by."""
 
     def __init__(
-        self, variants: PageVariants, known_files: KnownFiles, store: Store, admission: Admission, *, offline: bool
+        self,
+        variants: PageVariants,
+        known_files: KnownFiles,
+        store: Store,
+        admission: Admission,
+        *,
+        offline: bool,
+        advisories: AdvisoryFeed | None = None,
     ) -> None:
         self._variants = variants
         self._known_files = known_files
@@ -51,7 +65,10 @@ class VariantFilter:
         self._admission = admission
         self._offline = offline
         self._filtered: ByteLru[tuple[StoreKey, str], tuple[float, PageVariant]] = ByteLru(FILTERED_BYTES)
-        self.active = offline or admission.cooldown > 0
+        self._advisories = advisories if advisories is not None and advisories.is_on else None
+        self.active = offline or admission.cooldown > 0 or self._advisories is not None
+        if self._advisories is not None:
+            self._advisories.changed = self._filtered.clear
 
     async def apply(self, page_request: PageRequest, page: StoredPage, variant: PageVariant) -> PageVariant:
         """The variant without the files that are left out now; the variant itself where none are."""
@@ -59,23 +76,47 @@ class VariantFilter:
         now = time.time()
         if (found := self._filtered.get(key)) and now - found[0] < FILTERED_SECONDS:
             return found[1]
+        advisories = self._about(page_request)
+        if not self._offline and advisories is None and not self._has_cooldown(page_request):
+            return variant
         table = await self._known_files.table(page_request, variant.source_digest, page)
-        names = await self._left_out(page_request, table, now) if table else frozenset()
-        result = await self._variants.without(page_request, page, variant, names)
+        left_out, yanked = await self._decide(page_request, table, now, advisories) if table else (_NOTHING, {})
+        result = await self._variants.changed(page_request, page, variant, left_out, yanked)
         filtered = variant
-        if result.dropped:
+        if result is not variant.plain:
             filtered = PageVariant(
                 source_digest=variant.source_digest,
                 key=variant.key,
                 kind=variant.kind,
-                plain=result.body,
-                gzipped=await self._variants.in_thread(lambda: gzipped_page(result.body)),
-                etag=strong_tag(result.body),
+                plain=result,
+                gzipped=await self._variants.in_thread(lambda: gzipped_page(result)),
+                etag=strong_tag(result),
                 edited=True,
                 filtered=True,
             )
-        self._filtered.put(key, (now, filtered), filtered.size)
+        if advisories is self._about(page_request):  # else they have changed meanwhile, and memory was emptied
+            self._filtered.put(key, (now, filtered), filtered.size)
         return filtered
+
+    def _about(self, page_request: PageRequest) -> Advisories | None:
+        feed = self._advisories
+        return feed.about(page_request.project, page_request.index.name) if feed else None
+
+    def _has_cooldown(self, page_request: PageRequest) -> bool:
+        return self._admission.has_cooldown(page_request.project, page_request.index.name)
+
+    async def _decide(
+        self, page_request: PageRequest, table: FileTable, now: float, advisories: Advisories | None
+    ) -> tuple[frozenset[str], dict[str, str]]:
+        """The names of the files that are left out, and why others are to be marked as yanked."""
+        left_out = await self._left_out(page_request, table, now)
+        if advisories is None:
+            return left_out, {}
+        advised = await self._variants.in_thread(
+            lambda: advisories.of_page(page_request.project, (facts.filename for _, facts in table.items()))
+        )
+        blocked = {name for name, advice in advised.items() if advice.blocked}
+        return left_out | blocked, {name: advice.yanked for name, advice in advised.items() if advice.yanked}
 
     async def _left_out(self, page_request: PageRequest, table: FileTable, now: float) -> frozenset[str]:
         """The names of the files that are left out."""
@@ -92,7 +133,7 @@ class VariantFilter:
         versions: dict[str, _Version] = {}
         known: dict[str, Version] = {}
         young: set[str] = set()
-        has_cooldown = self._admission.has_cooldown(page_request.project, page_request.index.name)
+        has_cooldown = self._has_cooldown(page_request)
         spaces = {page_request.space, PUBLIC}  # what is public is served to clients with credentials too
         for identity, facts in table.items():
             if has_cooldown and isinstance(self._admission.admit_file(facts.upload_time, now), Refused):

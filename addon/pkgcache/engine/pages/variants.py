@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -44,7 +44,6 @@ from pkgcache.rules.simple.file_table import FileTable
 from pkgcache.rules.simple.json_api_build import Release
 from pkgcache.rules.simple.links import PageContext
 from pkgcache.rules.simple.page_model import BrokenPage, Kind, broken_by
-from pkgcache.rules.simple.removal import Filtered
 from pkgcache.rules.simple.representations import Representation
 from pkgcache.rules.simple.transform import TransformedPage, TransformSpec
 
@@ -198,12 +197,19 @@ class PageVariants:
         self._learn(page_request, transformed.origins)
         return variant, table
 
-    async def without(
-        self, page_request: PageRequest, page: StoredPage, variant: PageVariant, names: frozenset[str]
-    ) -> Filtered:
-        """A variant's page without the files of these names. Raises BrokenPage."""
-        spec = spec_of(page_request, page, variant.kind)
-        return await self._parse(lambda: self._worker.remove(variant.plain, spec, names), variant.plain)
+    async def changed(
+        self,
+        page_request: PageRequest,
+        page: StoredPage,
+        variant: PageVariant,
+        left_out: frozenset[str],
+        yanked: Mapping[str, str],
+    ) -> bytes:
+        """A variant's page without some files, others marked as yanked, by name; its own bytes if it has none. Raises BrokenPage."""
+        body, spec = variant.plain, spec_of(page_request, page, variant.kind)
+        if left_out:
+            body = (await self._parse(lambda: self._worker.remove(variant.plain, spec, left_out), body)).body
+        return await self._parse(lambda: self._worker.mark(body, spec, yanked), body) if yanked else body
 
     async def release(self, variant: PageVariant, version: str) -> Release | None:
         """The files of one release, as a variant in JSON has them; '' means the newest one. None: there is no such release.

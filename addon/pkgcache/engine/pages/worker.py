@@ -20,13 +20,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from packaging.version import Version
 
 from pkgcache.engine.pages.worker_pipe import Message, PipeEnd, in_time
-from pkgcache.engine.pages.worker_process import without_files
+from pkgcache.engine.pages.worker_process import marked, without_files
 from pkgcache.rules.simple.json_api_build import Release, build_document, find_release
 from pkgcache.rules.simple.page_model import BrokenPage
 from pkgcache.rules.simple.removal import Filtered
@@ -102,6 +102,15 @@ class PageWorker:
                 head, body = answer
                 return Filtered(body=body if head["dropped"] else page, dropped=head["dropped"], kept=head["kept"])
         return without_files(page, spec, names)
+
+    def mark(self, page: bytes, spec: TransformSpec, reasons: Mapping[str, str]) -> bytes:
+        """A page with files marked as yanked, by name; the very object if it has none of them. Raises BrokenPage."""
+        if is_large(page):
+            with self._lock:
+                answer = self._ask("mark", page, {"reasons": dict(reasons), **spec.to_json()})
+            if answer:
+                return answer[1] if answer[0]["edited"] else page
+        return marked(page, spec, reasons)
 
     def release(self, page: bytes, version: str) -> Release | None:
         """The files of one release (`find_release`). Raises BrokenPage."""

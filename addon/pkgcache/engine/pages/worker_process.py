@@ -10,7 +10,7 @@ import contextlib
 import gc
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from packaging.version import Version
@@ -21,6 +21,7 @@ from pkgcache.rules.simple.json_api_build import Release, build_document, find_r
 from pkgcache.rules.simple.page_model import BrokenPage, broken_by
 from pkgcache.rules.simple.removal import Filtered, remove_files
 from pkgcache.rules.simple.transform import TransformSpec, transform
+from pkgcache.rules.simple.yanking import mark_yanked, mark_yanked_in_document
 
 MEMORY: Final = 224 << 20
 """Bytes of address space, of which nearly all are resident at the end. A page of MAX_PAGE bytes takes 196 MiB with 48,000 files in JSON,
@@ -35,6 +36,11 @@ def without_files(page: bytes, spec: TransformSpec, names: frozenset[str]) -> Fi
     if spec.document:
         return remove_files_of_document(page, lambda link: link.filename in names)
     return remove_files(page, spec.wanted, lambda link: link.filename in names)
+
+
+def marked(page: bytes, spec: TransformSpec, reasons: Mapping[str, str]) -> bytes:
+    """A page with files marked as yanked, by name, made on the calling thread; the very object if it has none. Raises BrokenPage."""
+    return mark_yanked_in_document(page, reasons) if spec.document else mark_yanked(page, spec.wanted, reasons)
 
 
 def serve() -> None:
@@ -88,9 +94,9 @@ def _answer(head: dict[str, Any], page: bytes) -> Iterator[Message]:
         yield {"version": str(release.version), "files": release.files} if release else {}, b""
         return
     if work == "document":
-        made = Release(version=Version(head["version"]), files=tuple(head["files"]))
+        release = Release(version=Version(head["version"]), files=tuple(head["files"]))
         metadata = None if head["metadata"] is None else head["metadata"].encode("latin-1")
-        yield {}, build_document(head["project"], made, metadata, page or None)
+        yield {}, build_document(head["project"], release, metadata, page or None)
         return
     spec = TransformSpec.from_json(head)
     if work == "transform":
@@ -101,6 +107,9 @@ def _answer(head: dict[str, Any], page: bytes) -> Iterator[Message]:
         )
         del transformed
         yield {}, table_of().encode("ascii")
+    elif work == "mark":
+        made = marked(page, spec, head["reasons"])
+        yield {"edited": made is not page}, b"" if made is page else made
     else:
         left = without_files(page, spec, frozenset(head["names"]))
         yield {"dropped": left.dropped, "kept": left.kept}, left.body if left.dropped else b""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -26,6 +26,13 @@ type DownloadResult = Literal["stored", "served", "stopped", "failed"]
 """`served`: whole and right, but not kept. `stopped`: nobody wanted it any more, or the proxy ended."""
 
 logger = logging.getLogger(__name__)
+
+ADVISORIES: Final = (
+    ("records", "", "Advisories in force."),
+    ("malicious", "_malicious", "Advisories in force about malicious packages."),
+    ("age_seconds", "_age_seconds", "Time since the source of advisories was last seen; -1 without any in force."),
+)
+"""A figure, the end of its metric's name, and what it says."""
 
 
 class Metrics:
@@ -69,6 +76,7 @@ class Metrics:
         self._refusals = Counter(
             "pypi_cache_refusals", "Pages and files refused by the operator's rules.", ["reason"], registry=registry
         )
+        self._advisories: dict[str, Gauge] = {}
         self._trouble = Gauge(
             "pypi_cache_store_trouble", "1 while the store or its disk has a problem, else 0.", registry=registry
         )
@@ -158,8 +166,31 @@ class Metrics:
         """Count a stored file that was found damaged."""
         self._store_damaged.inc()
 
-    def prometheus(self, store: Mapping[str, int], fills: int, *, store_trouble: bool, version: str) -> bytes:
-        """Return all metrics in the Prometheus text format, with `store` (`Store.figures`) and the number of fills as gauges."""
+    def _set_advisories(self, figures: Mapping[str, int]) -> None:
+        """Set the gauges of advisories, which are there only with that option: an alert on an age must not find a zero."""
+        if not self._advisories:
+            self._advisories = {
+                name: Gauge(f"pypi_cache_advisories{suffix}", text, registry=self.registry)
+                for name, suffix, text in ADVISORIES
+            }
+        for name, gauge in self._advisories.items():
+            gauge.set(figures[name])
+
+    def prometheus(
+        self,
+        store: Mapping[str, int],
+        fills: int,
+        *,
+        store_trouble: bool,
+        version: str,
+        advisories: Mapping[str, int] | None = None,
+    ) -> bytes:
+        """Return all metrics in the Prometheus text format.
+
+        `store` (`Store.figures`), the number of fills and `advisories` (`AdvisoryFeed.figures`) are gauges.
+        """
+        if advisories is not None:
+            self._set_advisories(advisories)
         self._build.info({"version": version})
         for name, gauge in self._store.items():
             gauge.set(store.get(name, 0))

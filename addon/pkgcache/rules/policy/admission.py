@@ -48,6 +48,7 @@ class RefusalReason(enum.StrEnum):
     PRIVATE_NAME = "private-name"
     TOO_YOUNG = "too-young"
     UNKNOWN_AGE = "unknown-age"
+    ADVISORY = "advisory"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,12 @@ class Refused:
     reason: RefusalReason
     rule: str  # as the operator wrote it: 'pypi_cache_deny=evil*'
     until: float | None = None
+    advisory: str = ""  # its id, where the reason is ADVISORY
+
+    @property
+    def detail(self) -> str:
+        """The reason in a few words, for Cache-Status and the access log."""
+        return f"{self.reason} {self.advisory}" if self.advisory else self.reason
 
     def text(self, what: str) -> str:
         """One line for the client that asked for `what`: the rule, and until when it applies (RFC 3339, UTC, whole seconds).
@@ -79,6 +86,7 @@ _EXPLANATIONS: Final = {
     RefusalReason.NOT_ALLOWED: ", which does not name it",
     RefusalReason.PRIVATE_NAME: ": no other index is asked for it",
     RefusalReason.TOO_YOUNG: "",
+    RefusalReason.ADVISORY: "",
     RefusalReason.UNKNOWN_AGE: ": its index does not say when it was uploaded",
 }
 
@@ -104,11 +112,18 @@ class Admission:
             return Refused(reason=RefusalReason.DENIED, rule=f"{DENY}={glob}")
         if self.allow and _first_match(self.allow, name) is None:
             return Refused(reason=RefusalReason.NOT_ALLOWED, rule=ALLOW)
-        owners = [(glob, owner) for glob, owner in self.private if fnmatchcase(name, _normalise(glob))]
-        asked = _base_name(index_name)
-        if owners and all(owner.lower() != asked for _, owner in owners):
+        owners = self._owners(name)
+        if owners and all(owner.lower() != _base_name(index_name) for _, owner in owners):
             return Refused(reason=RefusalReason.PRIVATE_NAME, rule=f"{PRIVATE}={owners[0][0]}={owners[0][1]}")
         return Admitted()
+
+    def is_private(self, project: str, index_name: str) -> bool:
+        """Whether a project is an index's own: by `private`, and not that of the public index."""
+        asked = _base_name(index_name)
+        return asked != "pypi" and any(owner.lower() == asked for _, owner in self._owners(canonicalize_name(project)))
+
+    def _owners(self, name: str) -> list[tuple[str, str]]:
+        return [(glob, owner) for glob, owner in self.private if fnmatchcase(name, _normalise(glob))]
 
     def has_cooldown(self, project: str, index_name: str) -> bool:
         """Whether new files of a project have to wait, and so `admit_file` is to be asked."""

@@ -130,6 +130,19 @@ def version_in(filename: str, project: str, known: dict[str, Version]) -> Versio
     return None
 
 
+def version_text(filename: str, project: str) -> str:
+    """A file's version as its name has it, also where that is no version by PEP 440: all behind the project's name.
+
+    >>> version_text("pytz-2004d-custom.tar.gz", "pytz")
+    '2004d-custom'
+    """
+    if filename.endswith(".whl"):
+        return filename.split("-")[1] if "-" in filename else ""
+    parts = _ENDING.sub("", filename).split("-")
+    ends = range(1, min(len(parts), _MOST_PROJECTS + 1))
+    return next(("-".join(parts[end:]) for end in ends if canonicalize_name("-".join(parts[:end])) == project), "")
+
+
 def _parse_wheel(filename: str) -> tuple[str, Version]:
     """A wheel's project and version, by PEP 427. Raises ValueError.
 

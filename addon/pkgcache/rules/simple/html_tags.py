@@ -88,6 +88,21 @@ def read_attributes(text: str, tag: re.Match[str]) -> dict[str, Value | None]:
     return dict(attributes(text, tag))
 
 
+def attribute_spans(text: str, tag: re.Match[str]) -> dict[str, list[tuple[int, int, int]]]:
+    """Where a start tag's attributes begin and end as a whole, and where their values begin (-1 without one); duplicates included.
+
+    >>> text = "<a href='x' download>"
+    >>> attribute_spans(text, next(tags(text)))
+    {'href': [(3, 11, 9)], 'download': [(12, 20, -1)]}
+    """
+    found: dict[str, list[tuple[int, int, int]]] = {}
+    for match in _ATTRIBUTES.finditer(text, *tag.span(2)):
+        value = match.start(2)
+        quoted = value >= 0 and match[2][:1] in {'"', "'"}
+        found.setdefault(match[1].lower(), []).append((*match.span(), value + quoted))
+    return found
+
+
 def decode(value: str) -> str:
     """Decode an attribute's value or a text: as UTF-8 if it is, with its character references replaced.
 

@@ -9,13 +9,15 @@ ValueError for an array or object of more than MAX_LINKS elements. Leaves out: w
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from pkgcache.rules.simple.limits import MAX_LINKS
 
 type Element = tuple[int, int, Any]
 """Where a value begins and ends, and the value."""
+
+type Span = tuple[int, int]
 
 type ElementReader[T] = Callable[[str, int, int, Any], T]
 """Given the text, where an element begins and ends, and its value, returns what is kept of it."""
@@ -114,6 +116,24 @@ def string_span(text: str, start: int, end: int, name: str) -> tuple[int, int]:
 
     walk_object(text, start, read_member)
     return span
+
+
+def member_spans(text: str, position: int, names: Collection[str]) -> dict[str, list[Span]]:
+    """The spans of an object's own members of these names, duplicates included.
+
+    >>> member_spans('{"a": 1, "b": [2], "a": 3}', 0, ["a", "c"])
+    {'a': [(6, 7), (24, 25)], 'c': []}
+    """
+    found: dict[str, list[Span]] = {name: [] for name in names}
+
+    def read_member(name: str, start: int) -> int:
+        end = read_value(text, start)[1]
+        if name in found:
+            found[name].append((start, end))
+        return end
+
+    walk_object(text, position, read_member)
+    return found
 
 
 def check_end(text: str, position: int) -> None:
