@@ -100,7 +100,7 @@ FLOORS: Final[dict[str, tuple[frozenset[str], ...]]] = {
                 "new_ca",
             }
         ),
-        frozenset({"hook_table", "response_head", "seat"}),
+        frozenset({"hook_table", "response_head"}),
     ),
 }
 """Inside a room: its floors from the top. A file imports from its own folder and from the floors below, not from its neighbours."""
@@ -113,7 +113,7 @@ ONLY: Final[dict[str, frozenset[str]]] = {
     ),
     "diskcache": frozenset({"engine/store/database.py"}),
     "sqlite3": frozenset({"engine/store/database.py"}),
-    "prometheus_client": frozenset({"engine/runtime/metrics.py"}),
+    "prometheus_client": frozenset({"engine/runtime/metrics.py", "engine/runtime/collectors.py"}),
     "pip": frozenset({"engine/pip_defaults.py", "cli/warming/pip_with_markers.py"}),
     "click": frozenset({"cli"}),
     "rich": frozenset({"cli/progress_bar.py", "cli/commands/stats.py"}),

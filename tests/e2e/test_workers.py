@@ -1,11 +1,13 @@
 """`pypi-cache serve --workers 2`: two processes on one port and one store, and what becomes of a request when one of them dies."""
 
+import json
 import os
+import select
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -16,7 +18,7 @@ from tests.support.names import file_url
 from tests.support.proxy import Proxy, refused, worker_of
 from tests.support.upstream import Upstream
 from tests.support.waiting import eventually
-from tests.support.wire import Wire, fetch, fetch_many
+from tests.support.wire import Fetched, Wire, fetch, fetch_many
 
 pytestmark = pytest.mark.skipif(why_impossible() is not None, reason=f"{why_impossible()}")
 
@@ -83,6 +85,67 @@ def test_a_request_that_came_back_is_known_by_each(house: House) -> None:
             answer = fetch(house.proxy.port, url, ca=house.proxy.ca, headers={"Via": family + name})
             found[worker_of(answer)[0], name] = answer.status
     assert found == dict.fromkeys([(number, name) for number in (1, 2) for name in ("-worker1-1", "-worker2-1")], 508)
+
+
+def stats_by_worker(proxy: Proxy) -> dict[int, dict[str, Any]]:
+    """What each worker answers to /stats."""
+    found: dict[int, dict[str, Any]] = {}
+
+    def ask() -> int:
+        answer = proxy.get("/stats")
+        found[worker_of(answer)[0]] = json.loads(answer.body)
+        return len(found)
+
+    eventually(ask, lambda count: count == proxy.workers)
+    return found
+
+
+def test_any_worker_speaks_for_all(house: House) -> None:
+    """And a killed worker's share is not lost with it: what was told of it once is counted on."""
+    release = published(house.upstream, "counted", 1000)
+    before = max(each["answers"].get("file", {}).get("hit", 0) for each in stats_by_worker(house.proxy).values())
+    fetch(house.proxy.port, file_url(release), ca=house.proxy.ca)
+    answers = [fetch(house.proxy.port, file_url(release), ca=house.proxy.ca) for _ in range(SEVERAL)]
+    hits = before + sum("; hit" in answer.headers["Cache-Status"] for answer in answers)
+    assert {number for number, _ in map(worker_of, answers)} == {1, 2}
+    assert {each["answers"]["file"]["hit"] for each in stats_by_worker(house.proxy).values()} == {hits}
+    pids = house.proxy.worker_pids()
+    os.kill(pids[2], signal.SIGKILL)
+    eventually(lambda: house.proxy.worker_pids()[2] != pids[2])
+    for each in stats_by_worker(house.proxy).values():
+        assert each["answers"]["file"]["hit"] == hits
+        assert each["workers"] == {"answering": [1, 2], "missing": []}
+
+
+def test_a_worker_that_is_stopped_is_named_and_not_waited_for(house: House) -> None:
+    pids = house.proxy.worker_pids()
+    with ExitStack() as stack:
+        wires = []
+        os.kill(pids[1], signal.SIGSTOP)
+        stack.callback(os.kill, pids[1], signal.SIGCONT)
+        wires = [stack.enter_context(Wire(house.proxy.port, "/healthz", via="own")) for _ in range(SEVERAL)]
+        paths = dict(zip(wires, ["/healthz", "/readyz", "/stats", "/metrics"] * (SEVERAL // 4), strict=True))
+        for wire, path in paths.items():
+            wire.send(path)
+        answered = select.select([wire.sock for wire in wires], [], [], 30)[0]
+        first = next(wire for wire in wires if wire.sock in answered)
+        answer = first.receive()
+        assert worker_of(answer) == (2, pids[2])
+        assert (
+            b"\npypi_cache_workers_missing 1.0" in answer.body if paths[first] == "/metrics" else missing(answer) == [1]
+        )
+        if paths[first] == "/healthz":
+            assert json.loads(answer.body)["status"] == "trouble"
+        if paths[first] == "/readyz":
+            assert answer.status == 200
+        os.kill(pids[1], signal.SIGCONT)
+        assert {wire.receive().status for wire in wires if wire is not first} == {200}
+    assert missing(house.proxy.get("/healthz")) == []
+
+
+def missing(answer: Fetched) -> list[int]:
+    found: list[int] = json.loads(answer.body)["workers"]["missing"]
+    return found
 
 
 def test_what_waits_at_a_dead_workers_socket_waits_for_its_successor(house: House) -> None:

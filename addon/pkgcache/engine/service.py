@@ -40,6 +40,7 @@ from pkgcache.engine.runtime.freed_memory import FreedMemory
 from pkgcache.engine.runtime.health import Health
 from pkgcache.engine.runtime.metrics import Metrics
 from pkgcache.engine.runtime.open_files import raise_open_files
+from pkgcache.engine.runtime.seat import seat
 from pkgcache.engine.runtime.tasks import Tasks
 from pkgcache.engine.store.store import MAINTENANCE_SECONDS, Store
 from pkgcache.engine.upstream.client import UpstreamClient
@@ -76,16 +77,17 @@ def check(settings: Settings) -> None:
 class Service:
     """A cache for one set of settings. `open` before the first request, `close` after the last.
 
-    `family` is the name in `Via` that all processes on one port share, by which a loop is found; `member` says which of them this is.
     Raises SettingError for indexes or rules of admission that make no sense.
     """
 
-    def __init__(self, settings: Settings, family: str = "", member: str = "", metrics: Metrics | None = None) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics | None = None) -> None:
         """`metrics`: those of the services before this one, where options have changed; counters go on."""
         self.settings = settings
         self.started = time.time()
-        self.family = family or f"pypi-cache-{secrets.token_hex(6)}"
-        self.instance = self.family + member
+        mine = seat()
+        # The name that all workers share in Via, by which a loop is found; and with what says which of them this is.
+        self.family = mine.family if mine else f"pypi-cache-{secrets.token_hex(6)}"
+        self.instance = self.family + mine.member if mine else self.family
         self.health = Health()
         self.metrics = metrics or Metrics()
         self.indexes = build_indexes(settings.index, pip_defaults(), settings.public_url)

@@ -20,6 +20,7 @@ from OpenSSL import SSL
 
 from pkgcache.engine.responses.messages import CutShortError, Response
 from pkgcache.engine.runtime.metrics import Metrics
+from pkgcache.engine.runtime.seat import said_by_one
 from pkgcache.engine.service import Service, check
 from pkgcache.engine.store.format import StoreFormatError
 from pkgcache.proxy import certificates, mitmproxy_options, proxy_protocol
@@ -40,7 +41,6 @@ from pkgcache.proxy.ordinary_flows import OrdinaryFlows, parent_proxy
 from pkgcache.proxy.redaction import redact_flows, redact_logs
 from pkgcache.proxy.request_checks import CLOSING, FAILED, is_proxy_address, unavailable
 from pkgcache.proxy.retired import Retired
-from pkgcache.proxy.seat import names_in_via, said_by_one
 from pkgcache.proxy.tunnels import ITSELF, Tunnels
 from pkgcache.settings import PREFIX, SettingError, make_settings
 from pkgcache.web.activity import Activity
@@ -110,7 +110,7 @@ class PypiCache:
         """Open log, store and upstream session; from here on requests are answered."""
         try:
             settings = mitmproxy_options.current_settings(ctx.options)
-            service = Service(settings, *names_in_via(), metrics=self._metrics)
+            service = Service(settings, self._metrics)
             has_screen = ctx.master.addons.get("termlog") is None  # the console
             log = open_access_log(settings.access_log, service.health, has_screen=has_screen)
             service.client.parent = parent_proxy(ctx.options)

@@ -11,7 +11,7 @@ from typing import Any
 
 from mitmproxy import addonmanager, optmanager
 
-from pkgcache.proxy.seat import shared
+from pkgcache.engine.runtime.seat import shared
 from pkgcache.settings import OPTIONS, PREFIX, Settings, in_its_type, make_settings
 
 

@@ -20,6 +20,7 @@ from pkgcache.proxy.mitmproxy_options import raw_values
 from pkgcache.proxy.new_ca import make_ca
 from pkgcache.proxy.workers.arguments import HELP, cores, read_options, take_workers
 from pkgcache.proxy.workers.listening import addresses, why_impossible
+from pkgcache.proxy.workers.state_folder import state_folder
 from pkgcache.rules.policy.shares import share_of, shown_share
 from pkgcache.settings import make_settings
 
@@ -59,7 +60,9 @@ def _serve_by_many(words: Sequence[str], options: Options, count: int) -> int:
     settings = make_settings(raw_values(options))
     check(settings)
     greeting = shown_share(share_of(settings, count), count)
-    return Supervisor(words=words, addresses=addresses(options), count=count, folder="", greeting=greeting).run()
+    listens = addresses(options)
+    with state_folder(settings.dir) as folder:
+        return Supervisor(words=words, addresses=listens, count=count, folder=str(folder), greeting=greeting).run()
 
 
 def _refuse(line: str, status: int) -> NoReturn:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from pkgcache import __version__
 from pkgcache.engine.fills.fill import Fill
+from pkgcache.engine.runtime.sum_of_all import Everyone
 from pkgcache.engine.service import Service
 from pkgcache.engine.store.keys import StoreKey, parse_key
 from pkgcache.rules.policy.admission import Admission
@@ -56,18 +57,24 @@ def shown(text: str) -> str:
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 
 
-async def statistics(service: Service) -> dict[str, Any]:
+async def statistics(service: Service, everyone: Everyone) -> dict[str, Any]:
     """Return the figures of /stats."""
     return {
-        "uptime_seconds": round(time.time() - service.started),
-        **service.metrics.summary(),
+        "uptime_seconds": round(time.time() - everyone.started),
+        **everyone.metrics.summary(),
         "store": await service.store.figures(),
-        "fills": len(service.files.fills),
+        "fills": everyone.fills,
+        **everyone.workers,
     }
 
 
-async def dashboard(service: Service, activity: Activity, *, sees_all: bool, can_change: bool) -> dict[str, Any]:
-    """Return all that the page shows, but for the store's entries. `can_change`: there is an admin token."""
+async def dashboard(
+    service: Service, everyone: Everyone, activity: Activity, *, sees_all: bool, can_change: bool
+) -> dict[str, Any]:
+    """Return all that the page shows, but for the store's entries. `can_change`: there is an admin token.
+
+    Of several workers the figures are of all together, and the lists are of this one.
+    """
     viewer = Viewer(service.admission, sees_all)
     return {
         "version": __version__,
@@ -75,8 +82,8 @@ async def dashboard(service: Service, activity: Activity, *, sees_all: bool, can
         "offline": service.settings.offline,
         "can_change": can_change,
         "sees_all": sees_all,
-        "stats": await statistics(service),
-        "attention": attention(service),
+        "stats": await statistics(service, everyone),
+        "attention": attention(everyone),
         "downloads": [
             download(key, fill, viewer) for key, fill in list(service.files.fills.fills.items()) if not fill.verified
         ],
@@ -92,10 +99,10 @@ async def dashboard(service: Service, activity: Activity, *, sees_all: bool, can
     }
 
 
-def attention(service: Service) -> list[str]:
+def attention(everyone: Everyone) -> list[str]:
     """What needs a person, one line each."""
-    figures = service.metrics.figures()
-    lines = [*service.why_unready(), *service.problems().values()]
+    figures = everyone.metrics.figures()
+    lines = [*everyone.reasons, *everyone.problems.values()]
     if faults := int(figures["pypi_cache_faults_total"]):
         lines.append(f"{faults:,} errors in the proxy's own code since it started; its log says which")
     if damaged := int(figures["pypi_cache_store_damaged_total"]):

@@ -21,6 +21,7 @@ from pkgcache.engine.responses.messages import Request, Response
 from pkgcache.engine.service import Service
 from pkgcache.web import agent_settings, dashboard_files
 from pkgcache.web.activity import Activity
+from pkgcache.web.all_workers import AllWorkers
 from pkgcache.web.dashboard import dashboard, statistics
 from pkgcache.web.onboarding import start_page
 
@@ -44,6 +45,7 @@ class ProxyPages:
         requires_login: Callable[[], bool] = lambda: False,
     ) -> None:
         self._service = service
+        self._all = AllWorkers(service)
         self._ca = ca
         self._bundle = bundle
         self.activity = activity or Activity()
@@ -95,7 +97,9 @@ class ProxyPages:
         """The same for everybody who asks within LOOK_SECONDS, so that many open dashboards cost what one does."""
         async with self._looking:
             if time.monotonic() >= self._look_again:
-                self._seen = await dashboard(self._service, self.activity, sees_all=False, can_change=False)
+                self._seen = await dashboard(
+                    self._service, await self._all.everyone(), self.activity, sees_all=False, can_change=False
+                )
                 self._look_again = time.monotonic() + LOOK_SECONDS
         return dashboard_files.guarded(_json(self._seen))
 
@@ -104,39 +108,42 @@ class ProxyPages:
 
     async def _health(self, _: Request) -> Response:
         """Always 200, in trouble too: installs go on, and a monitor that restarts the proxy on a 503 would stop them."""
-        trouble = self._service.problems()
+        everyone = await self._all.everyone()
         return _json(
             {
-                "status": "trouble" if trouble else "ok",
+                "status": "trouble" if everyone.problems else "ok",
                 "version": __version__,
                 "time": round(time.time(), 3),
-                "uptime_seconds": round(time.time() - self._service.started),
+                "uptime_seconds": round(time.time() - everyone.started),
                 "store": await self._service.store.figures(),
                 **self._advisories(),
-                "trouble": trouble,
+                "trouble": everyone.problems,
+                **everyone.workers,
             }
         )
 
     async def _ready(self, _: Request) -> Response:
         """200 if clients should be sent here, else 503. While the proxy stops, everything is a 503."""
-        reasons = self._service.why_unready()
-        response = _json({"status": "not ready" if reasons else "ready", "reasons": reasons})
+        everyone = await self._all.everyone()
+        reasons = everyone.reasons
+        response = _json({"status": "not ready" if reasons else "ready", "reasons": reasons, **everyone.workers})
         response.status = 503 if reasons else 200
         return response
 
     async def _metrics(self, _: Request) -> Response:
-        figures = await self._service.store.figures()
-        text = self._service.metrics.prometheus(
+        figures, everyone = await self._service.store.figures(), await self._all.everyone()
+        text = everyone.metrics.prometheus(
             figures,
-            len(self._service.files.fills),
-            store_trouble=bool(self._service.health.problems),
+            everyone.fills,
+            store_trouble=everyone.has_trouble,
             version=__version__,
             advisories=self._advisories().get("advisories"),
         )
         return _page(text, "text/plain; version=0.0.4; charset=utf-8")
 
     async def _stats(self, _: Request) -> Response:
-        return _json({**await statistics(self._service), **self._advisories()})
+        everyone = await self._all.everyone()
+        return _json({**await statistics(self._service, everyone), **self._advisories()})
 
     def _advisories(self) -> dict[str, dict[str, int]]:
         feed = self._service.advisories

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, get_args
 
 from prometheus_client import (
@@ -15,11 +15,10 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from pkgcache.engine.runtime.request_figures import RequestFigures, cumulative, seconds_saved
+from pkgcache.engine.runtime.collectors import Processes, Requests
+from pkgcache.engine.runtime.request_figures import RequestFigures, seconds_saved
 from pkgcache.engine.upstream.errors import Failure, UpstreamError
 
 type DownloadResult = Literal["stored", "served", "stopped", "failed"]
@@ -36,9 +35,13 @@ ADVISORIES: Final = (
 
 
 class Metrics:
-    """Counters of one service. Each method counts one event; `answered` a request that is over (`RequestFigures.count`)."""
+    """Counters of one service. Each method counts one event; `answered` a request that is over (`RequestFigures.count`).
 
-    def __init__(self) -> None:
+    `processes`: the figures of several processes, by name, whose counters are added to these (`sum_of_all`); `missing` workers do not
+    answer.
+    """
+
+    def __init__(self, processes: Sequence[Mapping[str, float]] | None = None, missing: int = 0) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # they would be a second time series for each counter
         self.registry = CollectorRegistry()
         registry = self.registry
@@ -92,10 +95,13 @@ class Metrics:
         )
         self._faults = Counter("pypi_cache_faults", "Errors in the proxy's own code.", registry=registry)
         self._build = Info("pypi_cache_build", "The version that runs.", registry=registry)
+        self.has_inherited = False  # the figures of a worker whose place this one has taken
         self.requests = RequestFigures()
         self.answered = self.requests.count
-        registry.register(_Requests(self.requests))
-        ProcessCollector(registry=registry)
+        registry.register(Requests(self.requests))
+        self._process = ProcessCollector(registry=None if processes else registry)
+        if processes:
+            registry.register(Processes(self._process, processes, missing))
 
     def hit(self, kind: str) -> None:
         """Count an answer from the store."""
@@ -207,6 +213,15 @@ class Metrics:
             if sample.name.endswith("_total")
         }
 
+    def counters(self) -> dict[str, Counter]:
+        """Return all counters by their names."""
+        found = [value for value in vars(self).values() if isinstance(value, Counter)]
+        return {family.name: counter for counter in found for family in counter.describe()}
+
+    def process_figures(self) -> dict[str, float]:
+        """Return what the system says of this process: memory, processor time, open files."""
+        return {family.name: family.samples[0].value for family in self._process.collect()}
+
     def summary(self) -> dict[str, Any]:
         """Return the figures for /stats, named for people; docs/pages/operating.md explains them."""
         totals = self.figures()
@@ -215,7 +230,7 @@ class Metrics:
         for (status, _), count in self.requests.by_status().items():
             by_status[status] = by_status.get(status, 0) + count
         answers: dict[str, dict[str, int]] = {}
-        for sample in _totals(self._answers):
+        for sample in samples_of(self._answers):
             answers.setdefault(sample.labels["kind"], {})[sample.labels["cache"]] = int(sample.value)
         return {
             "requests": {
@@ -249,41 +264,13 @@ class Metrics:
         }
 
 
-class _Requests(Collector):
-    """The figures of requests as Prometheus wants them, made when they are asked for."""
-
-    def __init__(self, figures: RequestFigures) -> None:
-        self._figures = figures
-
-    def collect(self) -> Iterator[Metric]:
-        requests = CounterMetricFamily(
-            "pypi_cache_requests", "Requests that are over, by status and source.", labels=["status", "source"]
-        )
-        for labels, count in self._figures.by_status().items():
-            requests.add_metric(labels, count)
-        rows = self._figures.by_source()
-        sent = sum(row.size for row in rows.values())
-        by_source = CounterMetricFamily(
-            "pypi_cache_response_bytes", "Body bytes sent to clients, by where they came from.", labels=["source"]
-        )
-        times = HistogramMetricFamily(
-            "pypi_cache_request_duration_seconds",
-            "Time from a request's head to the end of its answer, by source.",
-            labels=["source"],
-        )
-        for source, row in rows.items():
-            by_source.add_metric([source], row.size)
-            times.add_metric([source], cumulative(row), row.seconds)
-        total = CounterMetricFamily("pypi_cache_sent_bytes", "Body bytes sent to clients.", sent)
-        return iter([requests, total, by_source, times])
-
-
-def _totals(counter: Counter) -> list[Sample]:
+def samples_of(counter: Counter) -> list[Sample]:
+    """Return a counter's numbers, with their labels."""
     return [sample for family in counter.collect() for sample in family.samples if sample.name.endswith("_total")]
 
 
 def _by_label(counter: Counter) -> dict[str, int]:
-    return {next(iter(sample.labels.values())): int(sample.value) for sample in _totals(counter)}
+    return {next(iter(sample.labels.values())): int(sample.value) for sample in samples_of(counter)}
 
 
 def _ratio(part: int, whole: Iterable[int]) -> float:

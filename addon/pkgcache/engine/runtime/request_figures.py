@@ -60,6 +60,14 @@ class RequestFigures:
         row.seconds += seconds
         row.classes[bisect_left(BOUNDS, seconds)] += 1
 
+    def rows(self) -> list[tuple[int, Source, Row]]:
+        """Return all figures, as `add` takes them."""
+        return [(status, source, row) for (status, source), row in self._rows.items()]
+
+    def add(self, status: int, source: Source, row: Row) -> None:
+        """Add another process's figures."""
+        self._rows.setdefault((status, source), Row()).add(row)
+
     def by_status(self) -> dict[tuple[str, Source], int]:
         """Return the number of requests for each status and source."""
         return {(str(status or OTHER), source): row.count for (status, source), row in sorted(self._rows.items())}

@@ -23,7 +23,7 @@ from typing import Final, NoReturn, Protocol
 
 from mitmproxy.tools.main import mitmdump
 
-from pkgcache.proxy.seat import VARIABLE, Seat
+from pkgcache.engine.runtime.seat import VARIABLE, Seat
 from pkgcache.proxy.workers.listening import Address, Sockets, bind_again, bind_all, listen_on
 from pkgcache.rules.policy.restarts import Ended, GiveUp, after
 

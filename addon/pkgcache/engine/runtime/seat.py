@@ -49,12 +49,6 @@ def seat() -> Seat | None:
     return Seat(**json.loads(text)) if text else None
 
 
-def names_in_via() -> tuple[str, str]:
-    """Return the name that all workers share in `Via`, and what is added for this one; both are empty where it is no worker."""
-    mine = seat()
-    return (mine.family, mine.member) if mine else ("", "")
-
-
 def shared(settings: Settings) -> Settings:
     """Return this process's share of what the options grant to all workers together."""
     mine = seat()
