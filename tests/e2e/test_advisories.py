@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import pytest
 
+from pkgcache.cli.app import run
 from tests.support import clients, names
 from tests.support.authority import Authority
 from tests.support.clients import PIP_ENV, PIP_INDEX, UV_ENV, Way, installed
@@ -291,8 +292,8 @@ def test_what_is_told_of_them(advised: House) -> None:
     assert '\npypi_cache_refusals_total{reason="advisory"} ' in metrics
 
 
-def test_offline_and_after_a_restart(advised: House) -> None:
-    """The versions that are stored, but for the malicious one, which came before its advisory."""
+def test_offline_and_after_a_restart(advised: House, capsys: pytest.CaptureFixture[str]) -> None:
+    """The versions that are stored, but for the malicious one, which came before its advisory: `audit` says who has it."""
     proxy = advised.proxy
     source = Path(str(proxy.options["pypi_cache_advisories"]))
     *_, bad = files = three("came-before")
@@ -306,6 +307,11 @@ def test_offline_and_after_a_restart(advised: House) -> None:
         proxy.restart()
         assert versions_on(advised.page("came-before")) == {"1.0", "1.5"}
         assert advised.fetch(names.file_url(bad)).status == 403
+        words = ["--set", f"pypi_cache_advisories={source}", "--set", f"pypi_cache_access_log={proxy.access_log_path}"]
+        assert run(["audit", "--dir", str(proxy.store), *words, "came-before"]) == 1
+        first, who = capsys.readouterr().out.splitlines()
+        assert first.startswith(f"{bad.filename}  malicious  {MAL}  ")
+        assert who.startswith("    127.0.0.1  1 time, last ")
     finally:
         del proxy.options["pypi_cache_offline"]
         proxy.restart()

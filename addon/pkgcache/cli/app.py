@@ -15,6 +15,7 @@ from typing import NoReturn
 import click
 
 from pkgcache import __version__
+from pkgcache.cli.commands.audit import audit
 from pkgcache.cli.commands.doctor import doctor
 from pkgcache.cli.commands.export import export
 from pkgcache.cli.commands.import_ import import_archive
@@ -42,7 +43,7 @@ def cli() -> None:
     """
 
 
-for _command in (stats, ls, purge, verify, warm, export, import_archive, doctor, service):
+for _command in (stats, ls, audit, purge, verify, warm, export, import_archive, doctor, service):
     cli.add_command(_command)
 
 

@@ -38,7 +38,11 @@ class Globs:
             return True
         if parsed.kind == "root":
             return self.every
-        return bool(parsed.project) and isinstance(self.admission.admit_project(parsed.project, ""), Admitted)
+        return bool(parsed.project) and self.match_project(parsed.project)
+
+    def match_project(self, project: str) -> bool:
+        """Whether a glob matches a project's name."""
+        return isinstance(self.admission.admit_project(project, ""), Admitted)
 
 
 def _is_every_name(glob: str) -> bool:

@@ -133,10 +133,10 @@ def test_a_project_of_which_nothing_may_be_had(found: Affected, block: Blocking,
     assert isinstance(advisories(found, block=block).admit_project("six"), Refused) is refused
 
 
-def test_ids_of_a_file() -> None:
+def test_what_is_about_a_version() -> None:
     rules = advisories(*BOTH, ghsa("six", "2", shown="A-1"), block="none", yank=False)
-    assert rules.ids_of(WHEELS["2.0"], "six") == ["MAL-1", "A-1", "GHSA-1"]
-    assert rules.ids_of(WHEELS["3.0"], "six") == []
+    assert [each.id for each in rules.affecting("six", Version("2.0"), "2.0")] == ["MAL-1", "A-1", "GHSA-1"]
+    assert rules.affecting("six", Version("3.0"), "3.0") == []
 
 
 NAMES = st.text("abcyz019-", min_size=1, max_size=4)

@@ -88,11 +88,9 @@ class Advisories:
         blocked = self._advice(self._of(project), version, text).blocked
         return self._refused(blocked) if blocked else Admitted()
 
-    def ids_of(self, filename: str, project: str) -> list[str]:
-        """The ids of all advisories that are about a file, malicious ones first."""
-        version = version_in(filename, project, {})
-        text = version_text(filename, project)
-        return [each.id for each in self._of(project).about(version, text)]
+    def affecting(self, project: str, version: Version | None, text: str) -> list[Affected]:
+        """All advisories that are about a version of a project, malicious ones first."""
+        return self._of(project).about(version, text)
 
     def _advice(self, found: AffectedVersions, version: Version | None, text: str) -> Advice:
         affecting = found.about(version, text)
