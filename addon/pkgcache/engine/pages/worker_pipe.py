@@ -5,6 +5,7 @@ A message, either way: two lengths, a JSON text, and a page's bytes.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import select
@@ -50,15 +51,14 @@ class PipeEnd:
 
     def _read(self, count: int, deadline: float) -> bytes:
         """Exactly `count` bytes. Raises EOFError where the pipe ends before."""
-        parts: list[bytes] = []
+        whole = io.BytesIO()  # its value is no copy: of 64 MB there is no room for two in the process
         while count:
             self._wait(self._readable, select.POLLIN, deadline)
             part = os.read(self._readable, min(count, _STEP))
             if not part:
                 raise EOFError("it has ended")
-            parts.append(part)
-            count -= len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+            count -= whole.write(part)
+        return whole.getvalue()
 
     def _wait(self, pipe: int, event: int, deadline: float) -> None:
         if self._given_up is None:
