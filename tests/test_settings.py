@@ -92,6 +92,7 @@ GOOD: Final[dict[str, list[tuple[Any, Any]]]] = {
     "other_hosts": [("tunnel", "tunnel"), ("intercept", "intercept"), ("deny", "deny"), (["deny"], "deny")],
     "access_log": [("-", "-"), ("", ""), ("/var/log/p.log", "/var/log/p.log")],
     "ready_needs_store": [(False, False), ("true", True), (["false"], False)],
+    "stop_wait": DURATIONS,
     "flows": [("auto", "auto"), ("always", "always"), ("never", "never")],
 }  # fmt: skip
 
@@ -147,6 +148,7 @@ WRONG: Final[dict[str, list[Any]]] = {
     "other_hosts": ["", "refuse", "Tunnel", "tunnel deny"],
     "access_log": [["a", "b"], True],
     "ready_needs_store": ["maybe", 1],
+    "stop_wait": ["", *WRONG_DURATIONS],
     "flows": ["", "yes", "true", True],
 }  # fmt: skip
 

@@ -322,6 +322,13 @@ OPTIONS: tuple[Option, ...] = (
         "Answer 503 on /readyz while the store cannot be used too; without it the proxy goes on and stores nothing.",
     ),
     Option(
+        "stop_wait",
+        str,
+        "10s",
+        "How long what is under way may take to end after SIGTERM; the port is closed at once.",
+        parse_duration,
+    ),
+    Option(
         "flows",
         str,
         "auto",
@@ -364,6 +371,7 @@ class Settings:
     proxy_protocol: tuple[Network, ...]
     access_log: str
     ready_needs_store: bool
+    stop_wait: float
     flows: Literal["auto", "always", "never"]
 
 

@@ -46,6 +46,7 @@ SAME: Final[list[tuple[str, str]]] = [
     ("other_hosts: [deny]", "deny"),
     ("ready_needs_store: true", "true"),
     ("proxy_protocol: 10.0.0.1", "10.0.0.1"),
+    ("stop_wait: 30", "30"),
     ("flows: never", "never"),
     ("dir: 5", "5"),
     ("access_log: '-'", "-"),

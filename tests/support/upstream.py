@@ -172,7 +172,9 @@ class Upstream:
             self._hits.clear()
 
     def pace(self, rate: float | None) -> None:
-        """Body bytes a second for all connections together; None: no limit."""
+        """Body bytes a second for all connections together; None: no limit, for answers under way neither."""
+        if rate is None and self._bucket is not None:
+            self._bucket.rate = 1e12
         self._bucket = None if rate is None else Bucket(rate)
 
     def down(self) -> None:

@@ -23,7 +23,7 @@ from pkgcache.engine.runtime.metrics import Metrics
 from pkgcache.engine.runtime.seat import said_by_one
 from pkgcache.engine.service import Service, check
 from pkgcache.engine.store.format import StoreFormatError
-from pkgcache.proxy import certificates, mitmproxy_options, proxy_protocol
+from pkgcache.proxy import certificates, mitmproxy_options, proxy_protocol, stopping
 from pkgcache.proxy.access_log import AccessLog, open_access_log
 from pkgcache.proxy.addresses import canonical_address
 from pkgcache.proxy.agents_without_ca import AgentsWithoutCa
@@ -68,7 +68,8 @@ class PypiCache:
         self._hooks = HookTable(lambda: ctx.master.addons)
         self._refused = False
         self.flows = OrdinaryFlows(self._report)
-        self.addons = [self.flows, AgentsWithoutCa(), proxy_protocol.ProxyProtocol()]  # they have hooks, too
+        self._stopping = stopping.Stopping()
+        self.addons = [self.flows, self._stopping, AgentsWithoutCa(), proxy_protocol.ProxyProtocol()]  # with hooks
 
     # Life
 
@@ -134,7 +135,7 @@ class PypiCache:
             authenticator,
             shows_flows=settings.flows == "always" or (settings.flows == "auto" and has_view),
             log=log.write,
-            exiting=ctx.master.should_exit.is_set,  # other scripts' `done` may come before ours, and take long
+            exiting=self._stopping.has_begun,  # other scripts' `done` may come before ours, and take long
         )
 
     def running(self) -> None:
