@@ -106,8 +106,9 @@ pythons_on_path() {
 }
 
 pythons_of_pyenv() {
-    local folder version names plain
-    for folder in "${PYENV_ROOT:-}" "${HOME:-}/.pyenv"; do
+    local folder version names plain shim
+    # Beside a shim on PATH, too: PYENV_ROOT need not be exported, and HOME may be another user's.
+    while IFS= read -r folder; do
         [[ -d $folder/versions ]] || continue
         names=$(for version in "$folder"/versions/*; do printf '%s\n' "${version##*/}"; done |
             LC_ALL=C sort -t . -k 1,1nr -k 2,2nr -k 3,3nr)
@@ -117,7 +118,12 @@ pythons_of_pyenv() {
                 printf '%s\n' "$folder/versions/$version/bin/python3"
             done <<<"$names"
         done
-    done
+    done < <(
+        printf '%s\n' "${PYENV_ROOT:-}" "${HOME:-}/.pyenv"
+        pythons_on_path python3 python | while IFS= read -r shim; do
+            case $shim in */shims/*) printf '%s\n' "${shim%/shims/*}" ;; esac
+        done
+    )
 }
 
 # Sets python.
@@ -209,12 +215,13 @@ python_from_uv() {
         export UV_PYTHON_INSTALL_BIN=0 # no links into ~/.local/bin
         export UV_SYSTEM_CERTS=${UV_SYSTEM_CERTS:-true} UV_NATIVE_TLS=${UV_NATIVE_TLS:-true} # as pip; the older name
         if ! { found=$("$uv" python find --system '>=3.12') && found=$(try_python "$found"); }; then
+            say "no Python 3.12 or newer is installed: fetching one with uv, which may take a minute …" 2>&8
             "$uv" python install 3.13 >&2 || return 1
             found=$(UV_PYTHON_PREFERENCE=only-managed "$uv" python find --system 3.13) || return 1
             found=$(try_python "$found") || return 1
         fi
         printf '%s\n' "$found"
-    } 2>>"$tools/python.log"
+    } 8>&2 2>>"$tools/python.log"
 }
 
 # Prints the path of a uv in a folder of our own.

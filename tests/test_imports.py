@@ -62,7 +62,7 @@ FLOORS: Final[dict[str, tuple[frozenset[str], ...]]] = {
         frozenset({"exits"}),
     ),
     "proxy": (
-        frozenset({"serve"}),
+        frozenset({"serve", "next_ca"}),
         frozenset({"addon"}),
         frozenset({"known_connection", "workers"}),
         frozenset({"layers", "chunks"}),
@@ -97,10 +97,9 @@ FLOORS: Final[dict[str, tuple[frozenset[str], ...]]] = {
                 "known_heads",
                 "host_tls",
                 "log_file",
-                "new_ca",
             }
         ),
-        frozenset({"hook_table", "response_head"}),
+        frozenset({"hook_table", "response_head", "new_ca"}),
     ),
 }
 """Inside a room: its floors from the top. A file imports from its own folder and from the floors below, not from its neighbours."""

@@ -42,6 +42,11 @@ def served(folder: Path, package: Path) -> Served:
         (["serve", "--set", "pypi_cache_max_size=many"], "pypi_cache_max_size"),
         (["--version"], f"pypi-cache, version {__version__}"),
         (["--help"], "pypi-cache serve"),
+        (["--help"], "\n  serve    Start the proxy"),
+        (["--help"], "\n  ca       `ca new`: make the CA"),
+        (["server"], "'serve'"),
+        (["ca", "--help"], "Usage: pypi-cache ca new"),
+        (["verify", "--help"], "quarantine"),
     ],
 )
 def test_words_of_the_command(words: list[str], expected: str, tmp_path: Path) -> None:

@@ -246,6 +246,15 @@ def test_pyenv_root_comes_before_home(machine: Machine, tmp_path: Path) -> None:
     assert f"with {tmp_path}/pyenv/versions/3.12.1/bin/python3 " in err[0]
 
 
+def test_pyenvs_versions_are_found_beside_its_shim(machine: Machine, tmp_path: Path) -> None:
+    """PYENV_ROOT is a variable of the shell alone, or HOME is another user's (sudo)."""
+    root = tmp_path / "elsewhere"
+    machine.script(root / "shims" / "python3", "#!/bin/bash\necho 'pyenv: python3: command not found' >&2; exit 127\n")
+    machine.python("python3", at=root / "versions" / "3.12.9" / "bin")
+    _, _, err = machine.run(PATH=f"{root / 'shims'}:{machine.path}")
+    assert f"with {root}/versions/3.12.9/bin/python3 " in err[0]
+
+
 def test_uv_is_asked_where_there_is_no_other(machine: Machine) -> None:
     managed = machine.python("python3.13", at=machine.home / "managed")
     machine.script(machine.path / "uv", f'#!/bin/bash\n[[ $1 == python && $2 == find ]] && echo "{managed}"\nexit 0\n')
@@ -268,8 +277,9 @@ esac
 """,
     )
     status, _, err = machine.run()
-    assert (status, len(err)) == (7, 1)
-    assert f"with {managed} " in err[0]
+    assert (status, len(err)) == (7, 2)
+    assert "fetching one with uv" in err[0]
+    assert f"with {managed} " in err[1]
 
 
 def test_an_old_pythons_pip_brings_uv(machine: Machine) -> None:

@@ -162,12 +162,12 @@ class Option:
 
 
 OPTIONS: tuple[Option, ...] = (
-    Option("dir", str, "", "The store's folder (default: pypi-cache in the user's cache folder).", parse_directory),
+    Option("dir", str, "", "The store's folder; empty: pypi-cache in the user's cache folder.", parse_directory),
     Option(
         "max_size",
         str,
         "10g",
-        "How large the store may grow (k m g t). What was not used for longest is evicted first.",
+        "How large the store may grow (k m g t). The least recently used entries are evicted first.",
         parse_size,
     ),
     Option("memory", str, "64m", "Memory for recently served pages and small files (k m g t).", parse_size),
@@ -175,19 +175,18 @@ OPTIONS: tuple[Option, ...] = (
         "known_heads",
         str,
         "32m",
-        "Memory for the heads of requests that were answered from memory: the same bytes need not be parsed again "
-        "(k m g t); 0: none.",
+        "Memory for remembering request headers already parsed (k m g t); 0: none.",
         parse_size,
     ),
-    Option("inactive", str, "0", "Evict what nobody has asked for in this time (30d); 0: never.", parse_duration),
+    Option("inactive", str, "0", "Evict entries not requested for this long (30d); 0: never.", parse_duration),
     Option("min_free", str, "1g", "Free disk space to leave (k m g t).", parse_size),
     Option(
         "index",
         Sequence[str],
         (),
         "NAME=URL [URL…], once for each index. For pypi all URLs are upstreams, in order of preference. For "
-        "another name the first is the URL that clients use, and the others are its mirrors (without any it is "
-        "the upstream itself).",
+        "another name the first is the URL that clients use, and the others are its mirrors; if you give "
+        "none, that URL is also the upstream.",
         parse_index,
     ),
     Option(
@@ -319,7 +318,7 @@ OPTIONS: tuple[Option, ...] = (
         "ready_needs_store",
         bool,
         False,
-        "Answer 503 on /readyz while the store cannot be used too; without it the proxy goes on and stores nothing.",
+        "Answer 503 on /readyz also while the store is unusable; otherwise the proxy continues without storing.",
     ),
     Option(
         "stop_wait",

@@ -47,6 +47,20 @@ def parse_optional_duration(text: str) -> float | None:
     return parse_duration(text) if text.strip() else None
 
 
+def shown_bytes(size: float) -> str:
+    """Write a size for people.
+
+    >>> shown_bytes(10 << 30), shown_bytes(1_500_000_000), shown_bytes(500), shown_bytes(3 << 40)
+    ('10 GiB', '1.4 GiB', '500 B', '3072 GiB')
+    """
+    unit = "B"
+    for larger in ("KiB", "MiB", "GiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{round(size, 1):g} {unit}"
+
+
 def shown_duration(seconds: float) -> str:
     """Show a time so that `parse_duration` reads the same back: in the largest unit up to days that divides it.
 

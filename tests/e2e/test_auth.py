@@ -110,7 +110,7 @@ def test_an_absolute_form_without_the_right_credentials(scene: Scene, kind: str,
 
 
 @pytest.mark.parametrize("headers", WRONG.values(), ids=WRONG)
-@pytest.mark.parametrize("path", ["/", "/metrics", "/stats", "/pypi/simple/alpha/", "/nothing"])
+@pytest.mark.parametrize("path", ["/", "/metrics", "/stats", "/why/alpha", "/pypi/simple/alpha/", "/nothing"])
 def test_the_own_address_without_the_right_credentials(scene: Scene, path: str, headers: dict[str, str]) -> None:
     answer = scene.proxy.get(path, headers=credentials("Authorization", headers))
     assert (answer.status, answer.headers["WWW-Authenticate"][:5]) == (401, "Basic")

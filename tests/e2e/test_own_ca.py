@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from tests.support.authority import Authority
@@ -63,7 +64,7 @@ def test_what_agents_get(proxy: Proxy) -> None:
     assert bundle.startswith(ours)
     assert bundle.count(b"BEGIN CERTIFICATE") > 2
     assert b"PRIVATE" not in bundle
-    assert f"CA      {proxy.confdir}/mitmproxy-ca.pem" in proxy.output
+    assert f"CA      {proxy.url}/ca.pem\n" in proxy.output
 
 
 @pytest.mark.parametrize("trusted", ["root", "bundle"])
@@ -90,3 +91,25 @@ def test_a_ca_is_replaced(proxy: Proxy, tmp_path: Path) -> None:
     assert CHILD.cert_pem.bytes() in late
     old.unlink()
     assert proxy.get("/ca.pem").body == NEXT.cert_pem.bytes()
+
+
+class AsIs(Proxy):
+    """Started without `confdir`, in a home of its own that has none yet."""
+
+    @property
+    def command(self) -> list[str]:
+        given = super().command
+        place = given.index(f"confdir={self.confdir}")
+        return given[: place - 1] + given[place + 1 :]
+
+
+@pytest.mark.parametrize("workers", [None, 1], ids=["mitmdump -s", "pypi-cache serve"])
+def test_a_new_ca_in_the_default_folder(tmp_path: Path, workers: int | None) -> None:
+    """It was called mitmproxy there: with `confdir` left alone, mitmproxy makes its CA after the scripts are loaded, not before."""
+    with AsIs(tmp_path, workers=workers) as proxy:
+        path = tmp_path / ".mitmproxy" / "mitmproxy-ca.pem"
+        made = x509.load_pem_x509_certificate(path.read_bytes())
+        assert made.subject.rfc4514_string() == "O=pypi-cache,CN=pypi-cache"
+        assert x509.load_pem_x509_certificate(proxy.get("/ca.pem").body) == made
+        assert fetch(proxy.port, page_url("alpha"), ca=proxy.bundle).status != 0
+        assert path.stat().st_mode & 0o077 == 0

@@ -62,6 +62,7 @@ def test_what_a_client_has_had_is_kept(
         assert house.fetch(file_url(BEFORE)).complete
         first = ask(house)
         assert first.complete
+    assert house.proxy.output.count("pypi-cache stops; requests under way: ") == 1
     upstream.down()
     house.proxy.start()
     again = ask(house)

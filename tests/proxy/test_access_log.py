@@ -81,6 +81,24 @@ def test_no_upstream_is_named_on_a_hit(cache: CacheStatus, shown: str, tmp_path:
 
 
 @pytest.mark.parametrize(
+    ("status", "text", "upstream", "reason"),
+    [
+        (200, "ok", "", None),
+        (404, "b\n  c", "https://m.test", None),  # an upstream's own answer
+        (403, "six is refused by pypi_cache_deny=six", "", "six is refused by pypi_cache_deny=six"),
+        (502, "six cannot be had:\n  m.test: 500", "", "six cannot be had:; m.test: 500"),
+        (504, "https://me:secret@m.test/x?y=z", "", "https://***@m.test/x?y=***"),
+    ],
+)
+def test_what_the_client_was_told(status: int, text: str, upstream: str, reason: str | None, tmp_path: Path) -> None:
+    exchange = make_exchange()
+    exchange.response = Response.text(status, text)
+    exchange.response.upstream = upstream
+    (entry,) = written(tmp_path / "log", exchange)
+    assert entry.get("reason") == reason
+
+
+@pytest.mark.parametrize(
     ("agent", "shown"),
     [
         ('a"b\\c', 'a"b\\c'),

@@ -116,8 +116,16 @@ def test_somebody_elses_ca(tmp_path: Path, organization: str, common: str) -> No
     assert ((tmp_path / "mitmproxy-ca.pem").read_bytes(), config.updates) == (before, [])
 
 
-def test_no_ca_and_a_broken_one(tmp_path: Path) -> None:
-    _, config = name(tmp_path / "nowhere", after=-5)
+def test_no_ca(tmp_path: Path) -> None:
+    """Where `confdir` is its default, mitmproxy makes one only after the scripts are loaded."""
+    _, config = name(tmp_path / "new", after=-5)
+    assert (config.updates, subject(tmp_path / "new" / "mitmproxy-ca.pem")) == ([], "O=pypi-cache,CN=pypi-cache")
+
+
+def test_no_ca_that_can_be_made_and_a_broken_one(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    config = Config()
+    name_new_ca(Options(confdir=str(tmp_path / "file" / "conf")), config, 0)  # type: ignore[arg-type]
     (tmp_path / "mitmproxy-ca.pem").write_text("-----BEGIN CERTIFICATE-----\nbroken\n-----END CERTIFICATE-----\n")
     before, again = name(tmp_path, after=-5)
     assert (config.updates, again.updates) == ([], [])

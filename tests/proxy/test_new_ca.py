@@ -1,14 +1,17 @@
 """The CA of a first start."""
 
+import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from mitmproxy.options import Options
 
 from pkgcache.engine.upstream.own_ca import own_certificates
 from pkgcache.proxy.new_ca import make_ca
+from tests.support.proxy import PYPI_CACHE
 
 FILES = {
     f"mitmproxy-{name}" for name in ("ca.pem", "ca.p12", "ca-cert.pem", "ca-cert.cer", "ca-cert.p12", "dhparam.pem")
@@ -55,3 +58,34 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="Not a directory"):
         make_ca(Options(confdir=str(tmp_path / "file" / "conf")))
+
+
+def ca(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([PYPI_CACHE, "ca", *words], capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize("words", [("--confdir", "{}"), ("--set", "confdir={}"), ("--confdir={}",)], ids=" ".join)
+def test_the_next_one(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """Made without a second proxy, which would collide on the port; and never twice, since agents may trust the first by now."""
+    made_at_once(tmp_path, 1)
+    given = [word.format(tmp_path) for word in words]
+    done = ca("new", *given)
+    assert (done.returncode, done.stderr) == (0, "")
+    path = tmp_path / "mitmproxy-ca-next.pem"
+    assert done.stdout.startswith(f"{path}: ")
+    assert {file.name for file in tmp_path.iterdir()} == {*FILES, path.name}
+    assert path.stat().st_mode & 0o777 == 0o600
+    made = path.read_bytes()
+    assert x509.load_pem_x509_certificate(made).subject.rfc4514_string() == "O=pypi-cache,CN=pypi-cache"
+    assert b"PRIVATE KEY" in made
+    assert len(own_certificates(tmp_path)) == 2
+    again = ca("new", *given)
+    assert (again.returncode, again.stdout, path.read_bytes()) == (1, "", made)
+    assert "is there already" in again.stderr
+
+
+@pytest.mark.parametrize("words", [(), ("old",), ("new", "--unheard-of")])
+def test_what_ca_takes(words: tuple[str, ...]) -> None:
+    done = ca(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Usage: pypi-cache ca new" in done.stderr

@@ -183,7 +183,7 @@ def test_the_page_has_the_line_to_paste(base: str) -> None:
     text = page(base).decode()
     assert "@LINE@" not in text
     assert '<"&' not in text
-    assert ("http://proxy.example:8080/env.sh) &amp;&amp; eval" in text) == (base == "http://proxy.example:8080")
+    assert ("http://proxy.example:8080/env.sh || echo false)" in text) == (base == "http://proxy.example:8080")
 
 
 def test_the_policy() -> None:

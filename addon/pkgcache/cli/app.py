@@ -6,6 +6,7 @@ Nothing that a person, a signal or a closed pipe does ends in a traceback; the e
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -35,7 +36,7 @@ def cli() -> None:
 
     `pypi-cache serve [mitmdump's arguments]` starts the proxy; `pypi-cache serve --options` lists all options.
 
-    All commands work beside a running proxy. They use the store that the proxy's settings name: mitmproxy's config.yaml, then --set,
+    All other commands work beside a running proxy. They use the store that the proxy's settings name: mitmproxy's config.yaml, then --set,
     then --dir.
 
     Exit codes: 0 success · 1 something is wrong, failed or was not found · 2 wrong arguments, settings or store; nothing was done ·
@@ -43,6 +44,21 @@ def cli() -> None:
     """
 
 
+def _elsewhere(name: str, short_help: str) -> click.Command:
+    """A word that `pkgcache.__main__` takes for itself: here only to be listed, and named where a word is mistyped."""
+
+    @click.command(
+        name, short_help=short_help, add_help_option=False, context_settings={"ignore_unknown_options": True}
+    )
+    @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+    def command(arguments: Sequence[str]) -> None:
+        raise click.UsageError(f"run it as: {shlex.join(['pypi-cache', name, *arguments])}")
+
+    return command
+
+
+cli.add_command(_elsewhere("serve", "Start the proxy: mitmdump with the addon, and mitmdump's arguments."))
+cli.add_command(_elsewhere("ca", "`ca new`: make the CA that is to replace the present one."))
 for _command in (stats, ls, audit, purge, verify, warm, export, import_archive, doctor, service):
     cli.add_command(_command)
 

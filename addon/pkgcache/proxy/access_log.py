@@ -11,6 +11,7 @@ from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from typing import Final
 
+from pkgcache.engine.responses.messages import Response
 from pkgcache.engine.runtime.health import Health
 from pkgcache.engine.runtime.request_figures import CLIENT_LEFT
 from pkgcache.proxy.exchange import Exchange
@@ -24,6 +25,8 @@ POLLED: Final = frozenset({"/healthz", "/readyz", "/metrics", "/dashboard.json"}
 SHORT_TEXT: Final = 512
 MOST_TEXTS: Final = 1024
 """Longest text that is kept as it is written, and how many of them: agents ask for the same few things again and again."""
+
+LONGEST_REASON: Final = 1000
 
 
 class AccessLog:
@@ -57,6 +60,8 @@ class AccessLog:
         upstream = response.upstream if response and not response.cache.hit else ""
         agent = request.headers.get("User-Agent", "").partition(" ")[0]
         more = f', "user": {encode_basestring_ascii(exchange.user)}' if exchange.user else ""
+        if reason := _reason(response):
+            more += f', "reason": {self._text(reason)}'
         if exchange.cut:
             more += f', "cut": {self._text(exchange.cut)}'
         return (
@@ -92,6 +97,13 @@ class AccessLog:
 def _is_poll(exchange: Exchange) -> bool:
     request, response = exchange.request, exchange.response
     return request.at_proxy_address and request.url.path in POLLED and response is not None and response.status == 200
+
+
+def _reason(response: Response | None) -> str:
+    """Return what a client was told that got an error from this proxy itself, in one line; empty for any other answer."""
+    if response is None or response.status < 400 or response.upstream or not isinstance(response.body, bytes):
+        return ""
+    return "; ".join(line.strip() for line in response.body.decode(errors="replace").splitlines())[:LONGEST_REASON]
 
 
 def _quoted(text: str) -> str:

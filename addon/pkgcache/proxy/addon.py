@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections.abc import Awaitable
 from collections.abc import Set as AbstractSet
 
@@ -85,12 +84,13 @@ class PypiCache:
             mitmproxy_options.forget_waiting(ctx.options)
             logger.error("%s", error)  # noqa: TRY400  one line, no traceback
         mitmproxy_options.add_options(loader)
-        certificates.name_new_ca(ctx.options, ctx.master.addons.get("tlsconfig"), certificates.process_started())
+        if not (self._refused or mitmproxy_options.only_prints()):
+            certificates.name_new_ca(ctx.options, ctx.master.addons.get("tlsconfig"), certificates.process_started())
 
     def configure(self, updated: AbstractSet[str]) -> None:
         """Open the service before mitmproxy listens; later refuse a wrong change, and apply a right one at once."""
         self._host_tls.clear()
-        if self._refused or {"--options", "--commands"} & set(sys.argv):  # these only print, and open no store
+        if self._refused or mitmproxy_options.only_prints():
             return
         if self.service is None:
             self._open()
@@ -146,12 +146,15 @@ class PypiCache:
         if (dumper := ctx.master.addons.get("dumper")) is not None:
             redact_flows(dumper, self._is_ours)
         ctx.options.update(http2=False)  # mitmproxy's HTTP/2 towards clients has unbounded send buffers
-        for line in said_by_one(greeting(self.intake.service, self._certificates().path, self._listens())):
+        for line in said_by_one(greeting(self.intake.service, self._listens())):
             logger.info("%s", line)
 
     def done(self) -> Awaitable[None]:
         """Close everything. mitmproxy awaits what this returns when it exits, and ignores it when it reloads the script."""
         service, log = self.service, self._log
+        if self.intake is not None and ctx.master.should_exit.is_set():
+            under_way = sum(map(len, self.intake.exchanges.values()))
+            logger.info("pypi-cache stops; requests under way: %d", under_way)
         self.flows.close()
         self._connections.close()
         self.service = self._log = None

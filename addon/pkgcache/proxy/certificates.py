@@ -7,7 +7,6 @@ import os
 import time
 import weakref
 from pathlib import Path
-from typing import Final
 
 from cryptography import x509
 from mitmproxy import certs
@@ -15,10 +14,9 @@ from mitmproxy.addons.tlsconfig import TlsConfig
 from mitmproxy.options import CONF_BASENAME, Options
 from OpenSSL import SSL
 
-from pkgcache.engine.upstream.own_ca import CA_KEY_NAME, ca_path, own_certificates
+from pkgcache.engine.upstream.own_ca import CA_KEY_NAME, own_certificates
 from pkgcache.engine.upstream.trust import root_certificates, root_files
-
-CA_NAME: Final = "pypi-cache"
+from pkgcache.proxy.new_ca import CA_NAME, make_ca
 
 
 class OwnCertificates:
@@ -27,11 +25,6 @@ class OwnCertificates:
     def __init__(self, confdir: str, config: TlsConfig) -> None:
         self._folder = Path(os.path.expanduser(confdir))  # noqa: PTH111  as mitmproxy does
         self._config = config
-
-    @property
-    def path(self) -> Path:
-        """The CA's file, to be named to people."""
-        return ca_path(self._folder)
 
     def ca(self) -> bytes:
         """Return the CA's certificates as PEM: its own first, then those that issued it; and those of the next or the old CA."""
@@ -48,14 +41,16 @@ class OwnCertificates:
 
 
 def name_new_ca(options: Options, config: TlsConfig, started: float | None) -> None:
-    """Make the CA that mitmproxy has just made again, with this project's name: an agent's errors then say whose CA it lacks.
+    """Give a new CA this project's name: an agent's errors then say whose CA it lacks.
 
-    mitmproxy makes it before it loads scripts, so it is younger than this process (`started`, None if that is not known), by its own date
+    Where `confdir` is its default, mitmproxy makes a CA after it has loaded scripts, so it is made here. Where `confdir` is set, mitmproxy
+    has made one before, which is made again here: it is younger than this process (`started`, None if that is not known), by its own date
     and by its file's: a copy of an older one has a new file, and one that was renamed is old. Any other CA stays, since agents trust it.
     """
     folder = Path(os.path.expanduser(options.confdir))  # noqa: PTH111
     path = folder / CA_KEY_NAME
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError):  # mitmproxy reads the CA next, and tells of its trouble
+        make_ca(options)
         ca = x509.load_pem_x509_certificate(path.read_bytes())
         local = ca.not_valid_before_utc.replace(
             tzinfo=None

@@ -7,6 +7,7 @@ Values of config.yaml are put into the options' types: mitmproxy would print a t
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from mitmproxy import addonmanager, optmanager
@@ -41,3 +42,8 @@ def add_options(loader: addonmanager.Loader) -> None:
 def current_settings(options: optmanager.OptManager) -> Settings:
     """Return the settings that mitmproxy's present values mean, or a worker's share of them. Raises SettingError."""
     return shared(make_settings({option.full_name: getattr(options, option.full_name) for option in OPTIONS}))
+
+
+def only_prints() -> bool:
+    """Whether mitmproxy is to print something and to end: then no store is opened, and no CA made."""
+    return not {"--options", "--commands"}.isdisjoint(sys.argv)

@@ -18,7 +18,7 @@ from typing import Final
 from mitmproxy.certs import CertStore
 from mitmproxy.options import CONF_BASENAME, Options
 
-from pkgcache.engine.upstream.own_ca import CA_KEY_NAME
+from pkgcache.engine.upstream.own_ca import CA_KEY_NAME, NEXT_NAME
 
 CA_NAME: Final = "pypi-cache"
 
@@ -40,6 +40,19 @@ def make_ca(options: Options) -> None:
                 file.rename(folder / file.name)
         finally:
             shutil.rmtree(made, ignore_errors=True)
+
+
+def make_next_ca(options: Options) -> Path:
+    """Make the CA that is to replace the one in `confdir`, beside it. Raises FileExistsError if there is one, or another OSError."""
+    folder = Path(options.confdir).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".new-ca-", dir=folder) as made:
+        CertStore.create_store(Path(made), CONF_BASENAME, options.key_size, CA_NAME, CA_NAME)
+        pem = (Path(made) / CA_KEY_NAME).read_bytes()
+    path = folder / NEXT_NAME
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(pem)
+    return path
 
 
 @contextlib.contextmanager

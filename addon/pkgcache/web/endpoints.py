@@ -2,7 +2,8 @@
 
 `/` the dashboard, and for a client that asks for no HTML what to paste on an agent (`/start.txt`) · `/dashboard.json` what it shows ·
 `/healthz`, `/readyz` (JSON) · `/metrics` (Prometheus) · `/stats` (JSON) · `/ca.pem` · `/bundle.pem` (our CA and all trusted roots) ·
-`/env.sh` and its like (see `agent_settings`). Every page is of the moment, so none may be stored. The indexes at the proxy's address
+`/env.sh` and its like (see `agent_settings`) · `/why/NAME` (see `why`). Every page is of the moment, so none may be stored. The indexes
+at the proxy's address
 (`/<index>/simple/…`) are not here: they are routed and answered like those of any other host.
 """
 
@@ -19,7 +20,7 @@ from multidict import CIMultiDict
 from pkgcache import __version__
 from pkgcache.engine.responses.messages import Request, Response
 from pkgcache.engine.service import Service
-from pkgcache.web import agent_settings, dashboard_files
+from pkgcache.web import agent_settings, dashboard_files, why
 from pkgcache.web.activity import Activity
 from pkgcache.web.all_workers import AllWorkers
 from pkgcache.web.dashboard import dashboard, statistics
@@ -71,11 +72,12 @@ class ProxyPages:
 
     def has(self, path: str) -> bool:
         """Whether a path is one of these pages."""
-        return path in self._pages
+        return path in self._pages or why.name_in(path) != ""
 
     async def answer(self, request: Request) -> Response:
-        """Return the page that the request asks for. Raises KeyError if there is none."""
-        response = await self._pages[request.url.path](request)
+        """Return the page that the request asks for."""
+        page = self._pages.get(request.url.path)
+        response = await (why.why(self._service, request) if page is None else page(request))
         if request.method == "HEAD":
             response.body = b""
         return response

@@ -5,37 +5,37 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 from pkgcache import __version__
 from pkgcache.engine.service import Service
 from pkgcache.rules.routing.indexes import Index
 from pkgcache.settings import Settings
-from pkgcache.units import shown_duration
+from pkgcache.units import shown_bytes, shown_duration
 from pkgcache.web.agent_settings import DEFAULT_BUNDLE, is_index_only
 
 _ANY = frozenset({"0.0.0.0", "::", ""})  # noqa: S104  where it listens, not where to bind
 
 
-def greeting(service: Service, ca: Path, listens: Sequence[tuple[str, int]]) -> list[str]:
+def greeting(service: Service, listens: Sequence[tuple[str, int]]) -> list[str]:
     """Return the lines for the log at start: what runs where, and what to paste on an agent.
 
-    `ca` is the path of the CA's certificate, `listens` are the addresses (host, port) that the proxy listens on.
+    `listens` are the addresses (host, port) that the proxy listens on.
     """
     settings = service.settings
-    store = f"{settings.dir}, up to {settings.max_size:,} bytes"
+    base = settings.public_url or reachable_url(listens)
+    store = f"{settings.dir}, up to {shown_bytes(settings.max_size)}"
     public = "" if settings.public_url else " (or set pypi_cache_public_url, if agents reach the proxy by another name)"
     return [
         f"pypi-cache {__version__} listens on {', '.join(dict.fromkeys(map(_shown_address, listens))) or 'nothing'}",
         f"  store   {store if service.store.usable else 'UNUSABLE: nothing is kept'}",
-        f"  CA      {ca}",
+        f"  CA      {base}/ca.pem",
         # "name@mirror" is a mirror under its own URL; the line of its index names it.
         *(f"  index   {_index_line(index)}" for index in service.indexes if "@" not in index.name),
         *([f"  parent  {service.client.parent}"] if service.client.parent else []),
         *_rule_lines(settings),
         f"Paste on an agent{public}:",
-        *(f"  {line}" for line in agent_lines(settings.public_url or reachable_url(listens))),
+        *(f"  {line}" for line in agent_lines(base)),
     ]
 
 
@@ -58,9 +58,9 @@ The same for other shells, and undone:
   irm {base}/env.ps1 | iex
   eval "$(curl -fsS '{base}/env.sh?undo' || echo false)"   # and so with env.fish?undo, env.ps1?undo
 
-If an install fails there, this says why; the second names the rule that refuses the project NAME:
-  curl -fsS {base}/doctor.py | python3 -
-  curl {base}/pypi/simple/NAME/
+If an install fails there, this says why, and what is hidden of the project (or file) NAME by which rule, until when:
+  curl -fsS {base}/doctor.py | python3 - NAME
+  curl {base}/why/NAME
 
 {INDEX_VARIABLES.format(base=base) if is_index_only(base) else PROXY_VARIABLES.format(base=base, bundle=DEFAULT_BUNDLE)}
 Or for a single command, without any setup: pip install -i {base}/pypi/simple{trusted} …

@@ -153,6 +153,9 @@ def test_a_ca_that_is_being_replaced(name: str, tmp_path: Path) -> None:
     findings = list(check_ca(tmp_path / "conf"))
     assert states(findings) == [("CA", "well"), ("CA", "note")]
     assert name in said(findings)
+    # Removing the next one before the swap would cancel it.
+    assert ("rename mitmproxy-ca.pem to mitmproxy-ca-old.pem" in str(findings)) == ("next" in name)
+    assert ("remove it" in str(findings)) == ("old" in name)
 
 
 # Store and disk

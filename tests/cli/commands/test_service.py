@@ -1,5 +1,6 @@
 """The systemd unit: what it starts, and that systemd takes it, where systemd is installed."""
 
+import shlex
 import shutil
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pkgcache.cli.commands.service import UNIT, quoted, start, unit
+from pkgcache.cli.commands.service import UNIT, closed_folder, quoted, start, unit
 from pkgcache.cli.store_location import CONFDIR, read_location
 from tests.cli.conftest import Command
 from tests.support.forked import REPOSITORY
@@ -81,6 +82,60 @@ def test_quoted(word: str, expected: str) -> None:
 def test_a_low_port_needs_a_capability(arguments: tuple[str, ...], capability: str) -> None:
     assert f"CapabilityBoundingSet={capability}" in lines(*arguments)
     assert f"AmbientCapabilities={capability}" in lines(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "writable", "own"),
+    [
+        ((), [], ["confdir=%S/pypi-cache", "pypi_cache_dir=%S/pypi-cache/store"]),
+        (
+            ("--set", "pypi_cache_dir=/big/store"),
+            ["/big/store"],
+            ["confdir=%S/pypi-cache", "pypi_cache_dir=/big/store"],
+        ),
+        (
+            ("--set=pypi_cache_dir=/big/store",),
+            ["/big/store"],
+            ["confdir=%S/pypi-cache", "--set=pypi_cache_dir=/big/store"],
+        ),
+        (("--set", "pypi_cache_dir=/big/a b"), ['"/big/a b"'], ["confdir=%S/pypi-cache", '"pypi_cache_dir=/big/a b"']),
+        (
+            ("--set", "confdir=/etc/pc", "--set", "pypi_cache_access_log=/var/log/pc/access.log"),
+            ["/etc/pc", "/var/log/pc"],
+            ["pypi_cache_dir=%S/pypi-cache/store", "confdir=/etc/pc", "pypi_cache_access_log=/var/log/pc/access.log"],
+        ),
+        (
+            ("--set", "pypi_cache_dir=/var/lib/pypi-cache/other", "--set", "pypi_cache_access_log=-"),
+            [],
+            ["confdir=%S/pypi-cache", "pypi_cache_dir=/var/lib/pypi-cache/other", "pypi_cache_access_log=-"],
+        ),
+    ],
+)
+def test_what_is_elsewhere_can_be_written(arguments: tuple[str, ...], writable: list[str], own: list[str]) -> None:
+    """The store was set twice, and a store on another disk was read-only: `ProtectSystem=strict`."""
+    text = lines(*arguments)
+    assert [line.partition("=")[2] for line in text if line.startswith("ReadWritePaths=")] == writable
+    start_line = next(line for line in text if line.startswith("ExecStart="))
+    for each in own:
+        assert start_line.count(each) == 1
+    assert start_line.count("pypi_cache_dir=") == start_line.count("confdir=") == 1
+    assert len([line for line in text if line.startswith("#   install -d -o ")]) == len(writable)
+    made = next(line for line in text if line.endswith("> /etc/systemd/system/pypi-cache.service"))
+    assert all(shlex.quote(each) in made for each in arguments)
+
+
+def test_a_program_that_the_user_cannot_read(tmp_path: Path) -> None:
+    """`/root/.local` has mode 0700, and the unit then ends with 203/EXEC."""
+    home = tmp_path / "home"
+    (home / "bin").mkdir(parents=True)
+    for folder in reversed([home, *home.parents]):
+        if folder.is_relative_to(tmp_path.parent):
+            folder.chmod(0o755)
+    above = closed_folder(tmp_path)
+    home.chmod(0o700)
+    assert closed_folder(home / "bin" / "pypi-cache") == (above or home)
+    home.chmod(0o711)
+    assert closed_folder(home / "bin" / "pypi-cache") == above
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """pypi-cache's doctor for an agent: does this machine reach the proxy, trust it, and go past it nowhere? It changes nothing.
 
     curl -fsS http://proxy.example:8080/doctor.py | python3 -
+    curl -fsS http://proxy.example:8080/doctor.py | python3 - flask     what is hidden of flask, and why?
 
 The proxy hands out this very file, and `pypi-cache doctor --client` imports it. So it needs nothing but Python 3.7 or newer, where
 pypi-cache is not installed. Exit code 1 if there is a problem.
@@ -226,10 +227,12 @@ def fingerprints(bundle: bytes) -> list[bytes]:
     return found
 
 
-def _own(proxy: str, path: str) -> bytes:
-    """GET one of the proxy's open pages, past any other proxy. Raises OSError."""
+def _own(proxy: str, path: str, login: str = "") -> bytes:
+    """GET one of the proxy's pages, past any other proxy. `login` is `user:password`. Raises OSError."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(_LOGIN.sub("", proxy).rstrip("/") + path, timeout=10) as answer:
+    headers = {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"} if login else {}
+    request = urllib.request.Request(_LOGIN.sub("", proxy).rstrip("/") + path, headers=headers)  # noqa: S310  the proxy
+    with opener.open(request, timeout=60 if path.startswith("/why/") else 10) as answer:
         body: bytes = answer.read()
         return body
 
@@ -268,10 +271,33 @@ def diagnose(environment: Mapping[str, str], proxy: str, indexes: Sequence[str])
     yield from agent.check()
 
 
-def main(environment: Mapping[str, str] = os.environ) -> int:
+def what_is_hidden(environment: Mapping[str, str], proxy: str, name: str) -> Iterator[Found]:
+    """Ask the proxy what each index offers of a project or file, and why the rest is hidden: its page `/why/NAME`."""
+    used = environment.get("HTTPS_PROXY") or environment.get("https_proxy") or ""
+    login = urllib.parse.unquote(_LOGIN.findall(used)[0][:-1]) if _LOGIN.search(used) else ""
+    try:
+        text = _own(proxy or used, "/why/" + urllib.parse.quote(name, safe=""), login).decode()
+    except OSError as error:
+        yield Found("problem", f"{name}: the proxy does not say what is hidden of it: {error}")
+        return
+    offered = " are hidden" in text or " is offered" in text
+    for paragraph in re.split(r"\n(?! )", text.strip()):
+        is_whole = "none are hidden" in paragraph or " is offered" in paragraph
+        yield Found("well" if is_whole else "note" if offered else "problem", paragraph.replace("\n", "\n        "))
+
+
+def everything(environment: Mapping[str, str], names: Sequence[str]) -> Iterator[Found]:
+    """Make all checks, and ask for these projects and files."""
+    proxy = SERVED.get("proxy", "")
+    yield from diagnose(environment, proxy, SERVED.get("indexes", ()))
+    for name in names:
+        yield from what_is_hidden(environment, proxy, name)
+
+
+def main(environment: Mapping[str, str] = os.environ, names: Sequence[str] = ()) -> int:
     """Print what was found: the exit code."""
     problems = 0
-    for state, message, advice in diagnose(environment, SERVED.get("proxy", ""), SERVED.get("indexes", ())):
+    for state, message, advice in everything(environment, names):
         problems += state == "problem"
         print(f"{ {'well': 'ok     ', 'note': 'note   '}.get(state, 'PROBLEM') } {message}")
         if advice:
@@ -280,4 +306,4 @@ def main(environment: Mapping[str, str] = os.environ) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(names=sys.argv[1:]))

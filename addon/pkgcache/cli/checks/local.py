@@ -32,6 +32,13 @@ from pkgcache.engine.store.safe_files import open_regular_path
 from pkgcache.engine.upstream.own_ca import CA_KEY_NAME, NEXT_NAME, OLD_NAME, ca_path, own_certificates
 
 _NEW_CA = "remove it, restart the proxy, and give the agents its new bundle.pem"
+_ROTATION = {
+    NEXT_NAME: (
+        f"once all agents have fetched the bundle, rename {CA_KEY_NAME} to {OLD_NAME} and this one to {CA_KEY_NAME}, "
+        "and restart the proxy"
+    ),
+    OLD_NAME: "remove it once all agents have fetched the bundle since the CA was replaced",
+}
 FEW_FILES = 1024
 SOON = timedelta(days=30)
 CLOCK_SECONDS = 60.0
@@ -127,11 +134,9 @@ def _chain(folder: Path, used: x509.Certificate, *more: x509.Certificate) -> Ite
             f"the CA is issued by {above.issuer.rfc4514_string()}, whose certificate is not in {folder / CA_KEY_NAME}"
         )
         yield note("CA", message, "append it there, unless the agents trust it already, or SSL_CERT_FILE has it")
-    for name in (NEXT_NAME, OLD_NAME):
+    for name, advice in _ROTATION.items():
         if (folder / name).exists():
-            yield note(
-                "CA", f"agents are told to trust {folder / name} too", "remove it once the CA is replaced everywhere"
-            )
+            yield note("CA", f"agents are told to trust {folder / name} too", advice)
 
 
 # Store

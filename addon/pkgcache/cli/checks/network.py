@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
+import pkgcache
 from pkgcache.cli.checks.agent import Agent, fingerprints, pip_settings
 from pkgcache.cli.checks.findings import Finding, State, note, problem, well
 from pkgcache.cli.proxy_client import EnvironmentProxy, ProxyClient, ProxyError, shown_url
@@ -22,6 +23,7 @@ from pkgcache.rules.routing.paths import page_at
 from pkgcache.rules.simple.representations import Representation
 
 WRONG_URL = "check whether the URL is that of a simple index"
+START = "./run.sh" if (Path(pkgcache.__file__).parents[2] / "run.sh").is_file() else "pypi-cache serve"
 UPSTREAM_SECONDS = 20.0
 ASKED_PROJECT = "pip"
 """A project that every complete index has."""
@@ -43,9 +45,9 @@ def check_proxy(url: str, *, was_named: bool) -> Iterator[Finding]:
         health = ProxyClient(url).health()
     except ProxyError as error:
         if was_named:
-            yield problem("proxy", str(error), "start it: ./run.sh")
+            yield problem("proxy", str(error), f"start it: {START}")
         else:
-            yield note("proxy", str(error), "start it (./run.sh), or name it with --proxy")
+            yield note("proxy", str(error), f"start it ({START}), or name it with --proxy")
         return
     trouble = health["trouble"]
     if not isinstance(trouble, dict) or not trouble:

@@ -50,7 +50,7 @@ class StopError(Exception):
     """Ends a thread that is hashing, because the user has interrupted the run."""
 
 
-@click.command(short_help="Hash everything that is stored; remove what is wrong.")
+@click.command(short_help="Check every stored file against its digest; wrong ones go to quarantine.")
 @click.option(
     "-j", "--jobs", type=click.IntRange(1, 64), default=4, show_default=True, help="Number of threads that hash."
 )
