@@ -6,11 +6,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 from rich.progress import Progress
 
+from pkgcache.cli import progress_bar
 from pkgcache.cli.progress_bar import Rate
 from tests.cli.conftest import Command
 from tests.cli.stores import make_store
@@ -81,6 +83,16 @@ def test_a_command_on_a_terminal(command: Command, tmp_path: Path) -> None:
     out, shown = on_terminal(command, *command.words, "verify", "--dir", str(tmp_path / "store"))
     assert out.startswith("6 entries, ")
     assert "hashing" in shown
+
+
+def test_elsewhere_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """`warm` in a CI job was silent for minutes while pip resolved."""
+    moments = iter([100.0, 105.0, 110.0, 119.0, 121.0])
+    monkeypatch.setattr(progress_bar, "time", SimpleNamespace(monotonic=lambda: next(moments)))
+    with progress_bar.bar("resolving", 3, of_bytes=False) as progress:
+        for what in ("too early", "pip resolves: six", "too early again", "pip resolves: flask"):
+            progress.tell(what)
+    assert capsys.readouterr() == ("", "pip resolves: six\npip resolves: flask\n")
 
 
 def test_elsewhere_there_is_none(command: Command, tmp_path: Path) -> None:

@@ -121,6 +121,7 @@ def test_what_is_under_way_may_end(make_proxy: MakeProxy, make_upstream: MakeUps
         upstream.pace(None)
         assert rest_of(wire) > 1_900_000
     assert house.proxy.wait_for_exit() == 0
+    assert "SIGTERM: pypi-cache stops; clients with something under way: " in house.proxy.output
 
 
 @pytest.mark.parametrize("wait", ["0", "1"])

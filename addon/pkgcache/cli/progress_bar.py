@@ -1,10 +1,12 @@
-"""Progress of long work, on standard error: on a terminal a bar with rate and time left, elsewhere nothing."""
+"""Progress of long work, on standard error: on a terminal a bar with rate and time left, elsewhere a line now and then."""
 
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from rich.console import Console
 from rich.progress import (
@@ -21,13 +23,17 @@ from rich.progress import (
 )
 from rich.text import Text
 
+LINE_SECONDS: Final = 10.0
+"""Off a terminal, such as in a CI job: how long nothing is printed, so that quick work says nothing and slow work is seen to go on."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Bar:
     """One bar. Its methods may be called from any thread, since rich locks its own state."""
 
     progress: Progress
     task: TaskID
+    last_line: float
 
     def advance(self, amount: float = 1) -> None:
         """Add to what is done: bytes or things."""
@@ -44,6 +50,10 @@ class Bar:
     def tell(self, what: str) -> None:
         """Say what is being done now."""
         self.progress.update(self.task, description=what)
+        now = time.monotonic()
+        if not self.progress.console.is_terminal and now - self.last_line >= LINE_SECONDS:
+            self.last_line = now
+            self.say(what)
 
     def say(self, line: str) -> None:
         """Print a line for people, above the bar."""
@@ -76,4 +86,4 @@ def bar(what: str, total: float | None, *, of_bytes: bool = True) -> Iterator[Ba
         disable=not console.is_terminal,
         expand=True,
     ) as progress:
-        yield Bar(progress, progress.add_task(what, total=total))
+        yield Bar(progress, progress.add_task(what, total=total), time.monotonic())

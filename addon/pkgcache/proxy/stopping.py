@@ -7,6 +7,7 @@ port closed, sends its clients elsewhere. Ctrl-C and a second SIGTERM do not wai
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import time
 from contextlib import suppress
@@ -18,6 +19,8 @@ from mitmproxy.proxy.server import ConnectionHandler
 from pkgcache.proxy.held_bytes import is_busy
 from pkgcache.settings import PREFIX
 from pkgcache.units import parse_duration
+
+logger = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 0.05
 
@@ -45,6 +48,8 @@ class Stopping:
         if self._finishing is not None:
             ctx.master.shutdown()
         else:
+            under_way = sum(map(_is_under_way, ctx.master.addons.get("proxyserver").connections.values()))
+            logger.info("SIGTERM: pypi-cache stops; clients with something under way: %d", under_way)
             self._finishing = asyncio.ensure_future(self._finish())
 
     async def _finish(self) -> None:
