@@ -318,6 +318,24 @@ write_stamp() {
     mv "$venv/.unfinished" "$venv/.installed-$1"
 }
 
+# The extra `shared` (obstore), for those alone whose arguments or config.yaml name a shared tier.
+install_shared() {
+    local confdir=${HOME:-}/.mitmproxy asked='' word config='' packages
+    local named=$'(^|\n)["\']?pypi_cache_shared["\']?:[ ]*["\']?[a-z]'
+    for word in "$@"; do
+        case ${word#--set=} in
+            confdir=*) confdir=${word#*confdir=} ;;
+            pypi_cache_shared=?*) asked=yes ;;
+        esac
+    done
+    if [[ -r $confdir/config.yaml ]]; then config=$(<"$confdir/config.yaml"); fi
+    if [[ -z $asked && ! $config =~ $named ]]; then return; fi
+    packages=("$venv"/lib/python3*/site-packages/obstore)
+    if [[ -d ${packages[0]} ]]; then return; fi
+    say "Installing obstore, for pypi_cache_shared …"
+    (lock && pip_install --editable "${root}[shared]") || die "obstore cannot be installed: see pip's output above"
+}
+
 # ---- What was asked for ----
 
 case ${1:-} in
@@ -327,6 +345,7 @@ case ${1:-} in
     cli)
         shift
         install run
+        install_shared "$@"
         exec "$venv/bin/pypi-cache" "$@"
         ;;
     test)
@@ -366,6 +385,7 @@ case ${1:-} in
         ;;
     *)
         install run
+        install_shared "$@"
         for word in "$@"; do
             case $word in --workers | --workers=*) exec "$venv/bin/pypi-cache" serve "$@" ;; esac
         done

@@ -42,6 +42,8 @@ FLOORS: Final[dict[str, tuple[frozenset[str], ...]]] = {
         frozenset({"fills"}),
         frozenset({"responses"}),
         frozenset({"caching", "advisories"}),
+        frozenset({"caching"}),
+        frozenset({"shared"}),
         frozenset({"store"}),
         frozenset({"runtime"}),
         frozenset({"upstream"}),
@@ -111,8 +113,11 @@ ONLY: Final[dict[str, frozenset[str]]] = {
         {f"engine/upstream/{name}.py" for name in ("bounded_reading", "client", "guard", "lenient_heads", "response")}
     ),
     "diskcache": frozenset({"engine/store/database.py"}),
+    "obstore": frozenset({"engine/shared/bucket.py"}),
     "sqlite3": frozenset({"engine/store/database.py"}),
-    "prometheus_client": frozenset({"engine/runtime/metrics.py", "engine/runtime/collectors.py"}),
+    "prometheus_client": frozenset(
+        {f"engine/runtime/{name}.py" for name in ("metrics", "collectors", "shared_figures")}
+    ),
     "pip": frozenset({"engine/pip_defaults.py", "cli/warming/pip_with_markers.py"}),
     "click": frozenset({"cli"}),
     "rich": frozenset({"cli/progress_bar.py", "cli/commands/stats.py"}),

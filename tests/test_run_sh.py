@@ -133,6 +133,32 @@ def test_workers_are_started_by_the_command(machine: Machine, words: tuple[str, 
     assert (status, out) == (7, f"pypi-cache serve {' '.join(words)}\nin {machine.home}\n")
 
 
+@pytest.mark.parametrize(
+    ("words", "config", "wanted"),
+    [
+        (("--set", "pypi_cache_shared=s3://bucket"), "", True),
+        (("--set=pypi_cache_shared=file:///srv/tier",), "", True),
+        (("cli", "stats", "--set", "pypi_cache_shared=s3://bucket"), "", True),
+        (("--workers", "2", "--set", "pypi_cache_shared=s3://bucket"), "", True),
+        ((), "pypi_cache_offline: true\npypi_cache_shared: s3://bucket\n", True),
+        ((), "'pypi_cache_shared': \"s3://bucket\"\n", True),
+        (("--set", "pypi_cache_shared="), "", False),
+        (("--set", "pypi_cache_shared_wait=1s"), "pypi_cache_shared_wait: 1s\n", False),
+        ((), "# pypi_cache_shared: s3://bucket\npypi_cache_shared: ''\n", False),
+    ],
+)
+def test_a_shared_tier_gets_what_it_needs(
+    machine: Machine, words: tuple[str, ...], config: str, *, wanted: bool
+) -> None:
+    """Nobody else does. Without a second start's asking: obstore's folder is not there in the stand-in."""
+    machine.python()
+    (machine.home / ".mitmproxy").mkdir()
+    (machine.home / ".mitmproxy" / "config.yaml").write_text(config)
+    _, _, err = machine.run(*words)
+    assert bool(machine.calls(f"--editable {machine.project}[shared]")) is wanted
+    assert any("obstore" in line for line in err) is wanted
+
+
 def test_the_command_installs_too_and_works_where_one_stands(machine: Machine) -> None:
     """`./run.sh cli import cache.tar` is the first thing that a machine behind an air gap does."""
     machine.python()

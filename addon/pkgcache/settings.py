@@ -123,6 +123,17 @@ def parse_interval(text: str) -> float:
     return seconds
 
 
+def parse_shared(text: str) -> str:
+    """Read the URL of the shared tier; an empty text means that there is none. Credentials have no place in it."""
+    text = text.strip().rstrip("/")
+    if text and not re.fullmatch(r"(s3|gs|az)://[^\s@?#/][^\s@?#]*|file:///[^\s@?#][^\s?#]*", text):
+        raise ValueError(
+            "s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://ACCOUNT/CONTAINER/PREFIX or file:///FOLDER, without credentials "
+            "(they come from the environment)"
+        )
+    return text
+
+
 def one_of(*words: str) -> Callable[[str], str]:
     """Make a parser that takes one of a few words."""
 
@@ -226,6 +237,34 @@ OPTIONS: tuple[Option, ...] = (
         parse_duration,
     ),
     Option("negative_ttl", str, "1m", "How long to remember that a page does not exist (404).", parse_duration),
+    Option(
+        "shared",
+        str,
+        "",
+        "A store of files and pages that several machines share: s3://BUCKET/PREFIX, gs://…, az://ACCOUNT/CONTAINER/PREFIX "
+        "or file:///FOLDER. It is asked before the upstreams. Needs the extra pypi-cache[shared].",
+        parse_shared,
+    ),
+    Option(
+        "shared_wait",
+        str,
+        "2s",
+        "How long a request waits for the shared tier before an upstream is asked.",
+        parse_duration,
+    ),
+    Option(
+        "shared_follow",
+        str,
+        "8s",
+        "How long a download waits for another machine that downloads the same file into the shared tier; 0: not at all.",
+        parse_duration,
+    ),
+    Option(
+        "shared_private",
+        bool,
+        False,
+        "Let the shared tier also have what was fetched with credentials, kept apart for each of them.",
+    ),
     Option("offline", bool, False, "Answer from the store only; never connect to an upstream."),
     Option("allow", Sequence[str], (), "Allow only these projects (default: all). Separate several globs with spaces."),
     Option("deny", Sequence[str], (), "Refuse these projects. Separate several globs with spaces."),
@@ -354,6 +393,10 @@ class Settings:
     stale_while_revalidate: float
     stale_if_error: float
     negative_ttl: float
+    shared: str
+    shared_wait: float
+    shared_follow: float
+    shared_private: bool
     offline: bool
     allow: tuple[str, ...]
     deny: tuple[str, ...]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, assert_never
 
@@ -22,6 +22,8 @@ from multidict import CIMultiDict
 
 from pkgcache.engine.runtime.metrics import Metrics
 from pkgcache.engine.runtime.tasks import Tasks
+from pkgcache.engine.shared.tier import SharedTier
+from pkgcache.engine.store.keys import StoreKey
 from pkgcache.engine.store.store import Store
 from pkgcache.engine.upstream.client import UpstreamClient
 from pkgcache.engine.upstream.errors import AllFailedError
@@ -36,6 +38,7 @@ from pkgcache.rules.http.freshness import (
     Stored,
     decide,
 )
+from pkgcache.rules.routing.urls import Url
 from pkgcache.settings import Settings
 
 STALE_SECONDS = 4.0
@@ -45,6 +48,24 @@ Well below pip's 15 seconds without a byte, after which it would try again and w
 """
 
 _ASKED_BY_CLIENT = frozenset({StaleReason.REQUEST_NO_CACHE, StaleReason.REQUEST_MAX_AGE, StaleReason.REQUEST_MIN_FRESH})
+
+
+type InTier = Callable[[StoreKey], Sequence[tuple[Url, str]]]
+"""Where a shared tier has the file of a key, and where once another machine has downloaded it: asked before the upstreams."""
+
+
+def in_no_tier(_key: StoreKey) -> Sequence[tuple[Url, str]]:
+    """Where it is without a tier."""
+    return ()
+
+
+type BringPage = Callable[[StoreKey, frozenset[str], float], Awaitable[bool]]
+"""Brings a page from a shared tier into the store: by its key, if one of these upstreams sent it, after this time; whether it did."""
+
+
+async def bring_none(_key: StoreKey, _upstreams: frozenset[str], _after: float) -> bool:
+    """What that is without a tier."""
+    return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +78,17 @@ class Collaborators:
     tasks: Tasks
     policy: Policy
     settings: Settings
+    tier: SharedTier | None = None
+
+    @property
+    def in_tier(self) -> InTier:
+        """Where a shared tier has files, if there is one."""
+        return in_no_tier if self.tier is None else self.tier.sources
+
+    @property
+    def bring_page(self) -> BringPage:
+        """What brings pages from there."""
+        return bring_none if self.tier is None else self.tier.pages.bring
 
 
 class StoredAnswer(Protocol):

@@ -42,8 +42,8 @@ from pkgcache.engine.runtime.metrics import Metrics
 from pkgcache.engine.runtime.open_files import raise_open_files
 from pkgcache.engine.runtime.seat import seat
 from pkgcache.engine.runtime.tasks import Tasks
+from pkgcache.engine.shared.opening import check_shared, shared_tier, upstream_client
 from pkgcache.engine.store.store import MAINTENANCE_SECONDS, Store
-from pkgcache.engine.upstream.client import UpstreamClient
 from pkgcache.engine.upstream.places import Kind, asking
 from pkgcache.engine.upstream.wheel_metadata import metadata_of_wheel
 from pkgcache.rules.http.freshness import Policy
@@ -72,6 +72,7 @@ def check(settings: Settings) -> None:
     """Check that a service can be made of these settings. Raises SettingError."""
     build_admission(settings, build_indexes(settings.index, pip_defaults()))
     parse_source(settings.advisories)
+    check_shared(settings)
 
 
 class Service:
@@ -103,12 +104,13 @@ class Service:
             damaged=self.metrics.store_damaged,
             evicted=self.metrics.evicted,
         )
+        self.shared = shared_tier(settings, self.store, self.metrics)
         self.spaces = CredentialSpaces(settings.dir)
         self.hosts = LearnedHosts(self.store)
         self._advisory_source = parse_source(settings.advisories)
-        file_hosts = [parse_authority(host, 443) for host in settings.file_hosts]
-        self.router = Router(self.indexes, file_hosts, self.hosts)
-        self.client = UpstreamClient(
+        self.router = Router(self.indexes, [parse_authority(host, 443) for host in settings.file_hosts], self.hosts)
+        self.client = upstream_client(
+            self.shared,
             may_be_private=self._is_the_operators,
             via=f"1.1 {self.instance}",
             # Not the method itself: the gatekeeper is made later, of what needs the client.
@@ -130,6 +132,7 @@ class Service:
             tasks=self.tasks,
             policy=policy,
             settings=settings,
+            tier=self.shared,
         )
         memory = settings.memory // 8 * 3  # the store's small files have a quarter of it all
         self.variants = PageVariants(
@@ -145,6 +148,7 @@ class Service:
             self.admission,
             offline=settings.offline,
             advisories=self.advisories,
+            tier=self.shared,
         )
         self.pages = Pages(
             shared,
@@ -191,8 +195,7 @@ class Service:
 
     async def close(self) -> None:
         """Stop the background tasks, write what is still to be written, and close everything."""
-        # The tasks first: they use all the rest.
-        await self.tasks.close()
+        await self.tasks.close()  # first: they use all the rest
         await self.client.close()
         await self.store.close()
         self.variants.close()
@@ -201,7 +204,7 @@ class Service:
 
     def problems(self) -> dict[str, str]:
         """What is wrong just now: one line by component. An index is listed while the circuit breakers of all its upstreams are open."""
-        lines = dict(self.health.problems)
+        lines = self.health.problems | (self.shared.health.problems if self.shared else {})
         for index in self.indexes:
             if "@" in index.name:  # a mirror under its own URL: an index of the list that it is in
                 continue

@@ -29,6 +29,7 @@ def greeting(service: Service, listens: Sequence[tuple[str, int]]) -> list[str]:
     return [
         f"pypi-cache {__version__} listens on {', '.join(dict.fromkeys(map(_shown_address, listens))) or 'nothing'}",
         f"  store   {store if service.store.usable else 'UNUSABLE: nothing is kept'}",
+        *([f"  shared  {settings.shared}"] if settings.shared else []),
         f"  CA      {base}/ca.pem",
         # "name@mirror" is a mirror under its own URL; the line of its index names it.
         *(f"  index   {_index_line(index)}" for index in service.indexes if "@" not in index.name),

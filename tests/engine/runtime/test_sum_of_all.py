@@ -122,3 +122,16 @@ def test_one_alone_has_its_own_counters() -> None:
     everyone = alone(Report(number=1, started=3.0, snapshot=NOTHING, fills=2), metrics)
     assert everyone.metrics is metrics
     assert (everyone.fills, everyone.answering, everyone.missing) == (2, (), ())
+
+
+def test_a_shared_tier_of_all() -> None:
+    """Its counters are there where a worker has one; what is wrong with it for one is wrong."""
+    metrics = [busy(), busy(), busy()]
+    for number in (0, 1):
+        metrics[number].shared.read("hit")
+    problems = {"shared tier": "the shared tier does not answer"}
+    reports = [report(number, each, problems=problems if number == 2 else {}) for number, each in enumerate(metrics, 1)]
+    lines = text(added_up(reports, {}).metrics)
+    assert lines['pypi_cache_shared_reads_total{result="hit"}'] == 2
+    assert lines["pypi_cache_shared_trouble"] == 1
+    assert not [name for name in text(added_up([report(1, busy())], {}).metrics) if "cache_shared_" in name]

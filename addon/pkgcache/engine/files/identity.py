@@ -7,11 +7,13 @@ without any, the URL takes its place. Core metadata (PEP 658, PEP 714) has the d
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
 from multidict import CIMultiDict
 
+from pkgcache.engine.caching import InTier, in_no_tier
 from pkgcache.engine.fills.fill_request import FileHead, FillRequest
 from pkgcache.engine.pages.known_files import KnownFiles
 from pkgcache.engine.store.keys import StoreKey, file_key
@@ -38,6 +40,7 @@ class FileIdentity:
     key: StoreKey
     digest: Digest | None
     size: int | None
+    in_tier: InTier = in_no_tier
 
     @property
     def shown_name(self) -> str:
@@ -47,7 +50,12 @@ class FileIdentity:
     @property
     def fill_request(self) -> FillRequest:
         """The request by which a fill downloads this file."""
-        return FillRequest(digest=self.digest, size=self.size, sources=self.route.sources)
+        return FillRequest(digest=self.digest, size=self.size, sources=self.route.sources, shared=self.shared)
+
+    @property
+    def shared(self) -> Sequence[tuple[Url, str]]:
+        """Where a shared tier has it, and where it will have it: both are asked before the upstreams, the second one by downloads alone."""
+        return self.in_tier(self.key) if self.digest else ()
 
     @property
     def wheels(self) -> list[tuple[Url, str]]:
@@ -88,8 +96,9 @@ class FileIdentity:
 class FileResolver:
     """Finds out which file a route means, from its path and from stored pages. Nothing is fetched for it."""
 
-    def __init__(self, known_files: KnownFiles) -> None:
+    def __init__(self, known_files: KnownFiles, in_tier: InTier = in_no_tier) -> None:
         self._known_files = known_files
+        self._in_tier = in_tier
         self._latest: FileIdentity | None = None
 
     def from_memory(self, route: ReleaseFile) -> FileIdentity | None:
@@ -104,7 +113,7 @@ class FileResolver:
             digest = None if isinstance(facts.core_metadata, bool) else strongest(facts.core_metadata)
         if digest is None:
             return None
-        self._latest = identified(route, digest, None)
+        self._latest = identified(route, digest, None, self._in_tier)
         return self._latest
 
     async def resolve(self, route: ReleaseFile) -> FileIdentity:
@@ -121,7 +130,7 @@ class FileResolver:
                 digest, size = strongest(facts.hashes), facts.size
             elif route.suffix == ".metadata" and not isinstance(facts.core_metadata, bool):
                 digest = strongest(facts.core_metadata)
-        return identified(route, digest, size)
+        return identified(route, digest, size, self._in_tier)
 
     async def claims(self, route: ReleaseFile) -> list[FileIdentity]:
         """What the pages of all indexes with files on this host say that the file is: one if they agree.
@@ -139,11 +148,14 @@ class FileResolver:
         return file.size
 
 
-def identified(route: ReleaseFile, digest: Digest | None, size: int | None) -> FileIdentity:
+def identified(
+    route: ReleaseFile, digest: Digest | None, size: int | None, in_tier: InTier = in_no_tier
+) -> FileIdentity:
     """The file with the key that its route and digest make."""
     return FileIdentity(
         route=route,
         key=file_key(route.space, str(digest or route.identity), route.filename + route.suffix),
         digest=digest,
         size=size,
+        in_tier=in_tier,
     )

@@ -41,7 +41,7 @@ class Passthrough:
         Where no upstream answers it, those that may know no HEAD are asked by GET, and the body is not read.
         """
         errors: list[UpstreamError] = []
-        sources = self._client.healthy_first(file.route.sources)
+        sources = [*file.shared[:1], *self._client.healthy_first(file.route.sources)]
         for method in ("HEAD", "GET"):
             refusing: list[tuple[Url, str]] = []
             for url, authorization in sources:
@@ -71,7 +71,7 @@ class Passthrough:
     async def range(self, request: Request, file: FileIdentity) -> Response | None:
         """The answer to a range; None from an upstream that ignores ranges: then the whole file comes, and is worth storing."""
         errors: list[UpstreamError] = []
-        for url, authorization in self._client.healthy_first(file.route.sources):
+        for url, authorization in [*file.shared[:1], *self._client.healthy_first(file.route.sources)]:
             relay = RelayBody(
                 self._requests(url, authorization, request.headers["Range"], sole=len(file.route.sources) == 1),
                 immutable=file.digest is not None,

@@ -58,9 +58,9 @@ class ReleaseFiles:
     def __init__(self, shared: Collaborators, known_files: KnownFiles) -> None:
         self._store = shared.store
         self._metrics = shared.metrics
-        self._offline = shared.settings.offline
+        self._offline = shared.settings.offline and not shared.settings.shared  # else the shared tier may have it
         self._rehasher = Rehasher(shared.store, shared.tasks)
-        self._resolver = FileResolver(known_files)
+        self._resolver = FileResolver(known_files, shared.in_tier)
         self._ranges = RangeCache(shared)
         self._passthrough = Passthrough(shared.client, shared.metrics, self._ranges)
         self.fills = FillRegistry(shared, self._rehasher)

@@ -24,6 +24,8 @@ from pkgcache.rules.routing.urls import Url
 MAX_SPOOLED: Final = 1 << 30
 """Bytes of such a file, as it comes and decompressed. The largest wheels have 800 MB."""
 
+SMALL: Final = 16 << 20
+
 _PIECE: Final = 1 << 20
 
 
@@ -50,6 +52,17 @@ def doubt_about(response: UpstreamResponse) -> Doubt | None:
     if response.headers.get("Content-Type", "").lower().startswith("text/html"):
         return Doubt(Failure.WRONG_TYPE, response.url, "a web page instead of the file (a captive portal?)")
     return None
+
+
+def doubt_if_small(response: UpstreamResponse) -> Doubt | None:
+    """A shared tier's answer of up to SMALL bytes: all of it is read and compared with its digest before a client hears of it.
+
+    That takes a moment, and a wrong object then costs nobody an install. A larger one comes to clients as it grows, and is cut.
+    """
+    length = response.headers.get("Content-Length", "")
+    if response.status != 200 or not length.isdigit() or int(length) > SMALL:
+        return None
+    return Doubt(Failure.WRONG_DIGEST, response.url, "it is not what its digest says")
 
 
 @dataclass(frozen=True, slots=True)

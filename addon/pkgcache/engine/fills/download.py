@@ -16,7 +16,7 @@ from pathlib import Path
 
 from multidict import CIMultiDict
 
-from pkgcache.engine.fills.doubtful import MAX_SPOOLED, Doubt, Judged, doubt_about, judge
+from pkgcache.engine.fills.doubtful import MAX_SPOOLED, Doubt, Judged, judge
 from pkgcache.engine.fills.fill_request import IDENTITY, FileHead, check_response
 from pkgcache.engine.fills.growth import Growth
 from pkgcache.engine.fills.progress import FillProgress
@@ -255,8 +255,7 @@ class Download:
         Returns how many bytes of the body to skip: from an upstream that ignores ranges those that are written already. Raises
         UpstreamError and NoRoomError.
         """
-        doubtful = not self._progress.written and self._sources.takes_doubtful(url)
-        doubt = doubt_about(response) if doubtful else None
+        doubt = None if self._progress.written else self._sources.doubt(url, response)
         expected = self._progress.total if self._progress.head is not None else None if doubt else self._sources.size
         first, total = check_response(response, self._progress.written, expected, doubtful=doubt is not None)
         if doubt is not None:

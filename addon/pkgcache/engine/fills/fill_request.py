@@ -35,7 +35,8 @@ class FillRequest:
     """A request to download one file: the digest that it must have, its size in bytes (None: unknown), and its URLs.
 
     Each of `sources` is a URL with its `Authorization`. `otherwise` gives the file's bytes in another way, for when no source has it and
-    one says 404; it may raise UpstreamError. `begun` is an answer of the first source that is there already.
+    one says 404; it may raise UpstreamError. `begun` is an answer of the first source that is there already. `shared`: where a shared
+    tier may have it, which is asked first.
     """
 
     digest: Digest | None
@@ -43,6 +44,7 @@ class FillRequest:
     sources: Sequence[tuple[Url, str]]
     otherwise: Callable[[], Awaitable[bytes]] | None = None
     begun: OpenResponse | None = None
+    shared: Sequence[tuple[Url, str]] = ()
 
     @asynccontextmanager
     async def response(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import enum
 from collections.abc import Collection
 
+from pkgcache.engine.fills.doubtful import Doubt, doubt_about, doubt_if_small
 from pkgcache.engine.fills.fill_request import FillRequest
 from pkgcache.engine.upstream.client import UpstreamClient
-from pkgcache.engine.upstream.errors import DOUBTFUL, Failure, UpstreamError
+from pkgcache.engine.upstream.errors import DOUBTFUL, SHARED_ORIGIN, Failure, UpstreamError
+from pkgcache.engine.upstream.response import UpstreamResponse
 from pkgcache.rules.routing.urls import Url
 
 TRANSIENT = frozenset({Failure.UNREACHABLE, Failure.TIMEOUT, Failure.BROKEN, Failure.STATUS, Failure.BUSY})
@@ -36,14 +38,20 @@ class Sources:
 
     def left(self) -> list[tuple[Url, str]]:
         """Those that may be asked, in order."""
-        return [each for each in self._client.healthy_first(self._request.sources) if each[0] not in self._refused]
+        in_order = [*self._request.shared, *self._client.healthy_first(self._request.sources)]
+        return [each for each in in_order if each[0] not in self._refused]
 
-    def takes_doubtful(self, url: Url) -> bool:
-        """Whether an answer of this one is read to its end, though it may not be the file."""
-        return url in self._judged
+    def doubt(self, url: Url, response: UpstreamResponse) -> Doubt | None:
+        """Why an answer of this one is read to its end before anybody hears of it; None where it is not."""
+        if response.url.origin == SHARED_ORIGIN:
+            return doubt_if_small(response)
+        return doubt_about(response) if url in self._judged else None
 
     def refuse(self, url: Url, error: UpstreamError) -> None:
         """Do not ask this one again, unless its failure may be a passing one."""
+        if error.of_shared_tier:  # then the upstreams are asked, each as if there were no tier
+            self._refused[url] = error.failure
+            return
         passing = error.failure is Failure.STATUS and (error.status >= 500 or error.overloaded)
         if error.failure not in TRANSIENT or (error.failure is Failure.STATUS and not passing):
             self._refused[url] = error.failure

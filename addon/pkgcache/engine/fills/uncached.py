@@ -51,7 +51,7 @@ class UncachedDownload(Body):
         self._received = at
         self._held = bytearray()
         self._hasher = (request.digest or Digest("sha256", "0" * 64)).hasher()
-        self._left = list(client.healthy_first(request.sources))
+        self._left = [*request.shared[:1], *client.healthy_first(request.sources)]
         self._relay: RelayBody | None = None
         self._verified = False
         self._closed = False

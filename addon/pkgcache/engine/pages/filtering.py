@@ -25,6 +25,7 @@ from pkgcache.engine.advisories.feed import AdvisoryFeed
 from pkgcache.engine.pages.known_files import KnownFiles
 from pkgcache.engine.pages.stored_page import PageRequest, StoredPage, gzipped_page
 from pkgcache.engine.pages.variants import PageVariant, PageVariants
+from pkgcache.engine.shared.tier import SharedTier
 from pkgcache.engine.store.keys import StoreKey, file_key, made_document, page_key, range_key
 from pkgcache.engine.store.lru import ByteLru
 from pkgcache.engine.store.store import Store
@@ -58,12 +59,14 @@ class VariantFilter:
         *,
         offline: bool,
         advisories: AdvisoryFeed | None = None,
+        tier: SharedTier | None = None,
     ) -> None:
         self._variants = variants
         self._known_files = known_files
         self._store = store
         self._admission = admission
         self._offline = offline
+        self._tier = tier
         self._filtered: ByteLru[tuple[StoreKey, str], tuple[float, PageVariant]] = ByteLru(FILTERED_BYTES)
         self._advisories = advisories if advisories is not None and advisories.is_on else None
         self.active = offline or admission.cooldown > 0 or self._advisories is not None
@@ -122,9 +125,17 @@ class VariantFilter:
         """The names of the files that are left out."""
         young, versions = await self._variants.in_thread(lambda: self._examine(page_request, table, now))
         keys = {key: version for version in versions.values() for key in version.keys}
-        stored = {keys[key] for key in await self._store.present(list(keys))} if keys else set()
+        stored = {keys[key] for key in await self._present(page_request, list(keys))} if keys else set()
         absent = [version for version in versions.values() if version not in stored]
         return young.union(*(version.filenames for version in absent))
+
+    async def _present(self, page_request: PageRequest, keys: list[StoreKey]) -> set[StoreKey]:
+        """Those of the keys that the store has, or a shared tier."""
+        found = await self._store.present(keys)
+        if self._tier is not None:
+            for space in {page_request.space, PUBLIC}:
+                found |= (await self._tier.present(space, page_request.project)).intersection(keys)
+        return found
 
     def _examine(
         self, page_request: PageRequest, table: FileTable, now: float

@@ -24,7 +24,15 @@ from pkgcache.engine.pages.json_api import FileSources, JsonApi, was_made
 from pkgcache.engine.pages.lookup import PageLookup, PageLookups
 from pkgcache.engine.pages.page_response import page_response, served_representation
 from pkgcache.engine.pages.refresher import PageRefresher
-from pkgcache.engine.pages.stored_page import PageAnswer, PageGoneError, PageRequest, StoredPage, find_page, is_for
+from pkgcache.engine.pages.stored_page import (
+    PageAnswer,
+    PageGoneError,
+    PageRequest,
+    StoredPage,
+    find_page,
+    is_for,
+    upstreams_of,
+)
 from pkgcache.engine.pages.variants import PageVariants
 from pkgcache.engine.responses.failures import failed, only_stored, still_fetching
 from pkgcache.engine.responses.messages import CLIENT_SECONDS, Request, Response
@@ -56,6 +64,7 @@ class Pages:
         sources: FileSources,
     ) -> None:
         self._store = shared.store
+        self._bring_page = shared.bring_page
         self._policy = shared.policy
         negative = shared.settings.negative_ttl
         self._negative_policy = replace(shared.policy, default_lifetime=negative, override=negative)
@@ -144,6 +153,12 @@ class Pages:
         """The stored page, which memory has from then on."""
         began = self._hot.moment
         stored = None if page_request.query else await find_page(self._store, page_request.key)
+        if (
+            stored is None
+            and not page_request.query
+            and await self._bring_page(page_request.key, upstreams_of(page_request), 0.0)
+        ):
+            stored = await find_page(self._store, page_request.key)
         if stored is None or (page_request.document and was_made(stored)):
             return None
         self._hot.put(stored.key, stored, 1, began)
@@ -191,7 +206,7 @@ class Pages:
         return self._answers.answer(
             stored,
             request.headers,
-            lambda: self._refresher.refresh(page_request, stored),
+            lambda: self._refresher.refresh(page_request, stored, asked=request.headers),
             policy=self._policy_for(stored),
             private=bool(page_request.authorization),
         )

@@ -120,6 +120,11 @@ class PageAnswer:
     response: Response
 
 
+def upstreams_of(page_request: PageRequest) -> frozenset[str]:
+    """Who may have sent a page: as its notes name them."""
+    return frozenset(upstream.name for upstream in page_request.index.upstreams) | {str(page_request.index.simple)}
+
+
 def is_for(page: StoredPage, family: str) -> bool:
     """Whether a page may be given to clients of this family: the upstream has not told it apart from others, or it was theirs."""
     return page.notes.family in {"", family}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final, Literal, get_args
 
 from prometheus_client import (
@@ -19,6 +20,7 @@ from prometheus_client.samples import Sample
 
 from pkgcache.engine.runtime.collectors import Processes, Requests
 from pkgcache.engine.runtime.request_figures import RequestFigures, seconds_saved
+from pkgcache.engine.runtime.shared_figures import SharedFigures
 from pkgcache.engine.upstream.errors import Failure, UpstreamError
 
 type DownloadResult = Literal["stored", "served", "stopped", "failed"]
@@ -103,6 +105,16 @@ class Metrics:
         if processes:
             registry.register(Processes(self._process, processes, missing))
 
+    @property
+    def has_shared(self) -> bool:
+        """Whether there is a shared tier."""
+        return "shared" in vars(self)
+
+    @cached_property
+    def shared(self) -> SharedFigures:
+        """The counters of a shared tier, which are there only where there is one."""
+        return SharedFigures(self.registry)
+
     def hit(self, kind: str) -> None:
         """Count an answer from the store."""
         self._answered(kind, "hit").inc()
@@ -135,6 +147,9 @@ class Metrics:
 
         An upstream that was not asked, because all connections to it are in use, has not failed.
         """
+        if error.of_shared_tier or error.failure is Failure.OFFLINE:
+            self.shared.on_failure(error)
+            return
         if error.failure is Failure.BUSY:
             self._busy.inc()
             logger.info("%s", error)
@@ -215,7 +230,8 @@ class Metrics:
 
     def counters(self) -> dict[str, Counter]:
         """Return all counters by their names."""
-        found = [value for value in vars(self).values() if isinstance(value, Counter)]
+        owners = (self, self.shared) if self.has_shared else (self,)
+        found = [value for owner in owners for value in vars(owner).values() if isinstance(value, Counter)]
         return {family.name: counter for counter in found for family in counter.describe()}
 
     def process_figures(self) -> dict[str, float]:

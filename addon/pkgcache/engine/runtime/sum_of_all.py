@@ -65,11 +65,14 @@ def snapshot(metrics: Metrics) -> Snapshot:
             for status, source, row in metrics.requests.rows()
         ],
         "process": metrics.process_figures(),
+        "shared": metrics.has_shared,
     }
 
 
 def add(metrics: Metrics, told: Snapshot) -> None:
     """Add a snapshot's counters."""
+    if told.get("shared"):
+        _ = metrics.shared  # from here on there are its counters
     counters = metrics.counters()
     for name, labels, value in told["counters"]:
         if name in counters:
@@ -97,6 +100,8 @@ def added_up(reports: Sequence[Report], last_told: Mapping[int, Snapshot]) -> Ev
         problems["workers"] = (
             f"{_listed(missing)} not answer; the figures are those of the others, and what was told before"
         )
+    if metrics.has_shared:
+        metrics.shared.trouble(lambda: any("shared tier" in component for component in problems))
     return Everyone(
         metrics=metrics,
         started=min(report.started for report in reports),

@@ -72,6 +72,8 @@ class Store:
         self.room = Room(self._session, Limits(max_size=max_size, min_free=min_free))
         self._damaged = damaged
         self._evicted = evicted
+        self.on_stored: Callable[[StoreKey], None] = lambda _key: None
+        """Called with the key of each entry that is new, another version, or has other notes."""
 
     # Opening and closing
 
@@ -232,6 +234,7 @@ class Store:
             return False
         self._hot.drop(key)
         await self._pending.put(key, value, notes)
+        self.on_stored(key)
         return True
 
     async def adopt(self, key: StoreKey, path: Path, size: int, notes: Notes) -> bool:
@@ -239,7 +242,10 @@ class Store:
         if self._session.entries is None or path.parent != self._session.entries.growing:
             return False
         self._hot.drop(key)
-        return bool(await self._session.write(lambda entries: self._adopt(entries, key, path, size, notes)))
+        adopted = bool(await self._session.write(lambda entries: self._adopt(entries, key, path, size, notes)))
+        if adopted:
+            self.on_stored(key)
+        return adopted
 
     def _adopt(self, entries: Entries, key: StoreKey, path: Path, size: int, notes: Notes) -> bool:
         adopted = entries.adopt(key, path, size, notes, patience=self._session.patience)
@@ -253,6 +259,7 @@ class Store:
         elif self._session.entries is not None:
             self._hot.drop(key)
             self._pending.note(key, notes)
+            self.on_stored(key)
 
     async def drop(self, key: StoreKey) -> None:
         """Drop an entry."""

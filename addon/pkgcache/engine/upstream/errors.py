@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import time
 from collections.abc import Sequence
-from typing import Self
+from typing import Final, Self
 
 from multidict import CIMultiDict
 
@@ -13,6 +13,9 @@ from pkgcache.rules.http.cache_control import Headers
 from pkgcache.rules.http.refusals import is_overloaded, passed_headers, retry_after
 from pkgcache.rules.routing.urls import Url, parse_url, resolve_reference
 from pkgcache.units import printable, redact
+
+SHARED_ORIGIN: Final = "https://shared-tier.invalid"
+"""Stands before the names of what a shared tier has (`engine/shared`): a name that nobody can have (RFC 2606 §2)."""
 
 
 class Failure(enum.StrEnum):
@@ -79,6 +82,11 @@ class UpstreamError(Exception):
         return self.with_traceback(None)
 
     @property
+    def of_shared_tier(self) -> bool:
+        """Whether it is no upstream's, but that of a shared tier, which says nothing about what upstreams have."""
+        return self.url.startswith(SHARED_ORIGIN)
+
+    @property
     def overloaded(self) -> bool:
         """Whether the upstream is well, and wants to be asked again later."""
         return is_overloaded(self.status, self.retry_after)
@@ -112,8 +120,8 @@ class AllFailedError(Exception):
     """No upstream gave what was asked for. `errors`: what each of them answered, in the order that they were asked."""
 
     def __init__(self, errors: Sequence[UpstreamError]) -> None:
-        self.errors = tuple(error.to_keep() for error in errors)
-        super().__init__("; ".join(map(str, errors)) or "there is no upstream to ask")
+        self.errors = tuple(error.to_keep() for error in errors if not error.of_shared_tier)
+        super().__init__("; ".join(map(str, self.errors)) or "there is no upstream to ask")
 
     @property
     def status(self) -> int:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 import yarl
@@ -33,6 +33,18 @@ type Hop = Callable[[Url, Sequence[float]], AbstractAsyncContextManager[aiohttp.
 type _Answers = AsyncIterator[tuple[Url, aiohttp.ClientResponse]]
 
 
+class Content(Protocol):
+    """What a body is read from: the part of aiohttp's StreamReader that is used here."""
+
+    async def readany(self) -> bytes:
+        """Return what has come, once there is something; nothing at the end."""
+
+    def is_eof(self) -> bool:
+        """Return whether all of it has come."""
+
+    def _read_nowait(self, size: int) -> bytes: ...
+
+
 @dataclass(frozen=True, slots=True)
 class UpstreamResponse:
     """An upstream's answer whose body has yet to be read. `asked` is the URL of the request, `url` the one after redirects."""
@@ -41,7 +53,7 @@ class UpstreamResponse:
     status: int
     headers: CIMultiDictProxy[str]
     asked: Url
-    _content: aiohttp.StreamReader
+    _content: Content
     _transport: asyncio.ReadTransport | None
     _record_failure: Callable[[], None]
     _read_seconds: float
