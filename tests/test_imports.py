@@ -91,6 +91,7 @@ FLOORS: Final[dict[str, tuple[frozenset[str], ...]]] = {
                 "addresses",
                 "exchange",
                 "mitmproxy_options",
+                "option_changes",
                 "certificates",
                 "connection_limits",
                 "dial",

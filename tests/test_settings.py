@@ -98,6 +98,12 @@ GOOD: Final[dict[str, list[tuple[Any, Any]]]] = {
     "finish_abandoned": SIZES,
     "other_hosts": [("tunnel", "tunnel"), ("intercept", "intercept"), ("deny", "deny"), (["deny"], "deny")],
     "access_log": [("-", "-"), ("", ""), ("/var/log/p.log", "/var/log/p.log")],
+    "admin_token": [
+        ("", ""),
+        ("@/etc/pypi-cache/token", "@/etc/pypi-cache/token"),
+        (" env:ADMIN_TOKEN ", "env:ADMIN_TOKEN"),
+        ("correct-horse-battery", "correct-horse-battery"),
+    ],
     "ready_needs_store": [(False, False), ("true", True), (["false"], False)],
     "stop_wait": DURATIONS,
     "flows": [("auto", "auto"), ("always", "always"), ("never", "never")],
@@ -161,6 +167,7 @@ WRONG: Final[dict[str, list[Any]]] = {
     "finish_abandoned": WRONG_SIZES,
     "other_hosts": ["", "refuse", "Tunnel", "tunnel deny"],
     "access_log": [["a", "b"], True],
+    "admin_token": ["short", "@", "env:", "with a space in it, sixteen", ["a" * 16, "b" * 16]],
     "ready_needs_store": ["maybe", 1],
     "stop_wait": ["", *WRONG_DURATIONS],
     "flows": ["", "yes", "true", True],
@@ -194,7 +201,9 @@ def test_a_wrong_value(name: str, value: Any) -> None:
     assert line.startswith(f"{PREFIX}{name}="), line
     assert "\n" not in line
     shown = " ".join(map(str, value)) if isinstance(value, list) else str(value)
-    assert redact(shown) in line, "the value is not named"
+    named = "***" if name == "admin_token" else redact(shown)
+    assert named in line, "the value is not named"
+    assert name != "admin_token" or shown not in line.partition(": expected")[0], "it is secret"
     _, _, hint = line.rpartition("expected ")
     assert len(hint) > 5, "nothing is said of what would be right"
     assert "Traceback" not in line

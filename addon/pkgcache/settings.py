@@ -13,7 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Literal
@@ -98,6 +98,14 @@ def parse_public_url(text: str) -> str:
     return text
 
 
+def parse_token_source(text: str) -> str:
+    """Read where the admin token is: `@FILE`, `env:NAME`, or the token itself. An empty text means that there is none."""
+    text = text.strip()
+    if text and not re.fullmatch(r"@.+|env:[A-Za-z_][A-Za-z0-9_]*|(?!@|env:)[!-~]{16,256}", text):
+        raise ValueError("@FILE, env:NAME, or a token of 16 to 256 characters without spaces")
+    return text
+
+
 def parse_directory(text: str) -> Path:
     """Read the store's folder. `~` is expanded; an empty text means the user's cache folder."""
     try:
@@ -165,6 +173,8 @@ class Option:
     default: str | bool | tuple[str, ...]
     help: str
     parse: Callable[[Any], Any] = _unchanged
+    secret: bool = False
+    """Whether its value is not to be shown."""
 
     @property
     def full_name(self) -> str:
@@ -354,6 +364,15 @@ OPTIONS: tuple[Option, ...] = (
         "Where to write one JSON object for each package request: a path, - for standard output, or empty for nowhere.",
     ),
     Option(
+        "admin_token",
+        str,
+        "",
+        "What an operator has to give on the dashboard to change anything: @FILE with the token in it, env:NAME of an "
+        "environment variable, or the token itself (16 characters or more); empty: nothing can be changed by HTTP.",
+        parse_token_source,
+        secret=True,
+    ),
+    Option(
         "ready_needs_store",
         bool,
         False,
@@ -412,6 +431,7 @@ class Settings:
     local_hosts: tuple[str, ...]
     proxy_protocol: tuple[Network, ...]
     access_log: str
+    admin_token: str = field(repr=False)
     ready_needs_store: bool
     stop_wait: float
     flows: Literal["auto", "always", "never"]
@@ -434,6 +454,7 @@ def _parse(option: Option, value: Any) -> Any:
         return option.parse(in_its_type(option, value))
     except ValueError as error:
         shown = redact(" ".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
+        shown = "***" if option.secret else shown
         raise SettingError(f"{option.full_name}={shown!r}: expected {error}") from None
 
 

@@ -16,7 +16,7 @@ from tests.support.wheels import make_wheel
 from tests.support.wire import Fetched, Wire
 
 BROWSER: Final = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
-PARTS: Final = ("/", "/dashboard.css", "/dashboard.js", "/dashboard.json")
+PARTS: Final = ("/", "/dashboard.css", "/dashboard.js", "/dashboard.json", "/entries.json")
 
 
 @pytest.fixture(scope="module")

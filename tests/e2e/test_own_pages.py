@@ -29,6 +29,7 @@ PAGES: Final = {
     "/": "text/plain",
     "/start.txt": "text/plain",
     "/dashboard.json": "application/json",
+    "/entries.json": "application/json",
     "/dashboard.css": "text/css",
     "/dashboard.js": "text/javascript",
     "/healthz": "application/json",

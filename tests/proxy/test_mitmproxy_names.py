@@ -182,6 +182,8 @@ SIGNATURES: Final[list[tuple[Callable[..., Any], str, str]]] = [
     (addonmanager.Loader.add_command, "self, path, func", "workers.arguments stands in for Loader"),
     (main.process_options, "parser, opts, args", "workers.arguments.read_options"),
     (main.mitmdump, "args=…", "serve, and each worker"),
+    (optmanager.parse, "text", "option_changes._configured"),
+    (optmanager.OptManager.update, "self, **kwargs".replace("**", ""), "option_changes._update"),
     (optmanager.load_paths, "opts, *paths".replace("*", ""), "workers.arguments.read_options"),
     (mode_specs.ProxyMode.listen_host, "self, default=…", "workers.listening.addresses"),
     (mode_specs.ProxyMode.listen_port, "self, default=…", "workers.listening.addresses"),

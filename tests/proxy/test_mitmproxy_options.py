@@ -52,6 +52,7 @@ SAME: Final[list[tuple[str, str]]] = [
     ("proxy_protocol: 10.0.0.1", "10.0.0.1"),
     ("stop_wait: 30", "30"),
     ("flows: never", "never"),
+    ("admin_token: '@/etc/pypi-cache/token'", "@/etc/pypi-cache/token"),
     ("dir: 5", "5"),
     ("access_log: '-'", "-"),
     ("public_url: http://proxy.example:1", "http://proxy.example:1"),

@@ -20,7 +20,7 @@ from OpenSSL import SSL
 from pkgcache.engine.responses.messages import CutShortError, Response
 from pkgcache.engine.runtime.metrics import Metrics
 from pkgcache.engine.runtime.seat import said_by_one
-from pkgcache.engine.service import Service, check
+from pkgcache.engine.service import Service
 from pkgcache.engine.store.format import StoreFormatError
 from pkgcache.proxy import certificates, mitmproxy_options, proxy_protocol, stopping
 from pkgcache.proxy.access_log import AccessLog, open_access_log
@@ -36,6 +36,7 @@ from pkgcache.proxy.intake import Intake
 from pkgcache.proxy.known_connection import carry_known
 from pkgcache.proxy.layers import RefusingLayer, choose_layer
 from pkgcache.proxy.log_lines import improve_lines, skip_add_log
+from pkgcache.proxy.option_changes import CurrentOptions
 from pkgcache.proxy.ordinary_flows import OrdinaryFlows, parent_proxy
 from pkgcache.proxy.redaction import redact_flows, redact_logs
 from pkgcache.proxy.request_checks import CLOSING, FAILED, is_proxy_address, unavailable
@@ -78,7 +79,7 @@ class PypiCache:
         improve_lines(ctx.master.addons.get("termlog"))
         skip_add_log(ctx.master, lambda: self._hooks.listeners("add_log"))
         try:
-            check(make_settings(mitmproxy_options.raw_values(ctx.options)))
+            mitmproxy_options.check_settings(make_settings(mitmproxy_options.raw_values(ctx.options)))
         except SettingError as error:
             self._refused = True
             mitmproxy_options.forget_waiting(ctx.options)
@@ -99,7 +100,7 @@ class PypiCache:
             return
         try:
             settings = mitmproxy_options.current_settings(ctx.options)
-            check(settings)
+            mitmproxy_options.check_settings(settings)
         except SettingError as error:
             raise exceptions.OptionsError(str(error)) from error
         if settings != self.service.settings and self.intake is not None and self._log is not None:
@@ -121,14 +122,13 @@ class PypiCache:
             logger.error("%s", error)  # noqa: TRY400  one line, no traceback
             return
         authenticator = Authenticator(ctx.master.addons.get("proxyauth"))
-        own, seen = self._certificates(), self._activity
-        pages = ProxyPages(service, own.ca, own.bundle, seen, requires_login=lambda: authenticator.is_active)
+        own, seen, login = self._certificates(), self._activity, lambda: authenticator.is_active
+        pages = ProxyPages(service, own.ca, own.bundle, seen, CurrentOptions(), requires_login=login)
         self.service, self._log = service, log
-        parent = service.client.parent
+        parent, has_view = service.client.parent, ctx.master.addons.get("view") is not None
         tunnels = Tunnels(settings, service.router, parent, lambda: {port for _, port in self._listens()})
         self.flows.open(tunnels, parent, service.instance, service.client.breakers)
         self._connections.open(service.health)
-        has_view = ctx.master.addons.get("view") is not None
         self.intake = Intake(
             service,
             pages,

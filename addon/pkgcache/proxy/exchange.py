@@ -20,6 +20,7 @@ from pkgcache.proxy.response_head import head_for_get
 from pkgcache.rules.http.cache_status import CacheStatus
 from pkgcache.rules.routing.routes import Route
 from pkgcache.web.activity import Finished
+from pkgcache.web.admin import MOST_BODY
 
 _SPACES = bytes(32 if (byte < 32 and byte != 9) or byte == 127 else byte for byte in range(256))
 """Maps each control character but TAB to a space."""
@@ -101,6 +102,17 @@ class Exchange:
         url = self.request.url
         shown.scheme, shown.host, shown.port = url.scheme, url.host, url.port
         return shown
+
+
+@dataclass(eq=False, slots=True)
+class ExchangeWithBody(Exchange):
+    """An exchange whose request may have a body: an operator asks for a change."""
+
+    body: bytearray = field(default_factory=bytearray)
+
+    def take(self, data: bytes) -> None:
+        """Keep a piece of the body, unless it is larger than any may be; one byte more tells that it was."""
+        self.body += data[: MOST_BODY + 1 - len(self.body)]
 
 
 @dataclass

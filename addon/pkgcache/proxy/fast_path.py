@@ -49,7 +49,14 @@ from mitmproxy.proxy.utils import expect
 from pkgcache.engine.responses.bodies import BytesBody
 from pkgcache.engine.responses.messages import MOST_AT_ONCE, Body
 from pkgcache.proxy.connect import ConnectStream
-from pkgcache.proxy.exchange import Exchange, PypiCacheAnswerHook, PypiCacheChunkHook, answer_to_known_head, rendered
+from pkgcache.proxy.exchange import (
+    Exchange,
+    ExchangeWithBody,
+    PypiCacheAnswerHook,
+    PypiCacheChunkHook,
+    answer_to_known_head,
+    rendered,
+)
 from pkgcache.proxy.forwarded import forward_response
 from pkgcache.proxy.http1_client import limit_upstream
 from pkgcache.proxy.http1_server import LimitedHttp1Server
@@ -169,8 +176,10 @@ class FastPathStream(ConnectStream):
 
     @expect(RequestData, RequestEndOfMessage)
     def state_fast_path_request(self, event: RequestData | RequestEndOfMessage) -> layer.CommandGenerator[None]:
-        """Wait for the end of the request, then answer it. The body of a refused request is read and dropped."""
+        """Wait for the end of the request, then answer it. A body is kept if it is wanted, and else read and dropped."""
         if not isinstance(event, RequestEndOfMessage):
+            if isinstance(self.exchange, ExchangeWithBody):
+                self.exchange.take(event.data)
             return self.state_fast_path_ignore(event)
         self.client_state = self.state_fast_path_ignore
         return self._answer()

@@ -24,7 +24,7 @@ from pkgcache.engine.responses.messages import MOST_AT_ONCE, Request, Response
 from pkgcache.engine.service import Service
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
 from pkgcache.proxy.authentication import Authenticator
-from pkgcache.proxy.exchange import Exchange, as_finished, plain_response
+from pkgcache.proxy.exchange import Exchange, ExchangeWithBody, as_finished, plain_response
 from pkgcache.proxy.known_heads import HeadKey, KnownHead, KnownHeads
 from pkgcache.proxy.request_checks import (
     destination,
@@ -114,7 +114,8 @@ class Intake:
         route: Route | None = None
         way = Way.ANSWER
         refusal = self._why_barred(context.client, asked, headers, ours=ours)
-        refusal = refusal or why_refused(mode, request, target, ends=ends) or why_too_long(asked)
+        changes = request.method == "POST" and self.pages.takes_changes(asked)
+        refusal = refusal or why_refused(mode, request, target, ends=ends, changes=changes) or why_too_long(asked)
         if refusal is None:
             route, way = self._route(asked)
             refusal = self._why_stopped(asked, route, way)
@@ -122,7 +123,7 @@ class Intake:
             drop_upgrade(request)
             if way is Way.PASS:
                 return None
-        exchange = Exchange(
+        exchange = (ExchangeWithBody if changes else Exchange)(
             request=asked,
             route=route,
             passes=way is Way.JUDGE,
@@ -192,7 +193,8 @@ class Intake:
         if self.closing:
             return unavailable()
         if exchange.route is None:
-            return await self.pages.answer(exchange.request)
+            body = bytes(exchange.body) if isinstance(exchange, ExchangeWithBody) else b""
+            return await self.pages.answer(exchange.request, body)
         if exchange.passes:
             return await self.service.gatekeeper.refusal(exchange.route) or self._why_unreachable(exchange.request)
         return await self.service.answer(exchange.request, exchange.route, exchange.wait_for_upstream)

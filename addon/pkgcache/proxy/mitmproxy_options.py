@@ -13,7 +13,9 @@ from typing import Any
 from mitmproxy import addonmanager, optmanager
 
 from pkgcache.engine.runtime.seat import shared
+from pkgcache.engine.service import check
 from pkgcache.settings import OPTIONS, PREFIX, Settings, in_its_type, make_settings
+from pkgcache.web.admin import read_token
 
 
 def raw_values(options: optmanager.OptManager) -> dict[str, Any]:
@@ -37,6 +39,12 @@ def add_options(loader: addonmanager.Loader) -> None:
         if waiting is not None and not hasattr(waiting, "val"):
             deferred[option.full_name] = in_its_type(option, waiting)
         loader.add_option(option.full_name, option.type, option.default, option.help)
+
+
+def check_settings(settings: Settings) -> None:
+    """Raise SettingError where no service can be made of these settings, or there is no admin token where they say."""
+    check(settings)
+    read_token(settings.admin_token)
 
 
 def current_settings(options: optmanager.OptManager) -> Settings:

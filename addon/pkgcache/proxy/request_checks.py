@@ -105,12 +105,15 @@ def request_of(
     )
 
 
-def why_refused(mode: HTTPMode, request: http.Request, target: Destination, *, ends: bool) -> Response | None:
+def why_refused(
+    mode: HTTPMode, request: http.Request, target: Destination, *, ends: bool, changes: bool = False
+) -> Response | None:
     """Return the refusal of a malformed request for a package host or for the proxy itself; None if nothing is wrong with it.
 
-    `ends`: the head is the whole request, as it is for every GET that a package client sends.
+    `ends`: the head is the whole request, as it is for every GET that a package client sends. `changes`: what it asks for is a change, by
+    an operator.
     """
-    if target.at_proxy and request.method not in CACHED_METHODS:
+    if target.at_proxy and request.method not in CACHED_METHODS and not changes:
         refusal = Response.text(405, f"{request.method}: this address answers GET and HEAD only")
         refusal.headers["Allow"] = "GET, HEAD"  # RFC 9110 §15.5.6
         return refusal

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast, get_args
+from urllib.parse import parse_qs
 
 from pkgcache import __version__
 from pkgcache.engine.fills.fill import Fill
 from pkgcache.engine.runtime.sum_of_all import Everyone
 from pkgcache.engine.service import Service
+from pkgcache.engine.store.catalogue import PAGE, Found, Kind, Order, Search
+from pkgcache.engine.store.entries import Row
 from pkgcache.engine.store.keys import StoreKey, parse_key
 from pkgcache.rules.policy.admission import Admission
 from pkgcache.rules.routing.filenames import project_of
@@ -27,6 +30,10 @@ SHOWN: Final = 160
 """Characters of a text that are shown: a client may ask for any name."""
 
 TOP_PROJECTS: Final = 10
+MOST_PAGES: Final = 100_000
+MOST_FIELDS: Final = 8
+"""Pages of a search, and parameters of its query."""
+
 PRIVATE: Final = "(private)"
 """What stands in the place of a name that is not shown."""
 
@@ -198,3 +205,49 @@ def _project(route: Route | None) -> str:
     if isinstance(route, ReleaseFile):
         return project_of(route.filename)
     return route.project if isinstance(route, ProjectPage | Provenance) else ""
+
+
+def parse_search(query: str, viewer: Viewer) -> Search:
+    """Read the query of /entries.json. Raises ValueError, whose message says what would be right."""
+    given = {name: values[-1] for name, values in parse_qs(query, max_num_fields=MOST_FIELDS).items()}
+    kind, order, page = given.get("kind", ""), given.get("order", "asked"), given.get("page", "1")
+    if kind not in get_args(Kind.__value__) or order not in get_args(Order.__value__):
+        raise ValueError(f"kind is file or page, and order one of {', '.join(get_args(Order.__value__))}")
+    if not (page.isascii() and page.isdigit() and 1 <= int(page[:10]) <= MOST_PAGES):
+        raise ValueError(f"page is a number from 1 to {MOST_PAGES:,}")
+    text = given.get("q", "").strip()
+    if len(text) > SHOWN or not text.isprintable():
+        raise ValueError(f"q is a part of a name, of {SHOWN} printable characters at most")
+    hides = None if viewer.sees_all or not viewer.admission.private else viewer.admission.keeps_private
+    return Search(
+        text=text,
+        kind=cast(Kind, kind),
+        order=cast(Order, order),
+        page=int(page),
+        private=viewer.sees_all,
+        hides=hides,
+    )
+
+
+def found_entries(search: Search, found: Found, viewer: Viewer) -> dict[str, Any]:
+    """Return one page of stored entries."""
+    return {
+        "page": search.page,
+        "pages": max(1, -(-found.total // PAGE)),
+        "total": found.total,
+        "rows": [_entry(row, viewer) for row in found.rows],
+    }
+
+
+def _entry(row: Row, viewer: Viewer) -> dict[str, Any]:
+    parsed = parse_key(row.key)
+    name = parsed.name if parsed.kind == "file" else f"{parsed.project} ({parsed.index}, {parsed.name})"
+    return {
+        "kind": parsed.kind,
+        "project": viewer.name(parsed.project, parsed.project, is_private=parsed.private),
+        "name": viewer.name(name, parsed.project, is_private=parsed.private),
+        "private": parsed.private,
+        "bytes": row.size,
+        "stored": round(row.stored_at),
+        "asked": round(row.accessed_at),
+    }

@@ -1,10 +1,10 @@
 """The proxy's own pages, at its own address.
 
 `/` the dashboard, and for a client that asks for no HTML what to paste on an agent (`/start.txt`) · `/dashboard.json` what it shows ·
-`/healthz`, `/readyz` (JSON) · `/metrics` (Prometheus) · `/stats` (JSON) · `/ca.pem` · `/bundle.pem` (our CA and all trusted roots) ·
-`/env.sh` and its like (see `agent_settings`) · `/why/NAME` (see `why`). Every page is of the moment, so none may be stored. The indexes
-at the proxy's address
-(`/<index>/simple/…`) are not here: they are routed and answered like those of any other host.
+`/entries.json` the store's entries · `/admin` changes (see `admin`) · `/healthz`, `/readyz` (JSON) · `/metrics` (Prometheus) · `/stats`
+(JSON) · `/ca.pem` · `/bundle.pem` (our CA and all trusted roots) · `/env.sh` and its like (see `agent_settings`) · `/why/NAME` (see
+`why`). Every page is of the moment, so none may be stored. The indexes at the proxy's address (`/<index>/simple/…`) are not here: they
+are routed and answered like those of any other host.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from multidict import CIMultiDict
 from pkgcache import __version__
 from pkgcache.engine.responses.messages import Request, Response
 from pkgcache.engine.service import Service
+from pkgcache.engine.store.catalogue import TooManySearchesError
 from pkgcache.web import agent_settings, dashboard_files, why
 from pkgcache.web.activity import Activity
+from pkgcache.web.admin import HEADER, PATH, Admin, OptionChanges
 from pkgcache.web.all_workers import AllWorkers
-from pkgcache.web.dashboard import dashboard, statistics
+from pkgcache.web.dashboard import Viewer, dashboard, found_entries, parse_search, statistics
 from pkgcache.web.onboarding import start_page
 
 LOOK_SECONDS: Final = 1.0
@@ -42,6 +44,7 @@ class ProxyPages:
         ca: Callable[[], bytes],
         bundle: Callable[[], bytes],
         activity: Activity | None = None,
+        options: OptionChanges | None = None,
         *,
         requires_login: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -51,13 +54,14 @@ class ProxyPages:
         self._bundle = bundle
         self.activity = activity or Activity()
         self._requires_login = requires_login
+        self._admin = Admin(service, options)
         self._looking = asyncio.Lock()
-        self._look_again = 0.0
-        self._seen: dict[str, Any] = {}
+        self._seen: dict[bool, tuple[float, dict[str, Any]]] = {}
         self._pages: dict[str, Callable[[Request], Awaitable[Response]]] = {
             "/": self._front_page,
             "/start.txt": self._start_page,
             "/dashboard.json": self._dashboard,
+            "/entries.json": self._entries,
             **dict.fromkeys(dashboard_files.FILES, self._dashboard_file),
             "/healthz": self._health,
             "/readyz": self._ready,
@@ -72,12 +76,16 @@ class ProxyPages:
 
     def has(self, path: str) -> bool:
         """Whether a path is one of these pages."""
-        return path in self._pages or why.name_in(path) != ""
+        return path in self._pages or why.name_in(path) != "" or (path == PATH and self._admin.is_open)
 
-    async def answer(self, request: Request) -> Response:
-        """Return the page that the request asks for."""
-        page = self._pages.get(request.url.path)
-        response = await (why.why(self._service, request) if page is None else page(request))
+    async def answer(self, request: Request, body: bytes = b"") -> Response:
+        """Return the page that the request asks for. `body`: of the request."""
+        path = request.url.path
+        if path == PATH:
+            response = await self._change(request, body)
+        else:
+            page = self._pages.get(path)
+            response = await (why.why(self._service, request) if page is None else page(request))
         if request.method == "HEAD":
             response.body = b""
         return response
@@ -95,15 +103,56 @@ class ProxyPages:
         body, content_type = dashboard_files.file(request.url.path)
         return dashboard_files.guarded(_page(body, content_type))
 
-    async def _dashboard(self, _: Request) -> Response:
+    async def _dashboard(self, request: Request) -> Response:
         """The same for everybody who asks within LOOK_SECONDS, so that many open dashboards cost what one does."""
+        sees_all, refusal = self._sees_all(request)
+        if refusal is not None:
+            return dashboard_files.guarded(refusal)
         async with self._looking:
-            if time.monotonic() >= self._look_again:
-                self._seen = await dashboard(
-                    self._service, await self._all.everyone(), self.activity, sees_all=False, can_change=False
-                )
-                self._look_again = time.monotonic() + LOOK_SECONDS
-        return dashboard_files.guarded(_json(self._seen))
+            until, seen = self._seen.get(sees_all, (0.0, {}))
+            if time.monotonic() >= until:
+                can_change = self._admin.is_open
+                everyone = await self._all.everyone()
+                seen = await dashboard(self._service, everyone, self.activity, sees_all=sees_all, can_change=can_change)
+                self._seen[sees_all] = (time.monotonic() + LOOK_SECONDS, seen)
+        return dashboard_files.guarded(_json(seen))
+
+    async def _entries(self, request: Request) -> Response:
+        """A page of stored entries, found by name."""
+        sees_all, refusal = self._sees_all(request)
+        if refusal is not None:
+            return dashboard_files.guarded(refusal)
+        viewer = Viewer(self._service.admission, sees_all)
+        try:
+            search = parse_search(request.url.query, viewer)
+            found = await self._service.store.catalogue.search(search)
+        except ValueError as error:
+            return dashboard_files.guarded(Response.text(400, str(error)))
+        except TooManySearchesError:
+            busy = Response.text(503, "too many searches at once; retry")
+            busy.headers["Retry-After"] = "1"
+            return dashboard_files.guarded(busy)
+        return dashboard_files.guarded(_json(found_entries(search, found, viewer)))
+
+    def _sees_all(self, request: Request) -> tuple[bool, Response | None]:
+        """Whether the request has the admin token, or the refusal of a wrong one."""
+        if not self._admin.is_open or HEADER not in request.headers:
+            return False, None
+        refusal = self._admin.refusal(request)
+        return refusal is None, refusal
+
+    def takes_changes(self, request: Request) -> bool:
+        """Whether this is where an operator changes something, if anything can be changed."""
+        return request.at_proxy_address and request.url.path == PATH and self._admin.is_open
+
+    async def _change(self, request: Request, body: bytes) -> Response:
+        if request.method != "POST":
+            refusal = Response.text(405, f"{request.method}: only POST changes anything here")
+            refusal.headers["Allow"] = "POST"
+            return dashboard_files.guarded(refusal)
+        done, refused = await self._admin.change(request, body)
+        self._seen.clear()
+        return dashboard_files.guarded(refused or _json({"done": done}))
 
     async def _start_page(self, request: Request) -> Response:
         return Response.text(200, start_page(self._base(request)))

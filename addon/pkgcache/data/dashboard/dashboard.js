@@ -3,12 +3,13 @@
 "use strict";
 
 const EVERY = 2000; // milliseconds between two looks
+const PER_PAGE = 25; // stored entries of one page, as the proxy sends them
 const FEW = 12; // requests shown at first
 const HISTORY = 60; // points of the trend of requests a second
 
 const $ = (id) => document.getElementById(id);
 
-const state = { paused: false, more: false, data: null, timer: 0, last: null, trend: [], shown: new Map(), progress: new Map() };
+const state = { token: "", found: null, search: null, offline: false, paused: false, more: false, data: null, timer: 0, last: null, trend: [], shown: new Map(), progress: new Map() };
 
 // Figures as people read them
 
@@ -30,6 +31,7 @@ function duration(seconds) {
 }
 
 const share = (ratio) => `${(100 * ratio).toFixed(1)} %`;
+const day = (seconds) => new Date(seconds * 1000).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
 const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString("en-GB");
 
 // Elements
@@ -63,6 +65,14 @@ function table(caption, columns, rows) {
   return frame;
 }
 
+// Asks the proxy, with the admin token if the page is unlocked.
+async function ask(path, options = {}) {
+  const headers = { ...options.headers, ...(state.token ? { "Pypi-Cache-Token": state.token } : {}) };
+  const answer = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(30000), ...options, headers });
+  if (!answer.ok) throw Object.assign(new Error((await answer.text()).trim() || `the proxy answers ${answer.status}`), { status: answer.status });
+  return answer.json();
+}
+
 // Puts a table in its place, unless nothing has changed: what is being read or selected stays as it is.
 function place(id, rows, columns, caption, nothing) {
   const key = JSON.stringify([rows, columns.map((each) => each.title)]);
@@ -86,6 +96,9 @@ function showState(data) {
   $("state").className = `state ${problems ? "bad" : data.offline ? "warn" : "good"}`;
   write("version", data.version);
   write("uptime", duration(data.stats.uptime_seconds));
+  state.offline = data.offline;
+  $("changes").hidden = !data.can_change;
+  write("offline", data.offline ? "Go online" : "Go offline");
   const key = JSON.stringify(data.attention);
   if (state.shown.get("attention") !== key) {
     state.shown.set("attention", key);
@@ -213,16 +226,121 @@ function show(data) {
 
 async function look() {
   clearTimeout(state.timer);
+  let wait = EVERY;
   try {
-    const answer = await fetch("dashboard.json", { cache: "no-store", signal: AbortSignal.timeout(10000) });
-    if (!answer.ok) throw new Error(`the proxy answers ${answer.status}`);
-    show(await answer.json());
+    show(await ask("dashboard.json"));
   } catch (error) {
-    write("state", `No figures: ${error.message}`);
-    $("state").className = "state bad";
+    if (error.status === 503) wait = EVERY / 4; // it takes other options just now
+    else if ((error.status === 403 || error.status === 429) && state.token) lock(error.message);
+    else {
+      write("state", `No figures: ${error.message}`);
+      $("state").className = "state bad";
+    }
   }
-  if (!state.paused && !document.hidden) state.timer = setTimeout(look, EVERY);
+  clearTimeout(state.timer);
+  if (!state.paused && !document.hidden) state.timer = setTimeout(look, wait);
 }
+
+// The store's entries
+
+function showEntries() {
+  const found = state.found;
+  const columns = [
+    column("Name", (row) => row.name, "name"),
+    column("Project", (row) => row.project, "wide"),
+    column("Size", (row) => size(row.bytes), "number"),
+    column("Stored", (row) => day(row.stored), "short wide"),
+    column("Last asked for", (row) => day(row.asked), "short wide"),
+  ];
+  if (state.token) columns.push(column("Change", purgeButton, "short"));
+  const from = (found.page - 1) * PER_PAGE;
+  write("found", found.total ? `${counted.format(from + 1)} to ${counted.format(from + found.rows.length)} of ${counted.format(found.total)}` : "Nothing found.");
+  place("entries", found.rows, columns, "Release files and index pages in the store", "");
+  $("pages").hidden = found.pages < 2;
+  write("page", `Page ${counted.format(found.page)} of ${counted.format(found.pages)}`);
+  $("previous").disabled = found.page <= 1;
+  $("next").disabled = found.page >= found.pages;
+}
+
+async function search(page) {
+  const asked = new URLSearchParams({ q: $("q").value, kind: $("kind").value, order: $("order").value, page: String(page) });
+  state.search = asked;
+  try {
+    const found = await ask(`entries.json?${asked}`);
+    if (state.search !== asked) return; // another search has begun since
+    if (page > found.pages) { await search(found.pages); return; }
+    state.found = found;
+    showEntries();
+  } catch (error) {
+    if (state.search === asked) write("found", `Not found: ${error.message}`);
+  }
+}
+
+function purgeButton(row) {
+  const made = element("button", "danger", "Purge");
+  made.type = "button";
+  made.setAttribute("aria-label", `Purge ${row.project}`);
+  made.addEventListener("click", () => purge(row.project));
+  return made;
+}
+
+// Changes: each asks the proxy with the token, which is kept in this page alone and forgotten with it
+
+async function change(what, button) {
+  if (button) button.disabled = true;
+  try {
+    const answer = await ask("admin", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(what) });
+    write("done", answer.done);
+    return true;
+  } catch (error) {
+    write("done", error.message);
+    return false;
+  } finally {
+    if (button) button.disabled = false;
+  }
+}
+
+function purge(project) {
+  write("confirm-title", `Remove all that is stored of ${project}? It is fetched again when a client asks for it.`);
+  const asking = $("confirm");
+  asking.returnValue = "no";
+  asking.onclose = async () => {
+    if (asking.returnValue === "yes" && await change({ action: "purge", project })) {
+      await search(state.found ? state.found.page : 1);
+      $("q").focus();
+    }
+  };
+  asking.showModal();
+}
+
+function lock(why) {
+  state.token = "";
+  $("unlock").hidden = false;
+  $("unlocked").hidden = true;
+  write("done", why);
+  if (state.found) search(state.found.page);
+}
+
+$("unlock").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  state.token = $("token").value;
+  if (!await change({ action: "check" })) { state.token = ""; return; }
+  $("token").value = "";
+  $("unlock").hidden = true;
+  $("unlocked").hidden = false;
+  $("offline").focus();
+  look();
+  search(state.found ? state.found.page : 1);
+});
+
+$("lock").addEventListener("click", () => { lock("Locked."); $("token").focus(); look(); });
+$("offline").addEventListener("click", async () => { await change({ action: "offline", on: !state.offline }, $("offline")); $("offline").focus(); look(); });
+$("reload").addEventListener("click", async () => { await change({ action: "reload" }, $("reload")); $("reload").focus(); look(); });
+
+$("search").addEventListener("submit", (event) => { event.preventDefault(); search(1); });
+for (const id of ["kind", "order"]) $(id).addEventListener("change", () => search(1));
+$("previous").addEventListener("click", () => search(state.found.page - 1));
+$("next").addEventListener("click", () => search(state.found.page + 1));
 
 $("pause").addEventListener("click", () => {
   state.paused = !state.paused;
@@ -250,3 +368,4 @@ $("copy").addEventListener("click", async () => {
 });
 
 look();
+search(1);

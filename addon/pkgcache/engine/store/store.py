@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pkgcache.engine.runtime.health import Health
+from pkgcache.engine.store.catalogue import Catalogue
 from pkgcache.engine.store.entries import Entries, Entry, Notes
 from pkgcache.engine.store.eviction import Limits
 from pkgcache.engine.store.growing import file_stem
@@ -70,6 +71,7 @@ class Store:
         self.watch = StoreWatch(self._session, self._maintenance.touch)
         self._hot: WatchedMemory[Entry] = self.watch.memory(memory)
         self.room = Room(self._session, Limits(max_size=max_size, min_free=min_free))
+        self.catalogue = Catalogue(self._session)
         self._damaged = damaged
         self._evicted = evicted
         self.on_stored: Callable[[StoreKey], None] = lambda _key: None
