@@ -103,6 +103,32 @@ def haproxy_before(port: int, folder: Path) -> Iterator[int]:
         yield listens
 
 
+_STREAM_MODULE: Final = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+_STREAM: Final = """
+load_module {module};
+daemon off;
+master_process off;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+events {{ worker_connections 256; }}
+"""
+
+
+@contextmanager
+def balancer(name: str, text: str, folder: Path, listens: int) -> Iterator[None]:
+    """HAProxy, or nginx with its stream module, with this configuration, which listens on a port."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.conf"
+    if name == "haproxy":
+        path.write_text(text)
+        command = [_program("haproxy"), "-db", "-f", str(path)]
+    else:
+        path.write_text(_STREAM.format(module=_STREAM_MODULE, folder=folder) + text)
+        command = [_program("nginx"), "-p", str(folder), "-c", str(path)]
+    with _running(command, folder, listens):
+        yield
+
+
 FRONT_ENDS: Final[dict[str, Callable[[int, Path], AbstractContextManager[int]]]] = {
     "nginx": nginx_before,
     "haproxy": haproxy_before,
@@ -112,6 +138,11 @@ FRONT_ENDS: Final[dict[str, Callable[[int, Path], AbstractContextManager[int]]]]
 def is_installed(name: str) -> bool:
     """Whether the program is on this machine; packages put it where only root's PATH leads."""
     return shutil.which(name, path=_PATH) is not None
+
+
+def can_balance(name: str) -> bool:
+    """Whether `balancer` can be had: nginx's stream module is a package of its own."""
+    return is_installed(name) and (name != "nginx" or _STREAM_MODULE.is_file())
 
 
 _PATH: Final = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
