@@ -79,6 +79,9 @@ GOOD: Final[dict[str, list[tuple[Any, Any]]]] = {
     "private": [((), ()), (["acme-*=corp"], ("acme-*=corp",))],
     "cooldown": DURATIONS,
     "cooldown_except": [((), ()), (["acme-*", "*=corp"], ("acme-*", "*=corp")), ("six", ("six",))],
+    "deny_status": [
+        ((), ()), ("archived", ("archived",)), (["archived, deprecated", "archived"], ("archived", "deprecated")),
+    ],
     "advisories": [
         ("", ""), (" ", ""), ("/srv/osv", "/srv/osv"), (["all.zip"], "all.zip"), ("~/osv", str(Path("~/osv").expanduser())),
         ("https://osv.example/all.zip", "https://osv.example/all.zip"), ("HTTP://osv.example", "HTTP://osv.example"),
@@ -152,6 +155,7 @@ WRONG: Final[dict[str, list[Any]]] = {
     "private": [7, [7]],
     "cooldown": ["", *WRONG_DURATIONS],
     "cooldown_except": [7, [7]],
+    "deny_status": ["active", "quarantine", ["archived", "x"], "Archived", 7],
     "advisories": [["a", "b"], True, None, "ftp://osv.example/all.zip", "file:///srv/osv", "https://", "http:///all.zip", "https://a b/x"],
     "advisories_block": ["", "mal", "Malicious", True],
     "advisories_yank": ["maybe", 1],

@@ -30,6 +30,10 @@ _INDEX = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)=(\S.*)")
 _RESERVED = frozenset({"healthz", "readyz", "metrics", "stats", "ca.pem", "bundle.pem", "env.sh"})
 
 
+STATUSES = ("quarantined", "archived", "deprecated")
+"""What an index may say of a project (PEP 792), but for `active`."""
+
+
 class SettingError(ValueError):
     """An option has a wrong value. The message is one line with the option, the value and what is expected."""
 
@@ -112,6 +116,19 @@ def parse_directory(text: str) -> Path:
         return Path(text).expanduser() if text.strip() else default_directory()
     except RuntimeError:  # a service's user
         raise ValueError("a folder's whole path, since this user has no home") from None
+
+
+def parse_statuses(values: Sequence[str]) -> tuple[str, ...]:
+    """Read status markers of projects (PEP 792), separated by spaces or commas; `active` is what all others are.
+
+    >>> parse_statuses(["quarantined, archived"])
+    ('quarantined', 'archived')
+    """
+    words = tuple(dict.fromkeys(word for value in values for word in re.split(r"[\s,]+", value) if word))
+    for word in words:
+        if word not in STATUSES:
+            raise ValueError(f"words of {', '.join(STATUSES)}")
+    return words
 
 
 def parse_advisories(text: str) -> str:
@@ -321,6 +338,13 @@ OPTIONS: tuple[Option, ...] = (
         parse_interval,
     ),
     Option(
+        "deny_status",
+        Sequence[str],
+        (),
+        "Refuse projects that their index marks so: quarantined, archived, deprecated. Separate several with spaces.",
+        parse_statuses,
+    ),
+    Option(
         "private",
         Sequence[str],
         (),
@@ -421,6 +445,7 @@ class Settings:
     deny: tuple[str, ...]
     cooldown: float
     cooldown_except: tuple[str, ...]
+    deny_status: tuple[str, ...]
     advisories: str
     advisories_block: Literal["malicious", "all", "none"]
     advisories_yank: bool

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import pytest
 
@@ -348,6 +348,50 @@ def test_a_page_that_was_stored_before_the_cooldown(
     assert house.fetch(names.file_url(old)).sha256 == old.sha256
     for each in ACCEPTS:
         assert versions_on(house.page("stored-before", each)) == {"1.0"}
+
+
+# A project's status
+
+
+@pytest.fixture(scope="module")
+def marking_house(ca: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    options = {"pypi_cache_deny_status": "quarantined deprecated"}
+    with open_house(ca, tmp_path_factory.mktemp("marking"), options=options) as house:
+        yield house
+
+
+@pytest.fixture
+def marking(marking_house: House) -> Iterator[House]:
+    with tidied(marking_house) as house:
+        yield house
+
+
+STATUSES: Final = {"quarantined": True, "Deprecated": True, "archived": False, "active": False, "": False}
+
+
+@pytest.mark.parametrize(("status", "denied"), STATUSES.items(), ids=[each or "none" for each in STATUSES])
+@pytest.mark.parametrize("stored", ["json", "html"])
+def test_a_status_that_is_denied(status: str, denied: bool, stored: Literal["json", "html"], marking: House) -> None:
+    """PEP 792: the page has no files, as an index's own page of a project in quarantine; a lock's file is refused. The status stays."""
+    release = make_wheel(f"marked-{status.lower() or 'no'}-{stored}", "1.0")
+    marking.upstream.add(release)
+    page = json.loads(marking.direct(marking.upstream.page_url(release.project), Accept=ACCEPTS["json"]).body)
+    if stored == "json":
+        body = json.dumps(page | ({"project-status": {"status": status, "reason": "x"}} if status else {})).encode()
+    else:
+        meta = f'<meta name="pypi:project-status" content="{status}">' if status else ""
+        body = f'<!DOCTYPE html><head>{meta}</head><a href="{page["files"][0]["url"]}">{release.filename}</a>'.encode()
+    path = f"/pypi/simple/{release.project}/"
+    marking.upstream.serve(path, body, content_type=ACCEPTS["json" if stored == "json" else "html-v1"])
+    for suffix in ("", ".metadata"):  # first, while no page is known
+        answer = marking.fetch(names.file_url(release, suffix))
+        assert answer.status == (403 if denied else 200)
+        assert not denied or f"pypi_cache_deny_status={status.lower()}" in answer.body.decode()
+    for kind in ACCEPTS:
+        seen = marking.page(release.project, kind)
+        assert seen.status == 200
+        assert len(links_of(seen, names.page_url(release.project))) == (0 if denied else 1)
+        assert status in seen.body.decode()
 
 
 # Private names (dependency confusion)

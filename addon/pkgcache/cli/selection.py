@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from pkgcache.engine.store.keys import EntryKind, ParsedKey
-from pkgcache.rules.policy.admission import Admission, Admitted, parse_globs
+from pkgcache.rules.policy.admission import Admission, Admitted
+from pkgcache.rules.policy.globs import parse_globs
 from pkgcache.units import parse_duration
 
 

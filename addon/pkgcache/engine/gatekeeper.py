@@ -117,6 +117,9 @@ class Gatekeeper:
         verdict = self.admission.admit_project(project, route.index.name)
         if isinstance(verdict, Admitted):
             verdict = self._by_advisories(route)
+        if isinstance(verdict, Admitted) and self.admission.deny_status:
+            await self._make_known(route, project)
+            verdict = self.admission.admit_status(await self._known_files.status_of(route))
         if isinstance(verdict, Refused) or not self.admission.has_cooldown(project, route.index.name):
             return verdict
         link = await self._known_files.facts_of(route)

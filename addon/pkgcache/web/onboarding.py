@@ -11,7 +11,7 @@ from pkgcache import __version__
 from pkgcache.engine.service import Service
 from pkgcache.rules.routing.indexes import Index
 from pkgcache.settings import Settings
-from pkgcache.units import shown_bytes, shown_duration
+from pkgcache.units import redact, shown_bytes, shown_duration
 from pkgcache.web.agent_settings import DEFAULT_BUNDLE, is_index_only
 
 _ANY = frozenset({"0.0.0.0", "::", ""})  # noqa: S104  where it listens, not where to bind
@@ -124,6 +124,8 @@ def _rule_lines(settings: Settings) -> list[str]:
         "allow": " ".join(settings.allow),
         "deny": " ".join(settings.deny),
         "private": " ".join(settings.private),
+        "status": " ".join(f"not {status}" for status in settings.deny_status),
+        "advised": redact(settings.advisories),
     }
     return [f"  {name:7} {value}" for name, value in rules.items() if value]
 

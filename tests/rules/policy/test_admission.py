@@ -18,9 +18,9 @@ from pkgcache.rules.policy.admission import (
     Refused,
     build_admission,
     parse_exceptions,
-    parse_globs,
     parse_private,
 )
+from pkgcache.rules.policy.globs import parse_globs
 from pkgcache.rules.routing.indexes import build_indexes
 from pkgcache.settings import SettingError, make_settings
 from pkgcache.units import parse_duration
@@ -426,6 +426,27 @@ def test_has_cooldown(exceptions: list[str], project: str, index: str, waits: bo
     admission = Admission(cooldown=DAY, cooldown_except=parse_exceptions(exceptions))
     assert admission.has_cooldown(project, index) is waits
     assert not Admission(cooldown_except=parse_exceptions(exceptions)).has_cooldown(project, index)
+
+
+@pytest.mark.parametrize(
+    ("denied", "status", "admitted"),
+    [
+        ((), "quarantined", True),
+        (("quarantined",), "quarantined", False),
+        (("quarantined",), " Quarantined ", False),
+        (("quarantined",), "archived", True),
+        (("quarantined", "archived"), "archived", False),
+        pytest.param(("archived",), "", True, id="PEP 792: without a status it is active"),
+        (("archived",), "active", True),
+        (("archived",), "archived-by-another-word", True),
+    ],
+)
+def test_a_projects_status(denied: tuple[str, ...], status: str, admitted: bool) -> None:
+    verdict = Admission(deny_status=denied).admit_status(status)
+    assert isinstance(verdict, Admitted) is admitted
+    assert isinstance(verdict, Admitted) or verdict.text("six") == (
+        f"six is refused by pypi_cache_deny_status={status.strip().lower()}: so its index marks the project"
+    )
 
 
 def test_reasons_are_names_for_metrics() -> None:

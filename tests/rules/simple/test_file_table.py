@@ -1,13 +1,16 @@
 """What a page says of its files, looked up in one text."""
 
 import json
+from typing import Final
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pkgcache.rules.routing.urls import parse_url
 from pkgcache.rules.simple.file_table import FileTable, file_id
 from pkgcache.rules.simple.links import PageContext
+from pkgcache.rules.simple.page_model import Kind
 from pkgcache.rules.simple.rewriting import rewrite
 from tests.support.index import project_html, project_json
 from tests.support.wheels import make_sdist, make_wheel
@@ -87,3 +90,40 @@ def test_names_are_never_found_in_what_is_said(rows: dict[str, str], other: str)
     text = json.dumps({key: [name, {}, False, None, "", False] for key, name in rows.items()}, separators=(",", ":"))
     for name in {*rows.values(), other}:
         assert FileTable(text).named(name) == [key for key, each in rows.items() if each == name]
+
+
+FILE: Final = {"json": '{"filename": "six-1.0.zip", "url": "six-1.0.zip"}', "html": '<a href="six-1.0.zip">x</a>'}
+PAGES: Final[list[tuple[Kind, str, str]]] = [
+    # PEP 792: in JSON a member of the page, in HTML an element of its head; without one the project is active
+    ("json", '{"files": [FILE], "project-status": {"status": "archived", "reason": "x"}}', "archived"),
+    ("json", '{"project-status": {"status": "quarantined"}, "files": [FILE]}', "quarantined"),
+    ("json", '{"files": [FILE]}', ""),
+    ("json", '{"files": [FILE], "project-status": "archived"}', ""),
+    ("json", '{"files": [FILE], "project-status": {"status": 7}}', ""),
+    ("json", '{"files": [FILE], "project-status": null}', ""),
+    ("json", '{"files": [FILE], "meta": {"project-status": {"status": "archived"}}}', ""),
+    ("html", '<meta name="pypi:project-status" content="archived">FILE', "archived"),
+    ("html", "FILE<META CONTENT=quarantined NAME='PyPI:project-status'>", "quarantined"),
+    ("html", '<meta name="pypi:project-status-reason" content="archived">FILE', ""),
+    ("html", '<meta name="pypi:project-status">FILE', ""),
+    ("html", '<meta content="archived">FILE', ""),
+    ("html", '<!-- <meta name="pypi:project-status" content="archived"> -->FILE', ""),
+    (
+        "html",
+        '<meta name="pypi:project-status" content="&quot;}">FILE<meta name="pypi:project-status" content="b">',
+        '"}',
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "page", "status"), PAGES)
+@pytest.mark.parametrize("has_file", [True, False])
+def test_a_projects_status(kind: Kind, page: str, status: str, has_file: bool) -> None:
+    """It is beside the files in the table, and none of them."""
+    rewritten = rewrite(page.replace("FILE", FILE[kind] if has_file else "").encode(), kind, CONTEXT)
+    table = FileTable.of(rewritten.links, shares_pypi_files=False, status=rewritten.status)
+    assert table.status == status
+    assert [facts.filename for _, facts in table.items()] == ["six-1.0.zip"] * has_file
+    assert len(table.named("six-1.0.zip")) == has_file
+    assert (table.get("https://mirror.test/pypi/simple/six/six-1.0.zip") is not None) is has_file
+    assert table.get("") is None

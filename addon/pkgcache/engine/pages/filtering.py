@@ -69,7 +69,7 @@ class VariantFilter:
         self._tier = tier
         self._filtered: ByteLru[tuple[StoreKey, str], tuple[float, PageVariant]] = ByteLru(FILTERED_BYTES)
         self._advisories = advisories if advisories is not None and advisories.is_on else None
-        self.active = offline or admission.cooldown > 0 or self._advisories is not None
+        self.active = offline or admission.cooldown > 0 or bool(admission.deny_status) or self._advisories is not None
         if self._advisories is not None:
             self._advisories.changed = self._filtered.clear
 
@@ -80,7 +80,8 @@ class VariantFilter:
         if (found := self._filtered.get(key)) and now - found[0] < FILTERED_SECONDS:
             return found[1]
         advisories = self._about(page_request)
-        if not self._offline and advisories is None and not self._has_cooldown(page_request):
+        by_file = self._offline or advisories is not None or self._has_cooldown(page_request)
+        if not by_file and not self._admission.deny_status:
             return variant
         table = await self._known_files.table(page_request, variant.source_digest, page)
         left_out, yanked = await self._decide(page_request, table, now, advisories) if table else (_NOTHING, {})
@@ -112,6 +113,10 @@ class VariantFilter:
         self, page_request: PageRequest, table: FileTable, now: float, advisories: Advisories | None
     ) -> tuple[frozenset[str], dict[str, str]]:
         """The names of the files that are left out, and why others are to be marked as yanked."""
+        if isinstance(
+            self._admission.admit_status(table.status), Refused
+        ):  # PEP 792: of one in quarantine an index offers nothing
+            return frozenset(facts.filename for _, facts in table.items()), {}
         left_out = await self._left_out(page_request, table, now)
         if advisories is None:
             return left_out, {}

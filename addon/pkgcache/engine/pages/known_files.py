@@ -16,7 +16,7 @@ from pkgcache.engine.store.keys import StoreKey, page_key
 from pkgcache.engine.store.lru import ByteLru
 from pkgcache.engine.store.store import Store
 from pkgcache.engine.store.watch import WatchedMemory
-from pkgcache.rules.routing.filenames import projects_of
+from pkgcache.rules.routing.filenames import project_of, projects_of
 from pkgcache.rules.routing.routes import PUBLIC, ReleaseFile
 from pkgcache.rules.simple.file_table import FileFacts, FileTable, file_id
 from pkgcache.rules.simple.page_model import BrokenPage
@@ -58,6 +58,12 @@ class KnownFiles:
             if table and (facts := table.get(identity)):
                 return facts
         return None
+
+    async def status_of(self, route: ReleaseFile) -> str:
+        """The status of the project that a file most likely belongs to, by its index's stored page (PEP 792); '' where that gives none."""
+        project = project_of(route.filename)
+        tables = [await self.table(each) for each in self.page_requests(route) if each.project == project]
+        return next((table.status for table in tables if table), "")
 
     def facts_in_memory(self, route: ReleaseFile) -> FileFacts | None:
         """As `facts_of`, but only by tables that are in memory and known to be of the stored page."""

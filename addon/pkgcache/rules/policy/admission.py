@@ -10,32 +10,28 @@ refusal looks like in HTTP.
 import enum
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from functools import lru_cache
 from typing import Final
 
 from packaging.utils import canonicalize_name
 
 from pkgcache.rules.policy.cooldown import cooldown_end
+from pkgcache.rules.policy.globs import check_glob, first_match, normalise, parse_globs, words_of
 from pkgcache.rules.routing.indexes import Index
 from pkgcache.settings import SettingError, Settings
 from pkgcache.units import shown_duration
 
 ALLOW: Final = "pypi_cache_allow"
 DENY: Final = "pypi_cache_deny"
+DENY_STATUS: Final = "pypi_cache_deny_status"
 PRIVATE: Final = "pypi_cache_private"
 COOLDOWN: Final = "pypi_cache_cooldown"
 EXCEPT: Final = "pypi_cache_cooldown_except"
 
-# An item of a set such as `[a-z_]`: a range, or one character. A separator stands for all three of them.
-_ITEM: Final = re.compile(r"[a-z0-9]-[a-z0-9]|[a-z0-9._-]")
-_CLASS: Final = re.compile(r"\[([a-z0-9._-]+)\]")
-_GLOB: Final = re.compile(rf"(?:[a-z0-9._*?-]|{_CLASS.pattern})++")
-_FOLDED: Final = re.compile(rf"{_CLASS.pattern}|[-_.]+")
 _INDEX: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LAST_SECOND: Final = 253402300799  # 9999-12-31T23:59:59Z
 
@@ -49,6 +45,7 @@ class RefusalReason(enum.StrEnum):
     TOO_YOUNG = "too-young"
     UNKNOWN_AGE = "unknown-age"
     ADVISORY = "advisory"
+    STATUS = "status"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +84,7 @@ _EXPLANATIONS: Final = {
     RefusalReason.PRIVATE_NAME: ": no other index is asked for it",
     RefusalReason.TOO_YOUNG: "",
     RefusalReason.ADVISORY: "",
+    RefusalReason.STATUS: ": so its index marks the project",
     RefusalReason.UNKNOWN_AGE: ": its index does not say when it was uploaded",
 }
 
@@ -100,6 +98,7 @@ class Admission:
     cooldown: float = 0  # in seconds; 0: off
     private: tuple[tuple[str, str], ...] = ()  # (glob, index name)
     cooldown_except: tuple[tuple[str, str], ...] = ()  # (glob, index name, or '' for all indexes)
+    deny_status: tuple[str, ...] = ()  # PEP 792
 
     def admit_project(self, project: str, index_name: str) -> Admitted | Refused:
         """Whether `project`, in any spelling, may be fetched from an index. The name of a mirror, `corp@<url>`, counts as `corp`.
@@ -108,9 +107,9 @@ class Admission:
         from the public index.
         """
         name = canonicalize_name(project)
-        if (glob := _first_match(self.deny, name)) is not None:
+        if (glob := first_match(self.deny, name)) is not None:
             return Refused(reason=RefusalReason.DENIED, rule=f"{DENY}={glob}")
-        if self.allow and _first_match(self.allow, name) is None:
+        if self.allow and first_match(self.allow, name) is None:
             return Refused(reason=RefusalReason.NOT_ALLOWED, rule=ALLOW)
         owners = self._owners(name)
         if owners and all(owner.lower() != _base_name(index_name) for _, owner in owners):
@@ -123,7 +122,7 @@ class Admission:
         return asked != "pypi" and any(owner.lower() == asked for _, owner in self._owners(canonicalize_name(project)))
 
     def _owners(self, name: str) -> list[tuple[str, str]]:
-        return [(glob, owner) for glob, owner in self.private if fnmatchcase(name, _normalise(glob))]
+        return [(glob, owner) for glob, owner in self.private if fnmatchcase(name, normalise(glob))]
 
     def has_cooldown(self, project: str, index_name: str) -> bool:
         """Whether new files of a project have to wait, and so `admit_file` is to be asked."""
@@ -131,13 +130,19 @@ class Admission:
             return False
         name, index = canonicalize_name(project), _base_name(index_name)
         return not any(
-            owner in {"", index} and fnmatchcase(name, _normalise(glob)) for glob, owner in self.cooldown_except
+            owner in {"", index} and fnmatchcase(name, normalise(glob)) for glob, owner in self.cooldown_except
         )
 
     def keeps_private(self, project: str) -> bool:
         """Whether an operator has given this name to an index (`pypi_cache_private`): it is then nobody else's to know."""
         name = canonicalize_name(project)
-        return any(fnmatchcase(name, _normalise(glob)) for glob, _ in self.private)
+        return any(fnmatchcase(name, normalise(glob)) for glob, _ in self.private)
+
+    def admit_status(self, status: str) -> Admitted | Refused:
+        """Whether a project may be fetched, by the status that its page gives (PEP 792); '' where it gives none: it is active."""
+        if (word := status.strip().lower()) in self.deny_status:
+            return Refused(reason=RefusalReason.STATUS, rule=f"{DENY_STATUS}={word}")
+        return Admitted()
 
     def admit_file(self, upload_time: str, now: float) -> Admitted | Refused:
         """Whether a file is old enough, by its PEP 700 `upload-time`. An unknown one ('') is not. See `has_cooldown`."""
@@ -152,18 +157,6 @@ class Admission:
         return Admitted()
 
 
-def parse_globs(values: Sequence[str]) -> tuple[str, ...]:
-    """Read project-name globs, separated by spaces or commas, as written but each once. ValueError says what is expected.
-
-    >>> parse_globs(["Acme.*, numpy", "numpy"])
-    ('Acme.*', 'numpy')
-    """
-    globs = dict.fromkeys(_words(values))
-    for glob in globs:
-        _check_glob(glob)
-    return tuple(globs)
-
-
 def parse_private(values: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """Read `GLOB=INDEX` pairs, separated by spaces or commas; the index's name in lower case, as in `Index.name`.
 
@@ -171,11 +164,11 @@ def parse_private(values: Sequence[str]) -> tuple[tuple[str, str], ...]:
     (('acme-*', 'corp'),)
     """
     pairs = []
-    for word in _words(values):
+    for word in words_of(values):
         glob, _, index = word.partition("=")
         if not _INDEX.fullmatch(index):
             raise ValueError(f"GLOB=INDEX with an index's name, such as acme-*=corp, not {word!r}")
-        _check_glob(glob)
+        check_glob(glob)
         pairs.append((glob, index.lower()))
     return tuple(dict.fromkeys(pairs))
 
@@ -187,73 +180,18 @@ def parse_exceptions(values: Sequence[str]) -> tuple[tuple[str, str], ...]:
     (('acme-*', ''), ('*', 'corp'))
     """
     pairs: list[tuple[str, str]] = []
-    for word in _words(values):
+    for word in words_of(values):
         if "=" in word:
             pairs += parse_private([word])
         else:
-            _check_glob(word)
+            check_glob(word)
             pairs.append((word, ""))
     return tuple(dict.fromkeys(pairs))
-
-
-def _words(values: Sequence[str]) -> Iterator[str]:
-    return (word for value in values for word in re.split(r"[\s,]+", value) if word)
 
 
 def _base_name(index_name: str) -> str:
     """An index's name; that of a mirror, `corp@<url>`, counts as `corp`."""
     return index_name.partition("@")[0].lower()
-
-
-def _check_glob(glob: str) -> None:
-    """Raise ValueError for what is no glob, and for one that no project's name can match, which must be a mistake."""
-    if not glob.isascii() or not _GLOB.fullmatch(glob.lower()):
-        raise ValueError(f"project names of letters, digits and - _ . with * ? [a-z], such as acme-*, not {glob!r}")
-    # PEP 508: a name begins and ends with a letter or digit.
-    if glob[0] in "-_." or glob[-1] in "-_.":
-        raise ValueError(
-            f"a glob that begins and ends as names do, with a letter or digit (or a wildcard), not {glob!r}"
-        )
-    for inside in _CLASS.findall(glob.lower()):
-        if any(len(item) > 1 and item[0] > item[-1] for item in _ITEM.findall(inside)):
-            raise ValueError(f"ranges in [ ] that go upwards, such as [a-z], not {glob!r}")
-
-
-def _first_match(globs: tuple[str, ...], name: str) -> str | None:
-    """The first glob, as written, that matches a normalised name; whole names go before patterns."""
-    names, patterns = _names_and_patterns(globs)
-    return names.get(name) or next((glob for pattern, glob in patterns if fnmatchcase(name, pattern)), None)
-
-
-@lru_cache(maxsize=16)
-def _names_and_patterns(globs: tuple[str, ...]) -> tuple[Mapping[str, str], tuple[tuple[str, str], ...]]:
-    """Split globs into whole names and patterns, each normalised and as written.
-
-    So a company's list of a thousand approved names costs one look-up, and not a thousand comparisons for each request.
-    """
-    names: dict[str, str] = {}
-    patterns: list[tuple[str, str]] = []
-    for glob in globs:
-        normalised = _normalise(glob)
-        if any(wildcard in normalised for wildcard in "*?["):
-            patterns.append((normalised, glob))
-        else:
-            names.setdefault(normalised, glob)
-    return names, tuple(patterns)
-
-
-@lru_cache(maxsize=1024)
-def _normalise(glob: str) -> str:
-    """Normalise a glob like a name (PEP 503): lower case, and `-` for each run of separators; in sets last, where it is no range."""
-    return _FOLDED.sub(_fold, glob.lower())
-
-
-def _fold(match: re.Match[str]) -> str:
-    if match[1] is None:
-        return "-"
-    items = _ITEM.findall(match[1])
-    others = "".join(item for item in items if item not in {"-", "_", "."})
-    return f"[{others}-]" if {"-", "_", "."} & set(items) else f"[{others}]"
 
 
 def _rfc3339(time: float) -> str:
@@ -279,7 +217,14 @@ def build_admission(settings: Settings, indexes: tuple[Index, ...]) -> Admission
         _check_indexes(exceptions, names | {""})
     except ValueError as error:
         raise SettingError(f"{shown}: expected {error}") from None
-    return Admission(allow=allow, deny=deny, cooldown=settings.cooldown, private=private, cooldown_except=exceptions)
+    return Admission(
+        allow=allow,
+        deny=deny,
+        cooldown=settings.cooldown,
+        private=private,
+        cooldown_except=exceptions,
+        deny_status=settings.deny_status,
+    )
 
 
 def _check_indexes(pairs: Sequence[tuple[str, str]], names: AbstractSet[str]) -> None:

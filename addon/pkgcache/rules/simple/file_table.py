@@ -2,6 +2,7 @@
 
 As objects the facts of 8,000 files would cost many times the memory of one string. The text is a JSON object, from a file's key to an
 array of facts. The key is the URL that identifies the file; in PyPI's layout the release path alone, which is the same on all mirrors.
+The project's status, where the page gives one, is a text before them, and its key is empty.
 
 Leaves out: what only the page itself needs (requires-python, provenance, signatures).
 """
@@ -50,14 +51,18 @@ class FileTable:
         self._found: dict[str, FileFacts | None] = {}
 
     @classmethod
-    def of(cls, links: Iterable[tuple[PageLink, Target]], *, shares_pypi_files: bool) -> "FileTable":
-        """Make the table of a page's links; of two links with one key the last counts. `shares_pypi_files` is for `file_id`."""
+    def of(cls, links: Iterable[tuple[PageLink, Target]], *, shares_pypi_files: bool, status: str = "") -> "FileTable":
+        """Make the table of a page's links; of two links with one key the last counts. `shares_pypi_files` is for `file_id`.
+
+        `status`: the project's (PEP 792).
+        """
         last = {file_id(target.identity, shares_pypi_files=shares_pypi_files): link for link, target in links}
-        text = io.StringIO()  # row by row: all rows at once would take more memory than a page of 32 MB
+        text = io.StringIO(f'{{"":{_ENCODE(status)}' if status else "")
+        text.seek(0, io.SEEK_END)  # row by row: all rows at once would take more memory than a page of 32 MB
         for key, link in last.items():
             row = (link.filename, link.hashes, link.core_metadata, link.size, link.upload_time, link.yanked)
             text.write(f"{',' if text.tell() else '{'}{_ENCODE(key)}:{_ENCODE(row)}")
-        text.write("}" if last else "{}")
+        text.write("}" if text.tell() else "{}")
         return cls(text.getvalue())
 
     def get(self, key: str) -> FileFacts | None:
@@ -86,7 +91,12 @@ class FileTable:
 
     def items(self) -> Iterator[tuple[str, FileFacts]]:
         """All files with their keys."""
-        return ((key, _facts(row)) for key, row in json.loads(self.text).items())
+        return ((key, _facts(row)) for key, row in json.loads(self.text).items() if isinstance(row, list))
+
+    @property
+    def status(self) -> str:
+        """The project's status (PEP 792); '' where the page gives none."""
+        return str(_DECODER.raw_decode(self.text, 4)[0]) if self.text.startswith('{"":"') else ""
 
 
 def file_id(identity: str, *, shares_pypi_files: bool) -> str:

@@ -29,6 +29,7 @@ def read_html(body: bytes) -> Page:
     text = body.decode("latin-1")
     links: list[PageLink] = []
     base: Value | None = None
+    status = ""
     for tag in tags(text):
         name = tag[1]
         if name in {"a", "A"}:
@@ -37,6 +38,8 @@ def read_html(body: bytes) -> Page:
                 links.append(_HtmlLink(*href, text, tag.end(), *_of_file(found)))
                 if len(links) > MAX_LINKS:
                     raise BrokenPage(f"it has more than {MAX_LINKS:,} links")
+        elif not status and name and name.lower() == "meta":
+            status = _status_of(text, tag)
         elif base is None and name and name.lower() == "base":
             base = next((value for key, value in attributes(text, tag) if key == "href"), None)
     return Page(
@@ -45,6 +48,7 @@ def read_html(body: bytes) -> Page:
         links=tuple(links),
         base_href=base[0] if base else "",
         base_span=base[1:] if base else None,
+        status=status,
     )
 
 
@@ -64,6 +68,13 @@ def escape_html(value: str) -> str:
         return value
     escaped = re.sub(r"[\x00-\x20`]", lambda match: f"&#{ord(match[0])};", html.escape(value))
     return escaped if escaped.isascii() else escaped.encode("ascii", "xmlcharrefreplace").decode("ascii")
+
+
+def _status_of(text: str, tag: re.Match[str]) -> str:
+    """The content of a `<meta name="pypi:project-status">` (PEP 792); '' of another one."""
+    found = read_attributes(text, tag)
+    name, content = found.get("name"), found.get("content")
+    return content[0] if name and content and name[0].lower() == "pypi:project-status" else ""
 
 
 class _HtmlLink(NamedTuple):

@@ -25,8 +25,10 @@ from pkgcache.rules.simple.page_model import NEEDS_NO_ESCAPE, BrokenPage, Page
 
 def read_json(body: bytes) -> Page:
     """Find the links of a PEP 691 page. Spans count characters of the UTF-8 text. Raises BrokenPage."""
-    text, (_, links) = json_or_broken(body, lambda text: read_page(text, _read_link))
-    return Page(text=text, encoding="utf-8", links=tuple(filter(None, links)))
+    text, (model, links) = json_or_broken(body, lambda text: read_page(text, _read_link))
+    status = model.get("project-status")
+    marked = text_of(status.get("status")) if isinstance(status, dict) else ""
+    return Page(text=text, encoding="utf-8", links=tuple(filter(None, links)), status=marked)
 
 
 def json_or_broken[T](body: bytes, read: Callable[[str], T]) -> tuple[str, T]:

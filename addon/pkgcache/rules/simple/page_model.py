@@ -82,6 +82,7 @@ class Page:
     links: tuple[PageLink, ...]
     base_href: str = ""  # the first `<base href>`, decoded
     base_span: tuple[int, int] | None = None
+    status: str = ""  # the project's (PEP 792); '' where the page gives none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +92,7 @@ class Rewritten:
     body: bytes
     edited: bool  # False: `body` is the very object that was given
     links: tuple[tuple[PageLink, Target], ...]  # http(s) links only
+    status: str = ""  # as in Page
 
 
 def check_base(page: Page) -> None:

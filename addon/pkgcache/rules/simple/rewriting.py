@@ -51,7 +51,9 @@ def rewrite_page(page: Page, body: bytes, kind: Kind, context: PageContext) -> R
         links.append((link, target))
         if edited:
             changes.append((link.start, link.end, escape(target.written)))
-    return Rewritten(body=edit(page, changes) if changes else body, edited=bool(changes), links=tuple(links))
+    return Rewritten(
+        body=edit(page, changes) if changes else body, edited=bool(changes), links=tuple(links), status=page.status
+    )
 
 
 def _bases(page: Page, context: PageContext) -> tuple[Url, Url]:

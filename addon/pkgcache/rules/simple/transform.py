@@ -105,7 +105,10 @@ def transform(page: bytes, spec: TransformSpec) -> tuple[TransformedPage, Callab
     )
     if converted:
         return transformed, lambda: ""
-    return transformed, lambda: FileTable.of(rewritten.links, shares_pypi_files=spec.shares_pypi_files).text
+    return (
+        transformed,
+        lambda: FileTable.of(rewritten.links, shares_pypi_files=spec.shares_pypi_files, status=rewritten.status).text,
+    )
 
 
 def _converted(page: bytes, spec: TransformSpec) -> bytes:
