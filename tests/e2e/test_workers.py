@@ -1,5 +1,6 @@
 """`pypi-cache serve --workers 2`: two processes on one port and one store, and what becomes of a request when one of them dies."""
 
+import hashlib
 import json
 import os
 import select
@@ -71,6 +72,27 @@ def test_one_upstream_get_for_forty_clients_of_both(house: House) -> None:
     answers = fetch_many(40, house.proxy.port, url, ca=house.proxy.ca)
     assert {(answer.status, answer.sha256, answer.complete) for answer in answers} == {(200, release.sha256, True)}
     assert {number for number, _ in map(worker_of, answers)} == {1, 2}
+    assert house.file_requests(release) == 1
+
+
+def test_clients_of_the_other_worker_read_it_while_it_grows(house: House) -> None:
+    """They do not wait for its end: their first byte comes while the upstream still has most of it."""
+    release = published(house.upstream, "growing", 6_000_000)
+    house.upstream.pace(300_000)
+    begun: dict[int, int] = {}
+
+    def ask() -> int:
+        answer = fetch(house.proxy.port, file_url(release), ca=house.proxy.ca, read_limit=1)
+        begun[worker_of(answer)[0]] = answer.status
+        return len(begun)
+
+    eventually(ask, lambda count: count == 2)
+    sent = house.upstream.bytes_sent(path_contains=release.filename)
+    house.upstream.pace(None)
+    assert begun == {1: 200, 2: 200}
+    assert sent < release.size
+    whole = fetch(house.proxy.port, file_url(release), ca=house.proxy.ca)
+    assert (whole.status, whole.sha256) == (200, release.sha256)
     assert house.file_requests(release) == 1
 
 
@@ -193,6 +215,54 @@ def test_a_stop_reaches_all(ca: Authority, tmp_path: Path, sign: signal.Signals)
         assert all(map(is_gone, pids.values()))
         assert not proxy.complaints, proxy.output
         assert "starting another" not in proxy.output
+
+
+def test_what_is_under_way_has_time_to_end(ca: Authority, tmp_path: Path) -> None:
+    """One SIGTERM reaches each worker once: to a second one it would not wait."""
+    with Upstream(ca) as upstream, ExitStack() as stack:
+        options = {"pypi_cache_index": [f"pypi={upstream.index_url}"]}
+        proxy = stack.enter_context(Proxy(tmp_path, options=options, upstream_ca=ca.bundle, workers=2))
+        proxy.worker_pids()
+        release = published(upstream, "ending", 2_000_000)
+        upstream.pace(500_000)
+        wires = [stack.enter_context(Wire(proxy.port, file_url(release), ca=proxy.ca)) for _ in range(4)]
+        for wire in wires:
+            wire.send(file_url(release))
+        begun = {wire: until_head(wire) for wire in wires}
+        assert proxy.process is not None
+        proxy.process.send_signal(signal.SIGTERM)
+        eventually(lambda: is_refused(proxy))
+        upstream.pace(None)
+        for wire, body in begun.items():
+            assert hashlib.sha256(read_on(wire, body, release.size)).hexdigest() == release.sha256
+        assert proxy.wait_for_exit() == 0
+
+
+def until_head(wire: Wire) -> bytes:
+    """Read an answer's head, and return what has come of its body."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += wire.sock.recv(65536)
+    assert data.startswith(b"HTTP/1.1 200 "), data
+    return data.partition(b"\r\n\r\n")[2]
+
+
+def read_on(wire: Wire, body: bytes, size: int) -> bytes:
+    """Read the rest of a body of so many bytes."""
+    while len(body) < size and (more := wire.sock.recv(65536)):
+        body += more
+    return body
+
+
+def is_refused(proxy: Proxy) -> bool:
+    """Whether the port is closed."""
+    try:
+        proxy.get("/readyz")
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def test_no_worker_outlives_its_supervisor(ca: Authority, tmp_path: Path) -> None:

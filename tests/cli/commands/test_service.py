@@ -28,13 +28,15 @@ def test_the_unit(command: Command) -> None:
         "me",
         "--listen-port",
         "3128",
+        "--workers",
+        "2",
         "--set",
         "pypi_cache_index=a=https://a.test/ https://b.test/%20",
     ).ended(0)
     assert "User=me\n" in ran.out
     start_line = next(line for line in ran.out.splitlines() if line.startswith("ExecStart="))
     assert start_line == (
-        f"ExecStart={REPOSITORY}/run.sh --set confdir=%S/pypi-cache --set pypi_cache_dir=%S/pypi-cache/store --listen-port 3128"
+        f"ExecStart={REPOSITORY}/run.sh --set confdir=%S/pypi-cache --set pypi_cache_dir=%S/pypi-cache/store --listen-port 3128 --workers 2"
         ' --set "pypi_cache_index=a=https://a.test/ https://b.test/%%20"'
     )
     assert "@USER@" not in ran.out

@@ -1,17 +1,48 @@
 """The sockets that several workers share."""
 
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
+from pkgcache.proxy.serve import serve
 from pkgcache.proxy.workers.arguments import read_options
 from pkgcache.proxy.workers.listening import Sockets, addresses, bind_again, bind_all, why_impossible
 
 pytestmark = pytest.mark.skipif(why_impossible() is not None, reason=f"{why_impossible()}")
 
 LOOPBACK = ("127.0.0.1", 0)
+
+
+def refuse(*_: object) -> None:
+    raise OSError(92, "Protocol not available")
+
+
+def test_a_system_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """socket(7): Linux has it since 3.9. macOS has the name, and gives all connections to one of the sockets."""
+    with monkeypatch.context() as patched:
+        patched.delattr(socket, "SO_REUSEPORT")
+        assert why_impossible() == "this system lacks SO_REUSEPORT"
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "platform", "darwin")
+        assert str(why_impossible()).startswith("this system's SO_REUSEPORT does not spread connections")
+    with monkeypatch.context() as patched:
+        patched.setattr(socket.socket, "setsockopt", refuse)
+        assert why_impossible() == "this system lacks SO_REUSEPORT (Protocol not available)"
+
+
+def test_it_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "argv", [])
+    monkeypatch.delattr(socket, "SO_REUSEPORT")
+    with pytest.raises(SystemExit) as end:
+        serve(["--workers", "2", "--set", f"confdir={tmp_path}"])
+    line = "pypi-cache serve: --workers: this system lacks SO_REUSEPORT; start it without that option\n"
+    assert (end.value.code, capfd.readouterr()) == (1, ("", line))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ would copy their locks, but not who would release them.
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import secrets
@@ -72,6 +73,7 @@ class Supervisor:
     def run(self) -> int:
         """Start the workers, and wait until they are told to stop. Raises OSError where the addresses cannot be bound."""
         found = bind_all(self.addresses, self.count)
+        gc.freeze()  # a worker's collector would write to each object that it shares with the others, and so copy it
         self._ports = found[0].bound()
         self._workers = [Worker(number, sockets) for number, sockets in enumerate(found, 1)]
         with self._woken_by_signals() as woken:
@@ -91,9 +93,13 @@ class Supervisor:
         if self._stopping_since is not None:
             return
         now = time.monotonic()
-        for worker in self._workers if self._any_listened else self._workers[:1]:
+        for worker in self._wanted():
             if worker.process is None and worker.due <= now:
                 self._start(worker)
+
+    def _wanted(self) -> list[Worker]:
+        """The first worker alone until it listens."""
+        return self._workers if self._any_listened else self._workers[:1]
 
     def _start(self, worker: Worker) -> None:
         if not worker.sockets.bound():
@@ -136,16 +142,16 @@ class Supervisor:
 
     def _pause(self) -> float | None:
         """How long to wait: until the next worker is due."""
-        if self._stopping_since is not None or not self._any_listened:
+        if self._stopping_since is not None:
             return None
-        due = [worker.due for worker in self._workers if worker.process is None]
+        due = [worker.due for worker in self._wanted() if worker.process is None]
         return max(min(due) - time.monotonic(), 0) if due else None
 
     def _take_signals(self) -> None:
         while self._signals:
             number = self._signals.pop(0)
             if number in STOPS:
-                self._stop()
+                self._stop(number)
             else:
                 self._send(number)
 
@@ -172,6 +178,14 @@ class Supervisor:
             worker.process = worker.control = None
             if self._stopping_since is None:
                 self._replace(worker, f"worker {worker.number} ({pid}) {how}", status or 0)
+        self._reap_strangers()
+
+    def _reap_strangers(self) -> None:
+        """Take note of the ends of processes that a killed worker has left behind: in a container this process has the number 1."""
+        own = {worker.process.pid for worker in self._living() if worker.process is not None}
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid not in own:
+                os.waitpid(ended.si_pid, 0)
 
     def _replace(self, worker: Worker, what: str, status: int) -> None:
         """Decide what becomes of a seat whose worker has ended unasked."""
@@ -180,6 +194,7 @@ class Supervisor:
         others = any(each.process and each.listens_since for each in self._workers)
         decided = after(
             Ended(
+                by_itself=status >= 0,
                 listened=listened,
                 failures=worker.failures,
                 others_listen=others,
@@ -201,14 +216,14 @@ class Supervisor:
     def _living(self) -> list[Worker]:
         return [worker for worker in self._workers if worker.process is not None]
 
-    def _stop(self) -> None:
-        """Take no new connections, and let the workers finish; a second time: kill them."""
+    def _stop(self, number: int = signal.SIGTERM) -> None:
+        """Take no new connections, and let the workers finish what is under way, or not at Ctrl-C; a second time: kill them."""
         now = time.monotonic()
         if self._stopping_since is None:
             self._stopping_since = now
             for worker in self._workers:
                 worker.sockets.close()
-            self._send(signal.SIGTERM)
+            self._send(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
         elif now - self._stopping_since >= KILL_SECONDS:
             self._send(signal.SIGKILL)
 
