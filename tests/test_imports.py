@@ -100,6 +100,7 @@ FLOORS: Final[dict[str, tuple[frozenset[str], ...]]] = {
                 "known_heads",
                 "host_tls",
                 "log_file",
+                "mitmweb_sizes",
             }
         ),
         frozenset({"hook_table", "response_head", "new_ca"}),

@@ -62,6 +62,7 @@ from pkgcache.proxy.http1_client import limit_upstream
 from pkgcache.proxy.http1_server import LimitedHttp1Server
 from pkgcache.proxy.intake import Intake
 from pkgcache.proxy.known_heads import HeadKey, place_of
+from pkgcache.proxy.mitmweb_sizes import SENT, show_sent_sizes
 from pkgcache.proxy.request_checks import FAILED
 from pkgcache.proxy.response_head import is_interim
 
@@ -278,15 +279,17 @@ class FastPathStream(ConnectStream):
     def _show_request(self, exchange: Exchange) -> layer.CommandGenerator[None]:
         self.flow = http.HTTPFlow(self.context.client, self.context.server)
         self.flow.request = exchange.flow_request()
+        show_sent_sizes()
         self.flow.live = False
         yield HttpRequestHeadersHook(self.flow)
         yield HttpRequestHook(self.flow)
 
     def _show_response(self, exchange: Exchange, response: http.Response) -> layer.CommandGenerator[None]:
         self.flow.response = response.copy()
-        self.flow.response.content = (
-            exchange.response.body if exchange.response and isinstance(exchange.response.body, bytes) else b""
-        )
+        body = exchange.response.body if exchange.response else b""
+        # As sent: setting `content` would compress a compressed body once more, and give it a Content-Length of its own.
+        self.flow.response.raw_content = body if isinstance(body, bytes) else None
+        self.flow.metadata[SENT] = exchange.sent
         self.flow.response.timestamp_end = time.time()
         if exchange.cut:
             self.flow.error = flow.Error(exchange.cut)
