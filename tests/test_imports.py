@@ -58,7 +58,7 @@ FLOORS: Final[dict[str, tuple[frozenset[str], ...]]] = {
         frozenset({"app"}),
         frozenset({"commands"}),
         frozenset({"checks"}),
-        frozenset({"warming", "opening"}),
+        frozenset({"warming", "opening", "shared_tier"}),
         frozenset({"store_location"}),
         frozenset({"archive", "selection", "output", "progress_bar", "proxy_client"}),
         frozenset({"exits"}),

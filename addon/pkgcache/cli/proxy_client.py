@@ -90,14 +90,17 @@ class ProxyClient:
         raise ProxyError(f"{self.host}:{self.port}/stats is not that of a pypi-cache")
 
     def stats_when_idle(self, seconds: float) -> Mapping[str, Any]:
-        """Read `/stats` once no download is under way, or after so many seconds. Raises ProxyError.
+        """Read `/stats` once nothing is fetched or written to a shared tier, or after so many seconds. Raises ProxyError.
 
         A client has its last byte before the file is in the store, so its own requests being done says too little.
         """
         until = time.monotonic() + seconds
-        while (found := self.stats())["fills"] and time.monotonic() < until:
+        while True:
+            found = self.stats()
+            waiting = found.get("shared_tier", {}).get("waiting")
+            if not (found["fills"] or waiting) or time.monotonic() > until:
+                return found
             time.sleep(0.05)
-        return found
 
     def trust(self, bundle: str) -> None:
         """Trust these roots (PEM) from now on, instead of the system's: `/bundle.pem` has them. Raises ProxyError."""

@@ -194,7 +194,11 @@ class ProxyPages:
 
     async def _stats(self, _: Request) -> Response:
         everyone = await self._all.everyone()
-        return _json({**await statistics(self._service, everyone), **self._advisories()})
+        return _json({**await statistics(self._service, everyone), **self._advisories(), **self._shared()})
+
+    def _shared(self) -> dict[str, dict[str, int]]:
+        tier = self._service.shared
+        return {} if tier is None else {"shared_tier": {"waiting": tier.waiting}}
 
     def _advisories(self) -> dict[str, dict[str, int]]:
         feed = self._service.advisories

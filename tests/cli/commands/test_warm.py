@@ -95,6 +95,20 @@ def test_requirements(
         assert (answer.status, "; hit" in answer.headers["Cache-Status"]) == (200, True)
 
 
+def test_a_shared_tier_is_warmed(
+    command: Command, shop: Upstream, where: list[str], make_proxy: MakeProxy, home: Path, tmp_path: Path
+) -> None:
+    """Another machine, with an empty store and a dead upstream, then installs."""
+    pytest.importorskip("obstore")
+    url = f"pypi_cache_shared=file://{tmp_path}/tier"
+    command("warm", *where, "--set", url, "tree").ended(0)
+    shop.down()
+    other = make_proxy(shop, options={"pypi_cache_shared": f"file://{tmp_path}/tier"})
+    target = tmp_path / "target"
+    PIP_INDEX.install(other, home, ["tree"], target, args=["--no-cache-dir"]).ok()
+    assert installed(target) == {"tree": "1.0", "leaf": "2.0"}
+
+
 def test_for_other_machines(command: Command, shop: Upstream, where: list[str]) -> None:
     """Markers mean the machine that is asked for: a Windows agent gets winter, though pip runs here (pip#11664)."""
     command("warm", *where, "tree", "native", "--python-version", "3.12", "--platform", "win_amd64").ended(0)

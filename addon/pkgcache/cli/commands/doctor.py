@@ -10,6 +10,7 @@ import click
 from pkgcache.cli.checks.findings import Finding, State, note, problem, well
 from pkgcache.cli.checks.local import check_ca, check_disk, check_limits, check_python, check_store
 from pkgcache.cli.checks.network import check_client, check_parent, check_proxy, check_upstreams
+from pkgcache.cli.checks.shared import check_shared
 from pkgcache.cli.exits import FOUND
 from pkgcache.cli.output import AS_JSON, counted, print_json, print_line
 from pkgcache.cli.proxy_client import proxy_of_environment
@@ -74,6 +75,7 @@ def _findings(
         yield from check_store(location)
         yield from check_disk(location)
         yield from check_limits()
+        yield from check_shared(location)
     environment_proxy = proxy_of_environment(os.environ)
     default = (
         environment_proxy.url

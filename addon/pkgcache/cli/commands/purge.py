@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import click
 
@@ -15,9 +16,11 @@ from pkgcache.cli.opening import opened
 from pkgcache.cli.output import AS_JSON, counted, print_json, print_line, say, shown_size
 from pkgcache.cli.progress_bar import bar
 from pkgcache.cli.selection import Globs, kinds_of, read_duration, read_globs, with_project_lists
+from pkgcache.cli.shared_tier import on_tier
+from pkgcache.cli.shared_tier import removed as removed_there
 from pkgcache.cli.store_location import StoreLocation, with_store_options
 from pkgcache.engine.store.entries import Entries, Row
-from pkgcache.engine.store.keys import EntryKind, parse_key
+from pkgcache.engine.store.keys import EntryKind, ParsedKey, parse_key
 
 ROWS_AT_ONCE = 64
 """How many to drop in one transaction: few, so that a running proxy never waits long for the database."""
@@ -33,13 +36,17 @@ class Selection:
     kinds: frozenset[EntryKind]
     before: float | None
 
+    def matches(self, parsed: ParsedKey) -> bool:
+        """Whether an entry is of these projects and kinds, however old it is."""
+        return parsed.kind in self.kinds and self.globs.match(parsed)
+
     def rows(self, entries: Entries, what: str) -> Iterator[Row]:
         """Give these rows, with a progress bar for all rows that are read."""
         with bar(what, entries.figures()["entries"], of_bytes=False) as progress:
             for row in entries.rows():
                 parsed = parse_key(row.key)
                 is_old = self.before is None or row.accessed_at < self.before
-                if is_old and parsed.kind in self.kinds and self.globs.match(parsed):
+                if is_old and self.matches(parsed):
                     yield row
                 progress.advance()
 
@@ -52,7 +59,11 @@ class Removed:
     size: int = 0
 
     def __str__(self) -> str:
-        return f"{counted(self.entries, 'entry', 'entries')}, {shown_size(self.size)}"
+        return self.shown("entry", "entries")
+
+    def shown(self, one: str, many: str = "") -> str:
+        """For people."""
+        return f"{counted(self.entries, one, many or f'{one}s')}, {shown_size(self.size)}"
 
 
 @click.command(short_help="Remove what is stored of some projects.")
@@ -62,6 +73,7 @@ class Removed:
 @click.option(
     "--older-than", callback=read_duration, metavar="TIME", help="Only what was not accessed for this long: 30d, 12h."
 )
+@click.option("--local", is_flag=True, help="Leave the shared tier alone; what it has comes back from there.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 @AS_JSON
@@ -73,6 +85,7 @@ def purge(
     files: bool,
     pages: bool,
     older_than: float | None,
+    local: bool,
     dry_run: bool,
     yes: bool,
     as_json: bool,
@@ -80,7 +93,8 @@ def purge(
     """Remove what is stored of the projects that match a GLOB: six, 'acme-*', '*'.
 
     The proxy fetches it again when a client asks; a running proxy notices within a second. On a terminal it asks for confirmation;
-    elsewhere removing everything requires --yes. '*' includes the indexes' lists of all projects.
+    elsewhere removing everything requires --yes. '*' includes the indexes' lists of all projects. With pypi_cache_shared it is removed
+    from the shared tier too, which knows no access times: --older-than leaves that alone.
 
     Exit code 1 if nothing that is stored matches.
     """
@@ -104,13 +118,18 @@ def purge(
             raise InterruptedByUser(
                 f"{removed} {'found' if dry_run else 'removed'} so far; run it again to continue"
             ) from None
+    shared = Removed()
+    if location.settings.shared and not local and older_than is None:
+        shared = Removed(*on_tier(location, partial(removed_there, matches=selection.matches, dry_run=dry_run)))
     if as_json:
-        print_json({"entries": removed.entries, "bytes": removed.size, "dry_run": dry_run})
-    if not removed.entries:
+        of_tier = {"shared": {"objects": shared.entries, "bytes": shared.size}} if location.settings.shared else {}
+        print_json({"entries": removed.entries, "bytes": removed.size, **of_tier, "dry_run": dry_run})
+    if not removed.entries and not shared.entries:
         old = " that was not accessed for so long" if older_than is not None else ""
         raise click.ClickException(f"{' '.join(globs)}: nothing stored{old}")
     if not as_json:
-        print_line(f"{removed} {'would be removed' if dry_run else 'removed'}")
+        there = f"; of the shared tier {shared.shown('object')}" if shared.entries else ""
+        print_line(f"{removed}{there} {'would be removed' if dry_run else 'removed'}")
 
 
 def _with_derived(kinds: frozenset[EntryKind]) -> frozenset[EntryKind]:

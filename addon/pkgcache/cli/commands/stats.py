@@ -17,6 +17,7 @@ from pkgcache.cli.opening import opened
 from pkgcache.cli.output import AS_JSON, counted, print_json, print_line, shown_size, shown_time
 from pkgcache.cli.progress_bar import bar
 from pkgcache.cli.proxy_client import ProxyClient, ProxyError, shown_url
+from pkgcache.cli.shared_tier import counts, on_tier
 from pkgcache.cli.store_location import StoreLocation, with_store_options
 from pkgcache.engine.store.entries import Row
 from pkgcache.engine.store.keys import ParsedKey, parse_key
@@ -57,9 +58,10 @@ class Tally:
 
 @click.command(short_help="Show how much the store holds, of what, and its limit.")
 @click.option("--proxy", metavar="URL", help="Also show the counters of this running proxy: http://127.0.0.1:8080.")
+@click.option("--shared", is_flag=True, help="Also count what the shared tier has, which lists all of it.")
 @AS_JSON
 @with_store_options
-def stats(location: StoreLocation, *, proxy: str | None, as_json: bool) -> None:
+def stats(location: StoreLocation, *, proxy: str | None, shared: bool, as_json: bool) -> None:
     """Show how much the store holds, of what, and its limit.
 
     Exit code 1 if --proxy is given and does not answer.
@@ -90,6 +92,8 @@ def stats(location: StoreLocation, *, proxy: str | None, as_json: bool) -> None:
     }
     if counters is not None:
         found["proxy"] = counters
+    if shared:
+        found["shared"] = {"url": location.settings.shared, **on_tier(location, counts)}
     if as_json:
         print_json(found)
     else:
@@ -132,6 +136,12 @@ def _print(console: Console, found: dict[str, Any]) -> None:
             "private",
             f"{counted(found['private_entries'], 'entry', 'entries')} fetched with credentials, served only to requests with the same ones",
         )
+    if "shared" in found:
+        of_tier = found["shared"]
+        kinds_of_tier = (
+            ", ".join(f"{each['objects']:,} {kind}s" for kind, each in of_tier["kinds"].items()) or "nothing"
+        )
+        plain.add_row("shared", f"{of_tier['url']}: {kinds_of_tier}, {shown_size(of_tier['bytes'])}")
     console.print(plain)
     kinds = Table(title="by kind", title_justify="left", box=None, pad_edge=False)
     _columns(kinds, "kind", "entries", "bytes")

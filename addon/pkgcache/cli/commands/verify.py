@@ -20,6 +20,7 @@ from pkgcache.cli.exits import FOUND, InterruptedByUser
 from pkgcache.cli.opening import opened
 from pkgcache.cli.output import AS_JSON, counted, print_json, print_line, printable, say, shown_size
 from pkgcache.cli.progress_bar import Bar, bar
+from pkgcache.cli.shared_tier import Checked, check_all
 from pkgcache.cli.store_location import StoreLocation, with_store_options
 from pkgcache.engine.store.database import is_out_of_handles
 from pkgcache.engine.store.entries import Entries, Row
@@ -54,10 +55,16 @@ class StopError(Exception):
 @click.option(
     "-j", "--jobs", type=click.IntRange(1, 64), default=4, show_default=True, help="Number of threads that hash."
 )
+@click.option("--shared", is_flag=True, help="Check the shared tier instead; wrong objects are removed there.")
+@click.option(
+    "--sample", type=click.IntRange(1), metavar="N", help="With --shared: check so many objects, chosen at random."
+)
 @click.option("--dry-run", is_flag=True, help="Only show what is wrong; change nothing.")
 @AS_JSON
 @with_store_options
-def verify(location: StoreLocation, *, jobs: int, dry_run: bool, as_json: bool) -> None:
+def verify(
+    location: StoreLocation, *, jobs: int, shared: bool, sample: int | None, dry_run: bool, as_json: bool
+) -> None:
     """Hash everything that is stored, remove what is wrong, and clean up what a kill left behind.
 
     Wrong entries go to the folder `quarantine` in the store's folder; the proxy fetches them again when a client asks. Entries that a
@@ -65,6 +72,11 @@ def verify(location: StoreLocation, *, jobs: int, dry_run: bool, as_json: bool) 
 
     Exit codes: 0 nothing is wrong · 1 wrong entries, which are listed · 130 interrupted.
     """
+    if shared:
+        _verify_shared(location, sample, dry_run=dry_run, as_json=as_json)
+        return
+    if sample is not None:
+        raise click.UsageError("--sample is for the shared tier: expected --shared with it")
     findings = Findings()
     with opened(location) as entries:
         if not dry_run:
@@ -82,6 +94,26 @@ def verify(location: StoreLocation, *, jobs: int, dry_run: bool, as_json: bool) 
     else:
         _show(findings, dry_run=dry_run)
     if findings.wrong:
+        raise click.exceptions.Exit(FOUND)
+
+
+def _verify_shared(location: StoreLocation, sample: int | None, *, dry_run: bool, as_json: bool) -> None:
+    checked = Checked()
+    try:
+        check_all(location, sample, checked, dry_run=dry_run)
+    except KeyboardInterrupt:
+        done = f"{counted(checked.objects, 'object')} checked, {len(checked.wrong)} wrong"
+        raise InterruptedByUser(f"{done}; run it again to check all") from None
+    if as_json:
+        wrong = [{"name": name, "fault": fault} for name, fault in checked.wrong.items()]
+        print_json(
+            {"objects": checked.objects, "of": checked.of, "bytes": checked.size, "wrong": wrong, "dry_run": dry_run}
+        )
+    else:
+        verdict = f"{len(checked.wrong):,} wrong" if checked.wrong else "nothing is wrong"
+        of = f" of {checked.of:,}" if checked.of != checked.objects else ""
+        print_line(f"{counted(checked.objects, 'object')}{of}, {shown_size(checked.size)}: {verdict}")
+    if checked.wrong:
         raise click.exceptions.Exit(FOUND)
 
 

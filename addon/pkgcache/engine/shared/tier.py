@@ -90,6 +90,11 @@ class SharedTier:
             over=self._leases.release,
         )
 
+    @property
+    def waiting(self) -> int:
+        """How much is being written, or waits for that."""
+        return len(self._writes)
+
     def name_of(self, key: StoreKey) -> str | None:
         """The object of an entry; None where there is to be none."""
         if parse_key(key).private and not self._private:

@@ -76,6 +76,10 @@ class TierWrites:
         """Whether an object is being written, or waits for that."""
         return name in self._under_way
 
+    def __len__(self) -> int:
+        """How many writes are under way or wait."""
+        return len(self._tasks)
+
     def start(self, key: StoreKey, name: str) -> None:
         """Write an entry soon, as the object of this name."""
         if self._closed or key in self._pending:
