@@ -92,7 +92,7 @@ GOOD: Final[dict[str, list[tuple[Any, Any]]]] = {
     "advisories_refresh": [("1h", 3600.0), ("1", 1.0), ("30s", 30.0), ("1d", 86400.0)],
     "shared": [
         ("", ""), ("s3://bucket", "s3://bucket"), ("s3://bucket/a/b/", "s3://bucket/a/b"), ("gs://bucket/p", "gs://bucket/p"),
-        ("az://account/container/p", "az://account/container/p"), ("file:///srv/tier", "file:///srv/tier"), (["s3://bucket"], "s3://bucket"),
+        ("az://container/p", "az://container/p"), ("file:///srv/tier", "file:///srv/tier"), (["s3://bucket"], "s3://bucket"),
     ],
     "shared_wait": DURATIONS,
     "shared_follow": DURATIONS,

