@@ -28,8 +28,8 @@ pytest.importorskip(
 )
 
 STORED = 'shared_writes_total{result="stored"}'
-HELD_BACK = 17 << 20
-"""Larger than what is compared with its digest before a client hears of it."""
+LARGE = 17 << 20
+"""Much more than is held back of what an upstream sends."""
 
 
 @pytest.fixture(scope="module")
@@ -104,10 +104,10 @@ def test_ranges_and_heads(farm: Farm, one: Proxy, two: Proxy) -> None:
 
 @pytest.mark.parametrize(
     ("lie", "size"),
-    [("other bytes", 100_000), ("cut", 100_000), ("empty", 100_000), ("longer", 100_000), ("other bytes", HELD_BACK)],
+    [("other bytes", 100_000), ("cut", 100_000), ("empty", 100_000), ("longer", 100_000), ("other bytes", LARGE)],
 )
 def test_a_wrong_object(farm: Farm, one: Proxy, two: Proxy, lie: str, size: int) -> None:
-    """No client completes it; the upstream is asked; one line says so; and the object is written anew."""
+    """No client has a byte of it; the upstream is asked; one line says so; and the object is written anew."""
     release = published(farm, f"lie-{lie.replace(' ', '-')}-{size}", size)
     get(one, release)
     path, right = farm.object_of(release), release.content
@@ -115,11 +115,7 @@ def test_a_wrong_object(farm: Farm, one: Proxy, two: Proxy, lie: str, size: int)
     path.unlink()
     path.write_bytes(wrong)
     answer = get(two, release)
-    if size < HELD_BACK or lie == "empty":
-        assert answer.sha256 == release.sha256
-    elif answer.sha256 != release.sha256:  # it was cut, and the client asks again
-        assert not answer.complete
-        assert get(two, release).sha256 == release.sha256
+    assert answer.sha256 == release.sha256
     eventually(lambda: farm.object_of(release).read_bytes() == right)
     two.at_rest()
     assert get(two, release).sha256 == release.sha256

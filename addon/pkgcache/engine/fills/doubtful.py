@@ -24,7 +24,8 @@ from pkgcache.rules.routing.urls import Url
 MAX_SPOOLED: Final = 1 << 30
 """Bytes of such a file, as it comes and decompressed. The largest wheels have 800 MB."""
 
-SMALL: Final = 16 << 20
+SMALL: Final = 128 << 20
+"""Bytes that a local network brings in a second or two. uv unpacks a wheel while it comes, and gives up at the first wrong bytes."""
 
 _PIECE: Final = 1 << 20
 
