@@ -218,7 +218,7 @@ def test_a_stop_reaches_all(ca: Authority, tmp_path: Path, sign: signal.Signals)
 
 
 def test_what_is_under_way_has_time_to_end(ca: Authority, tmp_path: Path) -> None:
-    """One SIGTERM reaches each worker once: to a second one it would not wait."""
+    """SIGTERM to the supervisor closes the port, and what has begun goes on to its end (Ctrl-C would stop it)."""
     with Upstream(ca) as upstream, ExitStack() as stack:
         options = {"pypi_cache_index": [f"pypi={upstream.index_url}"]}
         proxy = stack.enter_context(Proxy(tmp_path, options=options, upstream_ca=ca.bundle, workers=2))
