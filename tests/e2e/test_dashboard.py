@@ -156,6 +156,18 @@ def test_a_download_under_way(house: House) -> None:
     eventually(lambda: dashboard(house)["downloads"], lambda rows: not rows)
 
 
+def test_an_upstream_that_fails(house: House) -> None:
+    """Also once the circuit breaker lets requests through again."""
+    house.upstream.down()
+    house.fetch(page_url("unreachable"))
+    (row,) = eventually(lambda: dashboard(house)["upstreams"], lambda rows: rows[0]["state"] != "ok")
+    assert row["state"] in {"failing", "dead"}
+    assert "cannot be reached" in row["why"]
+    house.upstream.up()
+    house.fetch(page_url("six-again"))
+    eventually(lambda: dashboard(house)["upstreams"][0], lambda row: (row["state"], row["why"]) == ("ok", ""))
+
+
 def test_private_names_stay_out(house: House) -> None:
     """One that the operator keeps for an index, one that came with a client's credentials; no login anywhere."""
     login = {"Authorization": "Basic bWU6c2VzYW1l"}

@@ -121,6 +121,20 @@ async def test_what_another_site_could_send(scene: Scene, headers: dict[str, str
     assert (await scene.asks())[0] == 200
 
 
+@pytest.mark.parametrize("name", ["Host", "Origin", "Sec-Fetch-Site", "Content-Type", HEADER])
+@pytest.mark.parametrize("first", [True, False])
+async def test_two_of_a_header(scene: Scene, name: str, first: bool) -> None:
+    """RFC 9110 §5.3. Only the first Origin was looked at."""
+    fields = {"Host": "127.0.0.1", "Origin": "http://127.0.0.1", "Sec-Fetch-Site": "same-origin"}
+    headers = CIMultiDict({**fields, "Content-Type": "application/json", HEADER: TOKEN})
+    foreign = [(name, "http://evil.test")]
+    both = CIMultiDict([*foreign, *headers.items()] if first else [*headers.items(), *foreign])
+    request = Request(method="POST", url=parse_url(URL), headers=CIMultiDictProxy(both), client="192.0.2.1")
+    _, refused = await scene.admin.change(request, b'{"action": "check"}')
+    assert refused is not None
+    assert refused.status == 400
+
+
 @pytest.mark.parametrize(("size", "status"), [(MOST_BODY, 400), (MOST_BODY + 1, 413)])
 async def test_a_large_body(scene: Scene, size: int, status: int) -> None:
     assert (await scene.asks(body=b"[" * size))[0] == status

@@ -31,6 +31,9 @@ HEADER: Final = "Pypi-Cache-Token"
 MOST_BODY: Final = 4096
 """Bytes of a change's JSON. The longest that makes sense has three hundred."""
 
+SINGLE: Final = ("Host", "Origin", "Sec-Fetch-Site", "Content-Type")
+"""What is looked at of a request, beside the token."""
+
 OPTION: Final = "pypi_cache_admin_token"
 _TOKEN: Final = re.compile(r"[!-~]{16,256}")
 
@@ -119,6 +122,9 @@ class Admin:
     def _why_not(self, request: Request, body: bytes) -> Response | None:
         """Refuse what may not be an operator's own doing, and what is no change."""
         headers, public_url = request.headers, self._service.settings.public_url
+        for name in (*SINGLE, HEADER):  # RFC 9110 §5.3: each may be there once, and of two one would go unseen
+            if len(headers.getall(name, ())) > 1:
+                return Response.text(400, f"{name} is there more than once")
         public = parse_url(public_url) if public_url else None
         origin, site = headers.get("Origin"), headers.get("Sec-Fetch-Site")
         if why := why_foreign(headers.get("Host", ""), origin, site, public):

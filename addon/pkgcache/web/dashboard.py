@@ -132,17 +132,17 @@ def download(key: StoreKey, fill: Fill, viewer: Viewer) -> dict[str, Any]:
 def upstream_state(service: Service, index: Index, upstream: Upstream) -> dict[str, str]:
     """Return how one upstream of an index does."""
     client, origin = service.client, upstream.simple.origin
+    why = client.breakers.why(origin)
     if service.settings.offline:
         state = "offline"
     elif client.breakers.is_dead(origin):
         state = "dead"
-    elif client.is_open(upstream.simple):
+    elif why:
         state = "failing"
     elif client.is_shut_out(upstream.simple, upstream.authorization):
         state = "wants a login"
     else:
         state = "ok"
-    why = client.breakers.why(origin)
     return {"index": index.name, "upstream": shown(upstream.name), "state": state, "why": shown(why)}
 
 

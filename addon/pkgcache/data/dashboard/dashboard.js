@@ -65,10 +65,14 @@ function table(caption, columns, rows) {
   return frame;
 }
 
-// Asks the proxy, with the admin token if the page is unlocked.
-async function ask(path, options = {}) {
+// Asks the proxy, with the admin token if the page is unlocked. A 503 means to ask again: it takes other options just now, or is busy.
+async function ask(path, options = {}, tries = 3) {
   const headers = { ...options.headers, ...(state.token ? { "Pypi-Cache-Token": state.token } : {}) };
   const answer = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(30000), ...options, headers });
+  if (answer.status === 503 && answer.headers.has("Retry-After") && tries > 1) {
+    await new Promise((done) => { setTimeout(done, 400); });
+    return ask(path, options, tries - 1);
+  }
   if (!answer.ok) throw Object.assign(new Error((await answer.text()).trim() || `the proxy answers ${answer.status}`), { status: answer.status });
   return answer.json();
 }
@@ -226,19 +230,17 @@ function show(data) {
 
 async function look() {
   clearTimeout(state.timer);
-  let wait = EVERY;
   try {
     show(await ask("dashboard.json"));
   } catch (error) {
-    if (error.status === 503) wait = EVERY / 4; // it takes other options just now
-    else if ((error.status === 403 || error.status === 429) && state.token) lock(error.message);
+    if ((error.status === 403 || error.status === 429) && state.token) lock(error.message);
     else {
       write("state", `No figures: ${error.message}`);
       $("state").className = "state bad";
     }
   }
   clearTimeout(state.timer);
-  if (!state.paused && !document.hidden) state.timer = setTimeout(look, wait);
+  if (!state.paused && !document.hidden) state.timer = setTimeout(look, EVERY);
 }
 
 // The store's entries

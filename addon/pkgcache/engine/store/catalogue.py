@@ -1,12 +1,14 @@
 """What the store holds, for people: found by name, a page at a time; and what belongs to one project, to be dropped.
 
-A look passes over the whole table, so one is under way at a time, and SQLite does the work, without the interpreter's lock: a table of
-a hundred thousand entries takes it a tenth of a second. Only release files and index pages are found: all else comes from them.
+A search passes over the whole table: of 20,000 entries it took 0.05 to 0.3 s of processor time, and 1 s where names are hidden. SQLite
+does that on another thread, without the interpreter's lock, one search at a time, and with a rest of the same length behind each. Only
+release files and index pages are found: all else comes from them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -94,8 +96,12 @@ class Catalogue:
             raise TooManySearchesError
         self._waiting += 1
         try:
-            async with self._one:
+            await self._one.acquire()
+            began = time.monotonic()
+            try:
                 found = await self._session.read(lambda entries: _search(entries, search))
+            finally:
+                asyncio.get_running_loop().call_later(time.monotonic() - began, self._one.release)
         finally:
             self._waiting -= 1
         return found or Found(rows=[], total=0)
@@ -130,8 +136,9 @@ def _search(entries: Entries, search: Search) -> Found:
     where = f"raw = 1 AND typeof(key) = 'text' AND ({' OR '.join(['key GLOB ?'] * len(kinds))})"
     values: list[Any] = list(kinds)
     if search.text:
-        where += f" AND {_NAME} LIKE ? ESCAPE '\\'"
-        values.append(pattern_of(search.text))
+        # The whole key first, which is much quicker to look at, and has the name in it.
+        where += f" AND key LIKE ? ESCAPE '\\' AND {_NAME} LIKE ? ESCAPE '\\'"
+        values += [pattern_of(search.text)] * 2
     select = f"SELECT {_COLUMNS} FROM Cache WHERE {where} ORDER BY {_ORDERS[search.order]} LIMIT ? OFFSET ?"  # noqa: S608  texts of this file
     start = (search.page - 1) * PAGE
     if search.hides is None:
