@@ -40,7 +40,11 @@ def block(source: str, tlvs: bytes = b"") -> bytes:
 def proxy(ca: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     with Upstream(ca) as upstream:
         upstream.add(make_wheel("small"))
-        options = {"pypi_cache_index": f"pypi={upstream.index_url}", "pypi_cache_proxy_protocol": BALANCER}
+        options = {
+            "pypi_cache_index": f"pypi={upstream.index_url}",
+            "pypi_cache_proxy_protocol": BALANCER,
+            "pypi_cache_known_heads": "32m",  # they are counted
+        }
         with Proxy(tmp_path_factory.mktemp("balanced"), options=options, upstream_ca=ca.bundle) as running:
             yield running
 

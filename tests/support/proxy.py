@@ -27,10 +27,14 @@ from tests.support.waiting import PATIENCE, eventually
 from tests.support.wire import Fetched, fetch
 
 ADDON: Final = REPOSITORY / "addon" / "pypi_cache.py"
+ALWAYS_FAST: Final = Path(__file__).parent / "always_fast.py"
 PYPI_CACHE: Final = MITMDUMP.parent / "pypi-cache"
 HOUR: Final = 3600.0
 LAPSE: Final = 12 * HOUR
 type Options = Mapping[str, str | int | bool | Sequence[str]]
+
+FAST_WAY: Final = os.environ.get("PYPI_CACHE_TEST_FAST", "")
+"""How proxies take the way of known heads: `never`, `always` (at first sight: always_fast.py), or as in use where it is not set."""
 
 
 class ProxyDied(AssertionError):  # noqa: N818 - what happened, for a test's report
@@ -50,13 +54,14 @@ class Proxy:
         env: Mapping[str, str] | None = None,
         script: Path | None = ADDON,
         workers: int | None = None,
+        fast_way: str = FAST_WAY,
         start: bool = True,
         timeout: float = 60,
     ) -> None:
         """`options` become `--set name=value`; a sequence is given once for each value (`pypi_cache_index`).
 
         `upstream_ca` is its SSL_CERT_FILE. `script=None`: mitmdump without the addon. `workers`: `pypi-cache serve` with so many.
-        `timeout`: to be up.
+        `fast_way`: as FAST_WAY. `timeout`: to be up.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -80,6 +85,7 @@ class Proxy:
         self.env |= {CLOCK: str(self.clock.path)} | dict(env or {})
         self.script = script
         self.workers = workers
+        self.fast_way = fast_way if script is not None else ""
         self.timeout = timeout
         self.process: subprocess.Popen[bytes] | ForkedProcess | None = None
         # Bound and never listening: keeps the port ours before the start and over restarts
@@ -138,8 +144,11 @@ class Proxy:
             line = [*self.wrapper, str(PYPI_CACHE), "serve", "--workers", str(self.workers)]
         elif self.script is not None:
             line += ["-s", str(self.script)]
+        if self.fast_way == "always":
+            line += ["-s", str(ALWAYS_FAST)]
         line += ["--listen-host", "127.0.0.1", "--listen-port", str(self.port), "--set", f"confdir={self.confdir}"]
-        for name, value in self.options.items():
+        first = {"pypi_cache_known_heads": 0} if self.fast_way == "never" else {}
+        for name, value in {**first, **self.options}.items():
             for each in _values(value):
                 line += ["--set", f"{name}={each}"]
         return [*line, *self.args]

@@ -83,11 +83,10 @@ def two_proxies(folder: Path, ca: Authority) -> Iterator[Scene]:
     with Upstream(ca) as upstream:
         upstream.add(*small_wheels())
         options = {"pypi_cache_index": f"pypi={upstream.index_url}"}
+        remembers, remembers_nothing = ({**options, "pypi_cache_known_heads": size} for size in ("32m", "0"))
         with (
-            Proxy(folder / "knows", options=options, upstream_ca=ca.bundle) as knows,
-            Proxy(
-                folder / "forgets", options={**options, "pypi_cache_known_heads": "0"}, upstream_ca=ca.bundle
-            ) as forgets,
+            Proxy(folder / "knows", options=remembers, upstream_ca=ca.bundle) as knows,
+            Proxy(folder / "forgets", options=remembers_nothing, upstream_ca=ca.bundle) as forgets,
         ):
             scene = Scene(knows, forgets, upstream)
             for proxy in (knows, forgets):
