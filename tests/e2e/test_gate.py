@@ -27,7 +27,7 @@ from tests.support.authority import Authority
 from tests.support.behaviour import Behaviour
 from tests.support.factories import MakeProxy, MakeUpstream
 from tests.support.names import INDEX_URL, file_url, page_url
-from tests.support.proxy import ADDON, Proxy
+from tests.support.proxy import ADDON, FAST_WAY, Proxy
 from tests.support.upstream import Upstream
 from tests.support.waiting import eventually
 from tests.support.wheels import make_wheel
@@ -435,13 +435,16 @@ async def running():
 """A script that changes an option at run time."""
 
 
-def test_while_options_change(tmp_path: Path, make_upstream: MakeUpstream, make_proxy: MakeProxy) -> None:
-    """A connection from before the change is told to come back; a new one has the new rules."""
+@pytest.mark.parametrize("fast_way", [FAST_WAY, "always"], ids=["as it is", "always"])
+def test_while_options_change(
+    tmp_path: Path, make_upstream: MakeUpstream, make_proxy: MakeProxy, fast_way: str
+) -> None:
+    """A connection from before the change is told to come back, whichever way its requests went; a new one has the new rules."""
     switch, done, script = tmp_path / "switch", tmp_path / "done", tmp_path / "changing.py"
     script.write_text(CHANGING.format(switch=str(switch), done=str(done)))
     upstream = make_upstream(GOOD, prefix="/corp")
     options = {"pypi_cache_index": [f"corp={upstream.index_url}"]}
-    proxy = make_proxy(options=options, args=["-s", str(script)])
+    proxy = make_proxy(options=options, args=["-s", str(script)], fast_way=fast_way)
     with ExitStack() as stack:
         paths = ("/corp/simple/good/", "/corp/legacy/", "/corp/simple/good/")
         wires = [stack.enter_context(Wire(proxy.port, upstream.origin, ca=proxy.ca)) for _ in paths]

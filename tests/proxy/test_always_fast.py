@@ -72,6 +72,7 @@ def test_what_is_taken(scene: Scene, packet: bytes, place: Place) -> None:
         pytest.param(head("/simple/six/", "Content-Length: 0"), id="a body that is empty"),
         pytest.param(head("/simple/six/", "Content-Length: 1") + b"x", id="a body"),
         pytest.param(head("/simple/six/", "Transfer-Encoding: chunked") + b"0\r\n\r\n", id="a body in chunks"),
+        pytest.param(head("/simple/six/", "Transfer-Encoding: chunked"), id="a body that is still to come"),
         pytest.param(head("/simple/six/", "Expect: 100-continue"), id="expects"),
         pytest.param(head("/simple/six/", "Upgrade: h2c", "Connection: upgrade"), id="upgrades"),
         pytest.param(head("/simple/six/", "Via: 1.1 other"), id="a loop"),
@@ -113,6 +114,21 @@ def test_what_forbids_it(scene: Scene, change: Callable[[Scene], None]) -> None:
     change(scene)
     assert from_known_head(scene.intake, (PLACE, head()), scene.client) is None
     if change is not has_no_answer:
+        assert known_connect(scene.intake, (OUTSIDE, CONNECT)) is None
+
+
+def test_a_learned_host(scene: Scene) -> None:
+    """Each use of it is counted on the ordinary way."""
+    scene.service.hosts.learn("near", "six", [("files.test", 443)])
+    place = ("files.test", 443, HTTPMode.transparent, True)
+    key = place, head("/six-1.0-py3-none-any.whl", host="files.test")
+    assert from_known_head(scene.intake, key, scene.client) is None
+
+
+def test_where_flows_are_shown(tmp_path: Path) -> None:
+    with taddons.context(Proxyserver()):
+        scene = Scene(tmp_path, shows_flows=True)
+        assert from_known_head(scene.intake, (PLACE, head()), scene.client) is None
         assert known_connect(scene.intake, (OUTSIDE, CONNECT)) is None
 
 

@@ -14,7 +14,7 @@ from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import HTTPMode, validate_request
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
-from mitmproxy.proxy.layers.http._events import RequestEndOfMessage, RequestHeaders
+from mitmproxy.proxy.layers.http._events import RequestHeaders
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from pkgcache.proxy.addresses import canonical_address
@@ -99,10 +99,8 @@ def read_alone(head: bytes, mode: HTTPMode) -> http.Request | None:
     for event in (events.Start(), events.DataReceived(server.conn, head)):
         said += server.handle_event(event)
     match said:
-        case [ReceiveHttp(event=RequestHeaders(request=request, end_stream=True)), *rest] if server.head == head:
-            ends = all(isinstance(each, ReceiveHttp) and isinstance(each.event, RequestEndOfMessage) for each in rest)
-            invalid = validate_request(mode, request, ctx.options.validate_inbound_headers)
-            return request if ends and not invalid else None
+        case [ReceiveHttp(event=RequestHeaders(request=request, end_stream=True)), *_] if server.head == head:
+            return None if validate_request(mode, request, ctx.options.validate_inbound_headers) else request
     return None
 
 

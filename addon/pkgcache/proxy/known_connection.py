@@ -125,7 +125,7 @@ class KnownConnection:
         connection, unknown = await self._greet(hello, address[0])
         if connection is None:
             client.tls, client.sni = False, None  # as for a layer that has yet to see what comes
-            await self._go_on_with(WithinConnect(self._context))
+            await self._go_on_with(WithinConnect(self._context, self._intake))
             self._reader.unread(unknown)
             return
         failure = await self._finish_handshake(connection)
@@ -137,7 +137,8 @@ class KnownConnection:
                 self._writer.write(_encrypted(connection))
                 raise ConnectionError from error
         client.tls = False  # the layer would take it for TLS within TLS
-        await self._go_on_with(WithinConnect(self._context, connection if failure is None else failure))
+        opened = connection if failure is None else failure
+        await self._go_on_with(WithinConnect(self._context, self._intake, opened))
         await self._handler.server_event(events.DataReceived(client, b""))
 
     async def _go_on_with(self, within: WithinConnect) -> None:

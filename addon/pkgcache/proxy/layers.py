@@ -26,10 +26,16 @@ class RefusingLayer(layer.Layer):
 
 
 class WithinConnect(layer.Layer):
-    """What comes after a CONNECT to a package host that was accepted without an HTTP layer; `opened`: in TLS that has begun already."""
+    """What comes after a CONNECT to a package host that was accepted without an HTTP layer; `opened`: in TLS that has begun already.
 
-    def __init__(self, context: Context, opened: SSL.Connection | FailedHandshake | None = None) -> None:
+    It stays with the `intake` that has accepted it: after a change of options the host may be no package host any more.
+    """
+
+    def __init__(
+        self, context: Context, intake: Intake, opened: SSL.Connection | FailedHandshake | None = None
+    ) -> None:
         super().__init__(context)
+        self.intake = intake
         self.child_layer: layer.Layer
         if opened is None:
             self.child_layer = layer.NextLayer(context)
@@ -50,6 +56,7 @@ def choose_layer(nextlayer: layer.NextLayer, intake: Intake | None) -> None:
         return
     ctx.master.addons.get("nextlayer").next_layer(nextlayer)
     if nextlayer.layer is not None:
+        intake = next((each.intake for each in nextlayer.context.layers if isinstance(each, WithinConnect)), intake)
         nextlayer.layer = with_fast_path(nextlayer.layer, intake)
         each: Any = nextlayer.layer
         while each is not None:
