@@ -3,15 +3,20 @@
 import gzip
 import json
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from pkgcache.engine.advisories.feed import AdvisoryFeed
 from pkgcache.engine.pages import filtering
 from pkgcache.engine.pages.filtering import VariantFilter
 from pkgcache.engine.store.keys import file_key
 from pkgcache.rules.policy.admission import Admission
+from pkgcache.rules.policy.advisories import Advisories, write_index
+from pkgcache.rules.policy.osv import Affected
 from pkgcache.rules.routing.routes import PUBLIC
 from tests.engine.pages.mirrors import FIRST, Mirrors, Said, parts
 from tests.support.index import JSON_TYPE, project_json
@@ -67,3 +72,41 @@ async def test_a_filtered_variant_is_used_for_seconds_only(
         await at.store.put(file_key(PUBLIC, f"sha256:{OLD.sha256}", OLD.filename), b"x", {})
         result = await each.apply(at.page_request(), page, variant)
         assert len(json.loads(result.plain)["files"]) == left
+
+
+class Feed:
+    """Advisories that change when a test says so."""
+
+    is_on = True
+
+    def __init__(self) -> None:
+        self.current: Advisories | None = None
+        self.changed: Callable[[], None] = lambda: None
+
+    def about(self, _project: str, _index: str) -> Advisories | None:
+        return self.current
+
+
+async def test_what_was_filtered_by_other_advisories_is_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, and not when the seconds of a filtered variant are over."""
+    monkeypatch.setattr(filtering, "FILTERED_SECONDS", 3600.0)
+    feed = Feed()
+    found = [
+        Affected(project="six", id="MAL-1", malicious=True, versions=frozenset({"2"})),
+        Affected(project="six", id="GHSA-1", malicious=False, versions=frozenset({"1"})),
+    ]
+    async with parts(tmp_path, Mirrors(first=MIRROR)) as at:
+        page = await at.fetcher.fetch(at.page_request(), None)
+        variant = await at.variants.variant(at.page_request(), page, "json")
+        each = VariantFilter(
+            at.variants, at.known_files, at.store, Admission(), offline=False, advisories=cast(AdvisoryFeed, feed)
+        )
+        for current in (None, Advisories(b"".join(write_index(found, {})), "malicious", yank=True), None):
+            feed.current = current
+            feed.changed()
+            files = json.loads((await each.apply(at.page_request(), page, variant)).plain)["files"]
+            left = {file["filename"]: file["yanked"] for file in files if file.get("yanked")}
+            assert {file["filename"] for file in files} == (NAMES - {YOUNG.filename} if current else NAMES)
+            assert left == ({OLD.filename: "GHSA-1"} if current else {})
