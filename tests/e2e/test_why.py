@@ -1,5 +1,6 @@
 """`/why/NAME` lists what is hidden of a project, by which rule and until when, in the words of the refusal; so does the log."""
 
+import json
 import subprocess
 import sys
 import time
@@ -8,11 +9,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from tests.support.authority import Authority
 from tests.support.clients import bare_env
+from tests.support.index import JSON_TYPE
 from tests.support.names import file_url
 from tests.support.proxy import Proxy
 from tests.support.upstream import Upstream
@@ -24,6 +27,24 @@ OLD = make_wheel("six", "1.0")
 YOUNG = make_wheel("six", "2.0", upload_time=datetime.fromtimestamp(time.time() - 3600, UTC).isoformat())
 UNKNOWN = make_wheel("six", "3.0", upload_time="")
 UNTIL = datetime.fromtimestamp(time.time() - 3600 + 7 * 86400, UTC).strftime("%Y-%m-%dT%H:")
+
+
+def page_of(*files: object) -> dict[str, object]:
+    """A page in JSON."""
+    return {"meta": {"api-version": "1.0"}, "name": "it", "files": list(files)}
+
+
+def link(filename: str, url: str = "") -> dict[str, object]:
+    return {"filename": filename, "url": url or filename, "hashes": {}}
+
+
+ODD_PAGES: Final = {
+    "controls": page_of(link("it-1.0\x1b[31m.zip"), link("it-2.0\ncorp: it is fine.zip", "it-2.0.zip"), link("it-3.0\x9b1m.zip")),
+    "types": page_of(7, None, [], "x", {"filename": 3, "url": 4}, {"filename": ["x"], "url": None}, link("it-1.0.zip")),
+    "links": page_of(link("it-1.0.zip", "https://[::1]:1/it-1.0.zip"), link("it-2.0.zip", "https://x.test/%00/it-2.0.zip")),
+    "many": page_of(*(link(f"it-{number}.0.zip") for number in range(300))),
+    "a-long-name": page_of(link(f"it-{'9' * 5000}.zip", "https://x.test/%00/it-1.zip")),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +84,8 @@ def scene(ca: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
             "pypi_cache_cooldown": "7d",
             "pypi_cache_private": ["acme-*=corp"],
         }
+        for project, page in ODD_PAGES.items():
+            upstream.serve(f"/pypi/simple/{project}/", json.dumps(page).encode(), JSON_TYPE, Cache_Control="no-cache")
         proxy = stack.enter_context(Proxy(tmp_path_factory.mktemp("why"), options=options, upstream_ca=ca.bundle))
         yield Scene(upstream, proxy)
         assert not proxy.complaints, proxy.output
@@ -88,6 +111,34 @@ def test_a_file(scene: Scene) -> None:
     assert scene.why(YOUNG.filename)["pypi"][0].startswith(f"{YOUNG.filename} is refused until {UNTIL}")
     assert scene.why(OLD.filename)["pypi"] == [f"{OLD.filename} is offered"]
     assert scene.why("six-9.0.tar.gz")["pypi"] == ["six-9.0.tar.gz is not on the page of its project"]
+
+
+def test_names_that_act_on_a_screen(scene: Scene) -> None:
+    """`curl /why/NAME` wrote to the terminal what an index had written, and a name with a line break was another index's line."""
+    body = scene.proxy.get("/why/controls").body.decode()
+    assert body.replace("\n", "").isprintable()
+    assert [line.split(":")[0] for line in body.splitlines() if line[0] != " "] == ["pypi", "corp"]
+    assert len(scene.why("controls")["pypi"]) == 4
+
+
+@pytest.mark.parametrize(("project", "hidden"), [("types", 1), ("links", 2), ("a-long-name", 1)])
+def test_what_an_index_may_write(scene: Scene, project: str, hidden: int) -> None:
+    """What is no file in the array of files was a 500; of a link that leads to no file it was said that the proxy is offline."""
+    said = scene.why(project)["pypi"]
+    assert len(said) == 1 + hidden
+    assert "offline" not in str(said)
+    assert all(len(line) < 500 for line in said)
+
+
+def test_a_question_costs_one_look_at_the_page(scene: Scene) -> None:
+    """An index was asked for its page again for each file without an upload time, and each was counted as refused."""
+    before = json.loads(scene.proxy.get("/stats").body)["refusals"]
+    scene.upstream.clear()
+    said = scene.why("many")["pypi"]
+    assert (said[0], said[-1]) == ("of 300 files of many, 300 are hidden:", "and 100 more")
+    assert "its index does not say" in said[1]
+    assert scene.upstream.count(path_contains="/many/") <= 2  # one of each index
+    assert json.loads(scene.proxy.get("/stats").body)["refusals"] == before
 
 
 def test_projects_that_are_refused(scene: Scene) -> None:

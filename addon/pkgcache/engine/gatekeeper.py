@@ -71,6 +71,16 @@ class Gatekeeper:
             404 if verdict.reason is RefusalReason.PRIVATE_NAME else 403, verdict.text(what), detail=verdict.detail
         )
 
+    def why_hidden(self, route: ReleaseFile, upload_time: str) -> str:
+        """The words in which a file of a page would be refused; empty where it would not. Nothing is counted, and nobody is asked.
+
+        `upload_time`: as the page has it.
+        """
+        verdict = self._admit_by_name(route)
+        if isinstance(verdict, Admitted) and self._has_cooldown(route):
+            verdict = self.admission.admit_file(upload_time, time.time())
+        return "" if isinstance(verdict, Admitted) else verdict.text(printable(route.filename))
+
     async def judge_redirect(self, asked: Url, previous: Url, target: Url) -> Verdict:
         """Decide about a redirect, as `rules.policy.redirects`. A file of another index has outgrown the cooldown by that index's page."""
         verdict = judge_redirect(self._router, self.admission, asked, previous, target)
@@ -113,17 +123,21 @@ class Gatekeeper:
         if route.also:
             verdicts = [await self._admit_file(each) for each in by_index(route)]
             return next((verdict for verdict in verdicts if isinstance(verdict, Admitted)), verdicts[0])
-        project = project_of(route.filename)
-        verdict = self.admission.admit_project(project, route.index.name)
-        if isinstance(verdict, Admitted):
-            verdict = self._by_advisories(route)
+        verdict = self._admit_by_name(route)
         if isinstance(verdict, Admitted) and self.admission.deny_status:
-            await self._make_known(route, project)
+            await self._make_known(route, project_of(route.filename))
             verdict = self.admission.admit_status(await self._known_files.status_of(route))
-        if isinstance(verdict, Refused) or not self.admission.has_cooldown(project, route.index.name):
+        if isinstance(verdict, Refused) or not self._has_cooldown(route):
             return verdict
         link = await self._known_files.facts_of(route)
         if link is None or not link.upload_time:
-            await self._make_known(route, project)
+            await self._make_known(route, project_of(route.filename))
             link = await self._known_files.facts_of(route)
         return self.admission.admit_file(link.upload_time if link else "", time.time())
+
+    def _admit_by_name(self, route: ReleaseFile) -> Admitted | Refused:
+        verdict = self.admission.admit_project(project_of(route.filename), route.index.name)
+        return self._by_advisories(route) if isinstance(verdict, Admitted) else verdict
+
+    def _has_cooldown(self, route: ReleaseFile) -> bool:
+        return self.admission.has_cooldown(project_of(route.filename), route.index.name)

@@ -1,14 +1,15 @@
 """`/why/NAME`: what each index offers of a project or of a file, what is hidden of it, by which rule, and until when.
 
 pip prints the versions that it was offered, and never why others are missing. So this page asks for the project's page as an agent does,
-and holds each file that is not on it to the rules by the function that refuses it (`engine.gatekeeper`), so that both say the same.
+and holds each file that is not on it to the rules as the gatekeeper does, so that both say the same; but nothing is counted as refused,
+and no upstream is asked again. What is said of a file is one line, without control characters, whatever its page calls it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -20,9 +21,10 @@ from pkgcache.engine.service import Service
 from pkgcache.rules.routing.filenames import is_distribution, is_project_name, project_of
 from pkgcache.rules.routing.indexes import Index
 from pkgcache.rules.routing.routes import PUBLIC, ProjectPage, ReleaseFile
-from pkgcache.rules.routing.urls import Url, parse_url
-from pkgcache.rules.simple.file_table import FileFacts
+from pkgcache.rules.routing.urls import parse_url
+from pkgcache.rules.simple.file_table import FileFacts, FileTable
 from pkgcache.rules.simple.representations import Representation
+from pkgcache.units import printable
 
 PREFIX: Final = "/why/"
 MOST_NAMED: Final = 200
@@ -74,19 +76,17 @@ class Asked:
         if answer.status != 200:
             text = (await _body(answer)).decode(errors="replace").strip()
             return text if answer.status in {403, 404} else f"{answer.status}: {text}"
-        offered = {file["filename"] for file in json.loads(await _body(answer))["files"]}
-        files = await self._files(route)
-        hidden = {url: facts for url, facts in files.items() if facts.filename not in offered}
+        page = await _body(answer)
+        # In a thread: a page may have 100,000 files, and others are to be served meanwhile.
+        offered, hidden = await asyncio.to_thread(compare, page, await self._table(route), self._filename)
         if self._filename:
-            hidden = {url: facts for url, facts in hidden.items() if facts.filename == self._filename}
-            if not hidden:
-                return f"{self._filename} is {'offered' if self._filename in offered else 'not on the page of its project'}"
-        reasons = [reason async for reason in self._reasons(index, hidden)]
-        if self._filename:
-            return reasons[0]
+            is_there = self._filename in offered
+            other = f"{self._filename} is {'offered' if is_there else 'not on the page of its project'}"
+            return next(self._reasons(index, hidden), other)
         head = f"of {len(offered) + len(hidden)} files of {route.project}, {len(hidden) or 'none'} are hidden"
         more = [f"and {len(hidden) - MOST_NAMED} more"] if len(hidden) > MOST_NAMED else []
-        return "\n  ".join([head + (":" if hidden else ""), *reasons, *more])
+        named = self._reasons(index, hidden[:MOST_NAMED])
+        return "\n  ".join([head + (":" if hidden else ""), *named, *more])
 
     def _page(self, index: Index) -> Request:
         """The request for the project's page, as an agent would make it here; whoever asks is not logged in at an upstream."""
@@ -94,8 +94,8 @@ class Asked:
         headers = CIMultiDictProxy(CIMultiDict({"Accept": JSON_TYPE}))
         return replace(self._request, method="GET", url=url, headers=headers, at_proxy_address=True)
 
-    async def _files(self, route: ProjectPage) -> dict[str, FileFacts]:
-        """All files of the stored page, by their identity."""
+    async def _table(self, route: ProjectPage) -> FileTable | None:
+        """All files of the stored page."""
         for representation in Representation:
             page_request = PageRequest(
                 index=route.index,
@@ -106,22 +106,48 @@ class Asked:
                 space=PUBLIC,
             )
             if table := await self._service.known_files.table(page_request):
-                return dict(table.items())
-        return {}
+                return table
+        return None
 
-    async def _reasons(self, index: Index, hidden: dict[str, FileFacts]) -> AsyncIterator[str]:
-        for identity, facts in list(reversed(hidden.items()))[:MOST_NAMED]:
-            await asyncio.sleep(0)  # others are served in between
-            url = parse_url(identity if "://" in identity else f"{index.canonical_files}{identity}")
-            yield await self._reason(index, url, facts.filename)
+    def _reasons(self, index: Index, hidden: Iterable[tuple[str, FileFacts]]) -> Iterator[str]:
+        """Why each of these files is hidden, in one line."""
+        for identity, facts in hidden:
+            yield printable(self._refusal(index, identity, facts) or f"{facts.filename[:LONGEST_NAME]} {self._other}")
 
-    async def _reason(self, index: Index, url: Url, filename: str) -> str:
-        route = self._service.router.route(url)
-        if isinstance(route, ReleaseFile):
-            refusal = await self._service.gatekeeper.refusal(replace(route, index=index, also=()))
-            if refusal is not None:
-                return (await _body(refusal)).decode().strip()
-        return f"{filename} is not stored, and the proxy is offline (pypi_cache_offline)"
+    def _refusal(self, index: Index, identity: str, facts: FileFacts) -> str:
+        """The refusal's words; empty where no rule refuses the file."""
+        try:
+            route = self._service.router.route(
+                parse_url(identity if "://" in identity else f"{index.canonical_files}{identity}")
+            )
+        except ValueError:  # an index may link to anything
+            return ""
+        if not isinstance(route, ReleaseFile):
+            return ""
+        return self._service.gatekeeper.why_hidden(replace(route, index=index, also=()), facts.upload_time)
+
+    @property
+    def _other(self) -> str:
+        """Why a file is hidden that no rule refuses."""
+        if self._service.settings.offline:
+            return "is not stored, and the proxy is offline (pypi_cache_offline)"
+        return "is not offered: by its link the proxy cannot tell which file it is"
+
+
+def compare(page: bytes, table: FileTable | None, filename: str = "") -> tuple[set[str], list[tuple[str, FileFacts]]]:
+    """The names of the files that a page in JSON offers, and those of the table that it does not, the last first.
+
+    `filename`: of those the ones of this name.
+    """
+    files = json.loads(page)["files"]
+    names = (each.get("filename") for each in files if isinstance(each, dict))  # the rest is as the index wrote it
+    offered = {name for name in names if isinstance(name, str)}
+    hidden = [
+        (identity, facts)
+        for identity, facts in (table.items() if table else ())
+        if facts.filename not in offered and filename in {"", facts.filename}
+    ]
+    return offered, hidden[::-1]
 
 
 async def _body(response: Response) -> bytes:

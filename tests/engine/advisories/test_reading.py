@@ -146,6 +146,52 @@ def test_an_empty_folder_is_one_without_records(tmp_path: Path) -> None:
     assert read(tmp_path).about["records"] == 0
 
 
+ODD: Final[dict[str, Callable[[Path], object]]] = {
+    "a pipe": os.mkfifo,  # it was waited for, 5 minutes at each start and look
+    "a link to a pipe": lambda path: [
+        make(each) for make, each in ((os.mkfifo, path.with_suffix(".pipe")), (path.symlink_to, path.with_suffix(".pipe")))
+    ],
+    "a link to nothing": lambda path: path.symlink_to("nothing"),  # none of the others was read
+    "a link to itself": lambda path: path.symlink_to(path.name),
+    "a link to a device": lambda path: path.symlink_to("/dev/zero"),
+    "a link to a folder": lambda path: path.symlink_to("."),
+    "16 MB of objects": lambda path: path.write_bytes(b"[" + b"{}," * (reading.MAX_FILE // 3 - 2) + b"{}]"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD)
+async def test_an_odd_file_in_a_folder(name: str, tmp_path: Path) -> None:
+    """It counts as one that cannot be read; the others are read, with the process's limits of memory."""
+    (tmp_path / "1.json").write_bytes(ONE)
+    (tmp_path / "3.json").write_bytes(ONE)
+    ODD[name](tmp_path / "2.json")
+    found = advisories(await read_advisories(tmp_path))
+    assert found.names("six")
+    assert found.about["unreadable"] == (name != "a link to a folder")
+
+
+async def test_a_source_that_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(path := tmp_path / "pipe.json")
+    with pytest.raises(UnreadableError, match="no regular file"):
+        await read_advisories(path)
+
+
+@pytest.mark.parametrize("inner", ["", "inner"])
+def test_a_folder_that_may_not_be_read(inner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It counted as an empty one, so that nothing was blocked any more."""
+    (tmp_path / "inner").mkdir()
+    scandir = os.scandir
+
+    def fails(path: str) -> Any:
+        if Path(path) == tmp_path / inner:
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", fails)
+    with pytest.raises(PermissionError):
+        read(tmp_path)
+
+
 def test_a_signature_changes_with_the_files(tmp_path: Path) -> None:
     seen = [signature_of(tmp_path)]
     (tmp_path / "1.json").write_bytes(ONE)
@@ -241,23 +287,30 @@ def test_what_the_process_says_of_trouble(
 
 
 async def test_who_stops_waiting_ends_the_process(tmp_path: Path) -> None:
-    os.mkfifo(path := tmp_path / "pipe.json")  # nobody will ever write to it
-    task = asyncio.create_task(read_advisories(path))
-    found = await asyncio.to_thread(eventually, lambda: _children_reading(path))
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    with endless() as pipe:
+        task = asyncio.create_task(read_advisories(pipe, str(tmp_path)))
+        found = await asyncio.to_thread(eventually, lambda: _children_reading(tmp_path))
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
     assert task.cancelled()
     assert found
-    assert not _children_reading(path)
+    assert not _children_reading(tmp_path)
 
 
 async def test_a_process_that_takes_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "SECONDS", 0.01)
-    os.mkfifo(path := tmp_path / "pipe.json")
-    with pytest.raises(UnreadableError, match=r"takes more than 0\.01 s"):
-        await read_advisories(path)
-    assert not _children_reading(path)
+    with endless() as pipe, pytest.raises(UnreadableError, match=r"takes more than 0\.01 s"):
+        await read_advisories(pipe, str(tmp_path))
+    assert not _children_reading(tmp_path)
+
+
+@contextlib.contextmanager
+def endless() -> Iterator[IO[bytes]]:
+    """An answer to which nobody will ever write."""
+    reads, writes = os.pipe()
+    with os.fdopen(reads, "rb") as pipe, os.fdopen(writes, "wb"):
+        yield pipe
 
 
 def _children_reading(path: Path) -> list[int]:

@@ -1,6 +1,7 @@
 """Workers that tell each other how they are, on Unix sockets."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -89,6 +90,18 @@ async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await asyncio.sleep(3600)
 
 
+TOLD = b'{"number": %s, "snapshot": {"counters": [], "requests": [], "process": {}}}\n'
+
+
+async def endless(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """At most 64 MB of one line, of which no more than a part is to be taken."""
+    with contextlib.suppress(ConnectionError):
+        for _each in range(64):
+            writer.write(bytes(1 << 20))
+            await writer.drain()
+        pytest.fail("it was all read")
+
+
 def says(what: bytes) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
     async def say(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(what)
@@ -107,6 +120,16 @@ def says(what: bytes) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], 
         says(b'{"number": 2}'),
         says(b'{"no": "such"}'),
         says(b"x" * (2 << 20)),
+        says(b"[" * 200_000 + b"\n"),
+        says(b'{"number": 2, "started": 1.0, "snapshot": {}}\n'),
+        says(b'{"number": 2, "started": 1.0, "snapshot": 7}\n'),
+        says(TOLD % b'3, "started": 1.0'),
+        says(TOLD % b'2, "started": null'),
+        says(TOLD % b'2, "started": 1.0, "problems": 7'),
+        says(TOLD % b'2, "started": 1.0, "reasons": 7'),
+        says(TOLD.replace(b'"counters": []', b'"counters": [["x"]]') % b'2, "started": 1.0'),
+        says(TOLD.replace(b'"requests": []', b'"requests": [[1]]') % b'2, "started": 1.0'),
+        endless,
     ],
 )
 async def test_one_that_gives_no_answer_is_named(

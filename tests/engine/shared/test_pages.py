@@ -51,6 +51,8 @@ def test_what_is_packed_can_be_unpacked() -> None:
         pack(OTHER, notes(), BODY), pack(KEY, notes(status=404), BODY), pack(KEY, notes(status="200"), BODY),
         pack(KEY, notes(response_time="now"), BODY), pack(KEY, notes(headers=7), BODY), pack(KEY, notes(kind="xml"), BODY),
         pack(KEY, [], BODY),  # type: ignore[arg-type]
+        b"[" * 200_000 + b"\n", b'{"a":' * 40_000 + b"\n", pack(KEY, notes(passing=True), BODY),
+        *(pack(KEY, notes(url=url), BODY) for url in ("", "six", "//mirror.example/", "file:///etc/", "https://[::1", "https://a@b/")),
         pack(KEY, notes(), BODY).replace(b'"format":1', b'"format":2'),
     ],
 )  # fmt: skip

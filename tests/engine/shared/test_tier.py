@@ -187,6 +187,31 @@ async def test_a_wrong_object_is_written_anew(failure: Failure) -> None:
     await scene.tier.close()
 
 
+def test_health_names_no_object(caplog: pytest.LogCaptureFixture) -> None:
+    """/healthz needs no login, and the name of a private project is nobody else's to know. The log has it."""
+    scene = Scene()
+    scene.metrics.upstream_failed(wrong(failure=Failure.WRONG_DIGEST))
+    assert NAME not in str(scene.tier.health.problems)
+    assert "six" not in str(scene.tier.health.problems)
+    assert caplog.text.count(NAME) == 1
+
+
+@pytest.mark.parametrize(
+    ("says", "shown"),
+    [
+        ("error performing GET http://s3.example/b/p/file/-/acme-tool/sha256%3D3Aab/acme.whl in 2ms - 500", "/file/… in 2ms - 500"),
+        ("GET https://s3.example/b/page/0123456789abcdef/corp/acme-tool/json?X-Amz-Signature=abc: denied", "/page/…?X-Amz-Signature=***"),
+        ('Object at location "/srv/tier/lease/-/sha256=3Aab/acme.whl/3" not found', '"/srv/tier/lease/…" not found'),
+        ("Generic S3 error: no such bucket", "Generic S3 error: no such bucket"),
+        ("Unable to open /srv/file/share", "Unable to open /srv/file/share"),
+    ],
+)  # fmt: skip
+def test_errors_name_no_object(says: str, shown: str) -> None:
+    error = str(BucketError(ValueError(says)))
+    assert shown in error
+    assert "acme" not in error
+
+
 async def test_a_wrong_object_that_nobody_mends_stays_red() -> None:
     scene = Scene()
     scene.metrics.upstream_failed(wrong())

@@ -43,3 +43,27 @@ def test_a_store_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
         assert folder.parent == tmp_path
         assert folder.stat().st_mode & 0o777 == 0o700
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("what", ["a link", "writable by others", "another user's"])
+def test_a_folder_that_others_rule(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through a link the folders of dead processes were removed wherever it led."""
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    theirs = tmp_path / "theirs" / f"{ended.pid}-project"
+    theirs.mkdir(parents=True)
+    store = tmp_path / "store"
+    store.mkdir()
+    if what == "a link":
+        (store / "workers").symlink_to(theirs.parent)
+    else:
+        theirs.parent.rename(store / "workers")
+        theirs = store / "workers" / theirs.name
+    if what == "writable by others":
+        (store / "workers").chmod(0o777)
+    elif what == "another user's":
+        monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with state_folder(store) as folder:
+        assert folder.parent == tmp_path
+        assert theirs.exists()

@@ -68,6 +68,7 @@ OF_FILES: Final = {
     "six-2.0.win32-py2.7.exe": True,
     "six-2.0.win-amd64.msi": True,
     "six-2.0+cpu-py3-none-any.whl": True,  # PEP 440: a local version counts as its public one
+    "six__-2.0-py3-none-any.whl": True,  # which older installers take
     "six-2.0.1-py3-none-any.whl": False,
     "six-2.0rc1.tar.gz": False,
     "six-1.0.tar.gz": False,
@@ -162,6 +163,9 @@ def test_a_line_that_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     rules = advisories(mal("six", *map(str, range(1000, 1500))), mal("other", "1"), *many)
     assert isinstance(rules.admit_version("six", Version("3"), "3"), Refused)
     assert isinstance(rules.admit_version("other", Version("3"), "3"), Admitted)
+    # One record that is too long for itself took the room of all behind it.
+    rules = advisories(ghsa("six", *map(str, range(1000, 1500)), shown="GHSA-000"), ghsa("six", "3", shown="GHSA-001"))
+    assert [each.id for each in rules.affecting("six", Version("3"), "3")] == ["GHSA-001"]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 from packaging.version import Version
 
 from pkgcache.rules.policy.affected_versions import AffectedVersions
-from pkgcache.rules.policy.osv import MAX_EVENTS, Affected, BrokenRecord, read_range, read_record, read_records
+from pkgcache.rules.policy.osv import (
+    MAX_COMPARED,
+    MAX_EVENTS,
+    Affected,
+    BrokenRecord,
+    Range,
+    read_range,
+    read_record,
+    read_records,
+)
 
 type Json = dict[str, Any]
 
@@ -241,6 +250,25 @@ def test_too_many_events() -> None:
         read_record(record(ranges=ecosystem(*[(IN, str(number)) for number in range(MAX_EVENTS + 1)])))
     (broken,) = read_records([record(ranges=ecosystem(*[(F, "1")] * (MAX_EVENTS + 1)))])
     assert isinstance(broken, BrokenRecord)
+
+
+def test_versions_and_ranges_that_would_take_hours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """5,000 ranges and a million versions of one record used all the time there is for a whole database."""
+    compared = 0
+    holds = Range.holds
+
+    def counted(self: Range, version: Version) -> bool:
+        nonlocal compared
+        compared += 1
+        return holds(self, version)
+
+    monkeypatch.setattr(Range, "holds", counted)
+    events = [event for number in range(300) for event in ((IN, f"{number}.5"), (F, f"{number}.6"))]
+    (found,) = read_record(record(ranges=ecosystem(*events), versions=[f"{number}.1" for number in range(400)]))
+    assert compared <= MAX_COMPARED
+    assert found.affects(Version("7.1"), "7.1")
+    assert found.affects(Version("7.5.3"), "7.5.3")
+    assert not found.affects(Version("7.2"), "7.2")
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,11 @@ def test_companions_of_a_name_without_an_extension(name: str, suffix: str) -> No
         pytest.param("six.tar.gz", "six", None, id="no hyphen"),
         pytest.param("", "six", None, id="empty"),
         pytest.param("six-1.0.whl", "six", None, id="no wheel's name"),
+        pytest.param("a__b-1.0-py3-none-any.whl", "a-b", "1.0", id="a wheel that only older installers take"),
+        pytest.param(
+            "six-1.0_1-py3-none-any.whl", "six", "1.0.post1", id="an escaped hyphen, as older installers have it"
+        ),
+        pytest.param("a__b-x-py3-none-any.whl", "a-b", None, id="an odd wheel without a version"),
     ],
 )
 def test_version_in(filename: str, project: str, version: str | None) -> None:

@@ -8,8 +8,10 @@ failed. The index goes to standard output; what is wrong is its only line there,
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import stat
 import sys
 import zipfile
 import zlib
@@ -68,10 +70,14 @@ class Reading:
         """Read all of a source. Raises UnreadableError and OSError."""
         if isinstance(source, Path) and source.is_dir():
             for path in _files_of(source):
-                with path.open("rb") as file:
-                    self._read_file(file, path.name)
+                try:
+                    with _opened(path) as file:
+                        self._read_file(file, path.name)
+                except OSError:  # a link to nothing, a pipe, or a file that was taken away meanwhile
+                    self._count_file()
+                    self.broken += 1
         elif isinstance(source, Path):
-            with source.open("rb") as file:
+            with _opened(source) as file:
                 self._read_file(file, source.name)
         else:
             self._read_file(source, "the answer")
@@ -113,17 +119,15 @@ class Reading:
         if len(text) > MAX_FILE:
             self.broken += 1
             return
-        try:
-            value = json.loads(text)
-        except (ValueError, RecursionError):
-            self.broken += 1
-            return
         broken = False
-        for each in read_records(value):
-            if isinstance(each, BrokenRecord):
-                broken = True
-            else:
-                self._keep(each)
+        try:
+            for each in read_records(json.loads(text)):
+                if isinstance(each, BrokenRecord):
+                    broken = True
+                else:
+                    self._keep(each)
+        except (ValueError, RecursionError, MemoryError):  # 16 MB of `{},` become more objects than there is memory for
+            broken = True
         self.broken += broken
 
     def _count_file(self) -> None:
@@ -144,8 +148,11 @@ def signature_of(source: Path) -> str:
         return _stamp(source)
     count, newest, size = 0, 0, 0
     for path in _files_of(source):
-        status = path.stat()
-        count, newest, size = count + 1, max(newest, status.st_mtime_ns, status.st_ctime_ns), size + status.st_size
+        with contextlib.suppress(
+            OSError
+        ):  # as for the reading: one file that is not there does not keep the others from it
+            status = path.stat()
+            count, newest, size = count + 1, max(newest, status.st_mtime_ns, status.st_ctime_ns), size + status.st_size
     return f"{count} {newest} {size}"
 
 
@@ -155,12 +162,28 @@ def _stamp(path: Path) -> str:
 
 
 def _files_of(folder: Path) -> Iterator[Path]:
-    """The JSON files and zips below a folder; links to folders are not followed."""
-    for parent, folders, names in os.walk(folder):
+    """The JSON files and zips below a folder; links to folders are not followed. Raises OSError.
+
+    A folder that may not be read is not an empty one: all its advisories would be gone.
+    """
+    for parent, folders, names in os.walk(folder, onerror=_raise):
         folders.sort()
         for name in sorted(names):
             if name.lower().endswith((".json", ".zip")):
                 yield Path(parent, name)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """Open a file. Raises OSError, also where it is none: for the first byte of a pipe one may wait for ever."""
+    file = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise OSError(errno.EINVAL, "it is no regular file")
 
 
 def index_of(source: Path | IO[bytes], about: dict[str, Any]) -> Iterator[bytes]:

@@ -1,6 +1,6 @@
 """The workers of one proxy tell each other how they are: each listens on a Unix socket, in a folder that their user alone can enter.
 
-Whoever comes there gets one JSON object. The one that a client has asked adds them up, and waits for half a second at most: a
+Whoever comes there gets one JSON object, on one line. The one that a client has asked adds them up, and waits for half a second at most: a
 worker that is stopped, or busy for so long, is named and not waited for.
 """
 
@@ -21,6 +21,8 @@ from pkgcache.engine.runtime.sum_of_all import CPU, NOTHING, Everyone, Report, S
 
 WAIT_SECONDS: Final = 0.5
 MOST_BYTES: Final = 1 << 20
+
+_NO_REPORT: Final = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
 
 class Siblings:
@@ -64,17 +66,17 @@ class Siblings:
 
     async def _tell(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
-            writer.write(json.dumps(asdict(await self._own())).encode())
+            writer.write(json.dumps(asdict(await self._own())).encode() + b"\n")
             await writer.drain()
         writer.close()
 
     async def _ask(self, number: int) -> Report | None:
-        with contextlib.suppress(OSError, ValueError, TypeError):
+        with contextlib.suppress(OSError, *_NO_REPORT):
             async with asyncio.timeout(WAIT_SECONDS):
                 with _short_path(self._folder) as folder:
                     reader, writer = await asyncio.open_unix_connection(f"{folder}/{number}.socket", limit=MOST_BYTES)
                 try:
-                    return Report(**json.loads(await reader.read()))
+                    return _report_of(await reader.readline(), number)  # ValueError for more than MOST_BYTES
                 finally:
                     writer.close()
         return None
@@ -91,6 +93,15 @@ def _short_path(folder: Path) -> Iterator[str]:
         yield f"/proc/self/fd/{handle}"
     finally:
         os.close(handle)
+
+
+def _report_of(line: bytes, number: int) -> Report:
+    """Read what a worker tells. Raises one of _NO_REPORT for what is none: the figures of the others are still to be told."""
+    report = Report(**json.loads(line))
+    if report.number != number or not isinstance(report.started, int | float):
+        raise ValueError(report.number)
+    added_up([report], {})
+    return report
 
 
 def _write(path: Path, told: Snapshot) -> None:

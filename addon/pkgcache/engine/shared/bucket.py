@@ -13,6 +13,7 @@ Credentials and endpoint come from the environment, as obstore reads it (`AWS_â€
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -46,13 +47,19 @@ def is_outside(wanted: tuple[int, int] | dict[str, int], size: int | None) -> bo
     return size is None or start >= size or wanted == {"suffix": 0}
 
 
+_NAMES = re.compile(r"\b(file|page|lease)/(?:-|[0-9a-f]{8,})/[^\s?'\"]*")
+
+
 class BucketError(Exception):
-    """The object store has failed. One line, without what may be secret. `denied`: it has refused these credentials."""
+    """The object store has failed. One line, without what may be secret. `denied`: it has refused these credentials.
+
+    Objects are not named either: their names have those of private projects, and the line is on /healthz, which needs no login.
+    """
 
     def __init__(self, error: Exception) -> None:
         self.denied = type(error).__name__ in {"PermissionDeniedError", "UnauthenticatedError"}
         first = str(error).strip().partition("\n")[0] or type(error).__name__
-        super().__init__(printable(redact(first))[:300])
+        super().__init__(_NAMES.sub(r"\1/â€¦", printable(redact(first)))[:300])
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any, Final
 from pkgcache.engine.store.entries import Notes
 from pkgcache.engine.store.keys import StoreKey
 from pkgcache.engine.store.notes import PageNotes
+from pkgcache.rules.routing.urls import parse_url
 
 _FORMAT: Final = 1
 _MOST_HEAD: Final = 256 * 1024
@@ -23,7 +24,10 @@ def pack(key: StoreKey, notes: Notes, body: bytes) -> bytes:
 def unpack(key: StoreKey, content: bytes) -> tuple[Notes, bytes]:
     """Read the object of a page. ValueError says what is wrong with it."""
     end = content.find(b"\n", 0, _MOST_HEAD)
-    head: Any = json.loads(content[: max(end, 0)])
+    try:
+        head: Any = json.loads(content[: max(end, 0)])
+    except RecursionError:
+        raise ValueError("its head is nested too deep") from None
     body = content[end + 1 :]
     if not isinstance(head, dict) or head.get("format") != _FORMAT:
         raise ValueError("it is no page")
@@ -32,6 +36,12 @@ def unpack(key: StoreKey, content: bytes) -> tuple[Notes, bytes]:
     if head.get("sha256") != hashlib.sha256(body).hexdigest():
         raise ValueError("its body is not what its digest says")
     notes = head.get("notes")
-    if not isinstance(notes, dict) or PageNotes.from_json(notes).status != 200:
+    if not isinstance(notes, dict) or not _is_stored_page(PageNotes.from_json(notes)):
         raise ValueError("its notes are no page's")
     return notes, body
+
+
+def _is_stored_page(page: PageNotes) -> bool:
+    """Whether these can be a stored page's. Raises ValueError for a URL that is none: the page's links are resolved by it."""
+    parse_url(page.url)
+    return page.status == 200 and not page.transient

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import logging
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
@@ -36,6 +37,9 @@ from pkgcache.engine.store.keys import StoreKey, parse_key
 from pkgcache.engine.store.store import Store
 from pkgcache.engine.upstream.errors import Failure, UpstreamError
 from pkgcache.rules.routing.urls import Url
+from pkgcache.units import redact
+
+logger = logging.getLogger(__name__)
 
 READS: Final = 32
 """Objects that are read at a time; who would wait for a turn asks an upstream instead."""
@@ -228,9 +232,13 @@ class SharedTier:
         if error.failure not in _WRONG or name is None:
             return
         self._figures.read("wrong")
+        if (
+            CONTENT not in self.health.problems
+        ):  # which everybody may read, and a private project's name is nobody else's
+            logger.warning("%s of the shared tier is wrong: %s", name, redact(error.detail))
         self.health.report(
             CONTENT,
-            f"the shared tier has a wrong object, which is fetched from an upstream and written anew: {name} ({error.detail})",
+            "the shared tier has a wrong object (the log names it), which is fetched from an upstream and written anew",
         )
         if (key := key_of_object(name)) is not None and len(self._wrong) < MOST_REMEMBERED:
             self._given.pop(key, None)

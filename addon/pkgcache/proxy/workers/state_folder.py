@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +22,7 @@ def state_folder(store: Path) -> Iterator[Path]:
         among = store / NAME
         store.mkdir(mode=0o700, parents=True, exist_ok=True)
         among.mkdir(mode=0o700, exist_ok=True)
+        _check(among)
         _remove_left(among)
         made = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=among))
     except OSError:  # the proxy serves without a store, too
@@ -28,6 +31,13 @@ def state_folder(store: Path) -> Iterator[Path]:
         yield made
     finally:
         shutil.rmtree(made, ignore_errors=True)
+
+
+def _check(among: Path) -> None:
+    """Raise PermissionError where others could put their own folder in the place of ours, or have us remove theirs."""
+    status = among.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        raise PermissionError(errno.EPERM, "it is a link, another user's, or open to others", str(among))
 
 
 def _remove_left(among: Path) -> None:

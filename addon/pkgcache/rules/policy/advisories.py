@@ -178,11 +178,13 @@ def _line_of(found: Sequence[Affected]) -> bytes:
     rows: list[list[Any]] = []
     room = MAX_LINE
     for each in sorted(found, key=lambda each: (not each.malicious, each.id)):
-        room -= len(_line(row := _row(each)))
-        if room < 0:
-            rows = [[each.id, 1, [], [["", "", 0]]]] if each.malicious else rows
+        size = len(_line(row := _row(each)))
+        if size <= room:
+            room -= size
+            rows.append(row)
+        elif each.malicious:
+            rows = [[each.id, 1, [], [["", "", 0]]]]
             break
-        rows.append(row)
     return _line(rows)
 
 

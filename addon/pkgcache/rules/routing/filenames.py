@@ -117,7 +117,7 @@ def version_in(filename: str, project: str, known: dict[str, Version]) -> Versio
     (<Version('1.0')>, <Version('1.0.post2')>)
     """
     if filename.endswith(".whl"):
-        return version_of(filename, known)
+        return version_of(filename, known) or _old_wheel_version(filename)
     parts = _ENDING.sub("", filename).split("-")
     ends = range(1, min(len(parts), _MOST_PROJECTS + 1))
     start = next((end for end in ends if canonicalize_name("-".join(parts[:end])) == project), None)
@@ -127,6 +127,14 @@ def version_in(filename: str, project: str, known: dict[str, Version]) -> Versio
     for text in ("-".join(parts[start:]), parts[start], _PLATFORM.sub("", parts[start])):
         with contextlib.suppress(ValueError):
             return Version(text)
+    return None
+
+
+def _old_wheel_version(filename: str) -> Version | None:
+    """The version in a name that PEP 427 does not allow, and older installers take: `a__b-1.0-…`, or `a-1.0_1-…` for 1.0-1."""
+    parts = filename.split("-")
+    with contextlib.suppress(ValueError):
+        return Version(parts[1].replace("_", "-")) if len(parts) in {5, 6} else None
     return None
 
 
