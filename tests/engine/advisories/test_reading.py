@@ -155,7 +155,7 @@ ODD: Final[dict[str, Callable[[Path], object]]] = {
     "a link to itself": lambda path: path.symlink_to(path.name),
     "a link to a device": lambda path: path.symlink_to("/dev/zero"),
     "a link to a folder": lambda path: path.symlink_to("."),
-    "16 MB of objects": lambda path: path.write_bytes(b"[" + b"{}," * (reading.MAX_FILE // 3 - 2) + b"{}]"),
+    "many that are no records": lambda path: path.write_bytes(b"[" + b"{}," * 2 * reading.MAX_BROKEN + b"{}]"),
 }  # fmt: skip
 
 

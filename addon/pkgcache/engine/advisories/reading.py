@@ -32,6 +32,9 @@ MAX_FILES: Final = 500_000
 MAX_FILE: Final = 16 << 20
 """Bytes of one JSON file, unpacked: one record has some kB, and what has tens of thousands of them is a zip."""
 
+MAX_BROKEN: Final = 1000
+"""Records of one file that are none; then the rest of it is left out. 16 MB of `{},` are five million."""
+
 MAX_TOTAL: Final = 4 << 30
 """Bytes of all files, unpacked: 500,000 of 8 kB each."""
 
@@ -119,16 +122,16 @@ class Reading:
         if len(text) > MAX_FILE:
             self.broken += 1
             return
-        broken = False
+        broken = 0
         try:
             for each in read_records(json.loads(text)):
-                if isinstance(each, BrokenRecord):
-                    broken = True
-                else:
+                if not isinstance(each, BrokenRecord):
                     self._keep(each)
-        except (ValueError, RecursionError, MemoryError):  # 16 MB of `{},` become more objects than there is memory for
-            broken = True
-        self.broken += broken
+                elif (broken := broken + 1) > MAX_BROKEN:
+                    break
+        except (ValueError, RecursionError, MemoryError):  # one file may become more objects than there is memory for
+            broken = 1
+        self.broken += bool(broken)
 
     def _count_file(self) -> None:
         self.files += 1
