@@ -71,12 +71,14 @@ class Gatekeeper:
             404 if verdict.reason is RefusalReason.PRIVATE_NAME else 403, verdict.text(what), detail=verdict.detail
         )
 
-    def why_hidden(self, route: ReleaseFile, upload_time: str) -> str:
+    def why_hidden(self, route: ReleaseFile, upload_time: str, status: str) -> str:
         """The words in which a file of a page would be refused; empty where it would not. Nothing is counted, and nobody is asked.
 
-        `upload_time`: as the page has it.
+        `upload_time` and `status`: as the page has them.
         """
         verdict = self._admit_by_name(route)
+        if isinstance(verdict, Admitted):
+            verdict = self.admission.admit_status(status)
         if isinstance(verdict, Admitted) and self._has_cooldown(route):
             verdict = self.admission.admit_file(upload_time, time.time())
         return "" if isinstance(verdict, Admitted) else verdict.text(printable(route.filename))

@@ -78,14 +78,16 @@ class Asked:
             return text if answer.status in {403, 404} else f"{answer.status}: {text}"
         page = await _body(answer)
         # In a thread: a page may have 100,000 files, and others are to be served meanwhile.
-        offered, hidden = await asyncio.to_thread(compare, page, await self._table(route), self._filename)
+        table = await self._table(route)
+        offered, hidden = await asyncio.to_thread(compare, page, table, self._filename)
+        status = table.status if table else ""
         if self._filename:
             is_there = self._filename in offered
             other = f"{self._filename} is {'offered' if is_there else 'not on the page of its project'}"
-            return next(self._reasons(index, hidden), other)
+            return next(self._reasons(index, hidden, status), other)
         head = f"of {len(offered) + len(hidden)} files of {route.project}, {len(hidden) or 'none'} are hidden"
         more = [f"and {len(hidden) - MOST_NAMED} more"] if len(hidden) > MOST_NAMED else []
-        named = self._reasons(index, hidden[:MOST_NAMED])
+        named = self._reasons(index, hidden[:MOST_NAMED], status)
         return "\n  ".join([head + (":" if hidden else ""), *named, *more])
 
     def _page(self, index: Index) -> Request:
@@ -109,12 +111,14 @@ class Asked:
                 return table
         return None
 
-    def _reasons(self, index: Index, hidden: Iterable[tuple[str, FileFacts]]) -> Iterator[str]:
+    def _reasons(self, index: Index, hidden: Iterable[tuple[str, FileFacts]], status: str) -> Iterator[str]:
         """Why each of these files is hidden, in one line."""
         for identity, facts in hidden:
-            yield printable(self._refusal(index, identity, facts) or f"{facts.filename[:LONGEST_NAME]} {self._other}")
+            yield printable(
+                self._refusal(index, identity, facts, status) or f"{facts.filename[:LONGEST_NAME]} {self._other}"
+            )
 
-    def _refusal(self, index: Index, identity: str, facts: FileFacts) -> str:
+    def _refusal(self, index: Index, identity: str, facts: FileFacts, status: str) -> str:
         """The refusal's words; empty where no rule refuses the file."""
         try:
             route = self._service.router.route(
@@ -124,7 +128,7 @@ class Asked:
             return ""
         if not isinstance(route, ReleaseFile):
             return ""
-        return self._service.gatekeeper.why_hidden(replace(route, index=index, also=()), facts.upload_time)
+        return self._service.gatekeeper.why_hidden(replace(route, index=index, also=()), facts.upload_time, status)
 
     @property
     def _other(self) -> str:
