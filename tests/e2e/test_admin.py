@@ -69,6 +69,8 @@ def test_a_project_is_purged(house: House) -> None:
     answer = post(house, {"action": "purge", "project": "Purged"})
     assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
     assert json.loads(answer.body)["done"].startswith("purged purged: ")
+    again = post(house, {"action": "purge", "project": "Purged"})
+    assert json.loads(again.body)["done"] == "purged: nothing stored"
     assert {row["project"] for row in look(house, "/entries.json?q=purged")["rows"]} == {"purged-not"}
     eventually(lambda: house.fetch(file_url(release)).headers["Cache-Status"] or "", lambda status: "fwd" in status)
     assert house.file_requests(release) == before + 1

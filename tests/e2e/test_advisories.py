@@ -37,7 +37,7 @@ WAYS: Final = (PIP_ENV, UV_ENV, PIP_INDEX)
 PROJECTS: Final = [
     *[f"page-{kind}-{where}" for kind in ACCEPTS for where in ("index", "own", "mirror")],
     *[f"leaf-{slug(way)}" for way in WAYS],
-    *["direct", "locked", "document", "html-only", "acme-core", "pinned"],
+    *["direct", "locked", "document", "html-only", "acme-core", "pinned", "marked"],
 ]
 """Of each of these, version 2.0 is malicious, and 1.5 vulnerable."""
 
@@ -261,6 +261,16 @@ def test_a_project_of_which_every_version_is_malicious(spelt: str, advised: Hous
         assert MAL in answer.body.decode()
     assert advised.upstream.count() == 0
     assert versions_on(advised.page("all")) == {"1.0"}
+
+
+def test_why_names_what_is_marked_as_yanked(advised: House) -> None:
+    """uv took an older version, and neither it nor the proxy said why."""
+    files = three("marked")
+    advised.upstream.add(*files)
+    said = advised.fetch("/why/marked").body.decode()
+    line = f"{files[1].filename} is marked as yanked by advisory {CVE} (pypi_cache_advisories_yank)"
+    assert f"\n  {line}\n" in said
+    assert f"pypi: {line}\n" in advised.fetch(f"/why/{files[1].filename}").body.decode()
 
 
 def test_malicious_by_an_alias(advised: House) -> None:

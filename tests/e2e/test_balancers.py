@@ -27,7 +27,6 @@ OWN_ADDRESS: Final = "127.0.0.2"
 
 CHANGES: Final = {
     "haproxy": (
-        ("maxconn 20000", "maxconn 200"),
         ("bind :8080", "bind 127.0.0.1:{listens}"),
         ("${CACHE_ONE-10.0.0.5:8080}", "127.0.0.1:{one}"),
         ("${CACHE_TWO-10.0.0.6:8080}", "127.0.0.1:{two}"),

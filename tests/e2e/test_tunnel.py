@@ -21,6 +21,7 @@ from tests.support.names import INDEX_HOST, INDEX_URL, file_url, page_url
 from tests.support.peers import Handler, ParentProxy, Peer, echo, greets, resolving, web
 from tests.support.proxy import Proxy
 from tests.support.upstream import Upstream
+from tests.support.waiting import eventually
 from tests.support.wheels import make_wheel
 from tests.support.wire import Wire, fetch
 
@@ -350,6 +351,7 @@ def test_a_name_that_nobody_knows_is_a_502(make_proxy: MakeProxy, upstream: Upst
     assert refusal is not None
     assert refusal.status == 502
     assert b"no-such-host.invalid" in refusal.body
+    eventually(lambda: proxy.output, lambda output: "Cannot connect to no-such-host.invalid:443: " in output)
 
 
 def test_other_hosts_denied(make_proxy: MakeProxy, upstream: Upstream, make_peer: MakePeer) -> None:

@@ -142,10 +142,12 @@ def test_a_question_costs_one_look_at_the_page(scene: Scene) -> None:
 
 
 def test_projects_that_are_refused(scene: Scene) -> None:
+    before = json.loads(scene.proxy.get("/stats").body)["refusals"]
     assert scene.why("evil")["pypi"] == ["evil is refused by pypi_cache_deny=evil*"]
     assert scene.why("evil")["corp"] == ["evil is refused by pypi_cache_deny=evil*"]
     assert scene.why("evil-1.0-py3-none-any.whl")["pypi"] == ["evil is refused by pypi_cache_deny=evil*"]
     assert "pypi_cache_private=acme-*=corp" in scene.why("acme-tool")["pypi"][0]
+    assert json.loads(scene.proxy.get("/stats").body)["refusals"] == before, "nobody has tried to install it"
 
 
 def test_what_nobody_has(scene: Scene) -> None:

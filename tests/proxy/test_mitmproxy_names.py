@@ -133,6 +133,7 @@ SIGNATURES: Final[list[tuple[Callable[..., Any], str, str]]] = [
     (_readers.ChunkedReader.__call__, "self, buf", "ChunkedBody stands in its place"),
     (_readers.ChunkedReader.read_eof, "self", "ChunkedBody stands in its place"),
     (commands.OpenConnection, "connection", "ConnectStream._tunnel"),
+    (commands.Log, "message, level=…", "ConnectStream._tunnel"),
     (next_layer.NextLayer.next_layer, "self, nextlayer", "PypiCache.next_layer lets it choose first"),
     (tlsconfig.TlsConfig.tls_start_server, "self, tls_start", "PypiCache.tls_start_server lets it go first"),
     (tlsconfig.TlsConfig.get_cert, "self, conn_context", "HostTls: the names of the certificate, and its chain"),

@@ -1,5 +1,6 @@
 """What is noted of single requests: bounded, and of the right ones."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,14 @@ def test_which_requests_are_noted(
     assert bool(scene.activity.refused) == refused
     if refused:
         assert scene.activity.refused[0].text == "why"
+
+
+def test_a_wrong_admin_token_is_no_rule(scene: Scene) -> None:
+    """It stood among what rules refuse as `(something else)`."""
+    request, _ = scene.route(PAGE.format("six"))
+    finished = Finished(replace(request, at_proxy_address=True), None, 403, CacheStatus(), 10, 1.0, 0.5, "")
+    scene.activity.note(finished, Response.text(403, "the header Pypi-Cache-Token does not have the admin token"))
+    assert not scene.activity.refused
 
 
 def test_a_client_that_left_before_its_answer(scene: Scene) -> None:

@@ -71,6 +71,11 @@ class Gatekeeper:
             404 if verdict.reason is RefusalReason.PRIVATE_NAME else 403, verdict.text(what), detail=verdict.detail
         )
 
+    def why_refused(self, route: ProjectPage) -> str:
+        """The words in which a project's page would be refused; empty where it would not. Nothing is counted or logged."""
+        verdict = self._admit_project(route)
+        return "" if isinstance(verdict, Admitted) else verdict.text(route.project)
+
     def why_hidden(self, route: ReleaseFile, upload_time: str, status: str) -> str:
         """The words in which a file of a page would be refused; empty where it would not. Nothing is counted, and nobody is asked.
 

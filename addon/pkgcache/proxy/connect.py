@@ -30,6 +30,7 @@ from pkgcache.proxy.intake import Intake
 from pkgcache.proxy.known_heads import HeadKey
 from pkgcache.proxy.request_checks import CLOSING, why_connect_refused
 from pkgcache.rules.routing.package_hosts import Address
+from pkgcache.units import printable
 
 
 @dataclass
@@ -115,7 +116,9 @@ class ConnectStream(HttpStream):
                 if not error:
                     break
             if error:
-                self._refuse_tunnel(502, f"Cannot connect to {address[0]}:{address[1]}: {error}")
+                text = f"Cannot connect to {address[0]}:{address[1]}: {error}"
+                yield commands.Log(printable(text))  # clients show only the status
+                self._refuse_tunnel(502, text)
             else:
                 self.child_layer = tcp.TCPLayer(self.context, ignore=True)  # ignore: no flow, no hooks
         yield from self.handle_connect_finish()

@@ -82,7 +82,12 @@ class Activity:
             self._count(route, finished.size, hit=finished.cache.hit)
 
     def _note_refusal(self, finished: Finished, response: Response) -> None:
-        """Remember why, where it was this proxy that has refused: an upstream's 403 was forwarded, and is not in words of ours."""
+        """Remember why, where it was this proxy that has refused: an upstream's 403 was forwarded, and is not in words of ours.
+
+        A 403 of the proxy's own pages is for an admin token, and no rule's.
+        """
+        if finished.route is None and finished.request.at_proxy_address:
+            return
         if response.cache.source == "proxy" and isinstance(response.body, bytes):
             self.refused.append(finished._replace(text=response.body.decode(errors="replace").strip()))
 

@@ -154,6 +154,8 @@ class Admin:
         store = self._service.store
         await store.flush_pending()
         entries, size = await store.catalogue.drop_project(project)
+        if not entries:
+            return f"{project}: nothing stored"
         return f"purged {project}: {entries:,} {'entry' if entries == 1 else 'entries'}, {size:,} bytes"
 
 

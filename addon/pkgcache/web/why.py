@@ -1,15 +1,16 @@
 """`/why/NAME`: what each index offers of a project or of a file, what is hidden of it, by which rule, and until when.
 
 pip prints the versions that it was offered, and never why others are missing. So this page asks for the project's page as an agent does,
-and holds each file that is not on it to the rules as the gatekeeper does, so that both say the same; but nothing is counted as refused,
-and no upstream is asked again. What is said of a file is one line, without control characters, whatever its page calls it.
+and holds each file that is not on it to the rules as the gatekeeper does, so that both say the same; but nothing is counted or logged as
+refused, and no upstream is asked again. What an advisory has marked as yanked is named too: uv passes it over without a word. What is
+said of a file is one line, without control characters, whatever its page calls it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -31,6 +32,7 @@ MOST_NAMED: Final = 200
 """Hidden files that are named with their reasons, the last of the page first: those are the newest ones."""
 
 LONGEST_NAME: Final = 300
+YANK: Final = "pypi_cache_advisories_yank"
 JSON_TYPE: Final = "application/vnd.pypi.simple.v1+json"
 
 
@@ -72,6 +74,8 @@ class Asked:
         route = self._service.route(asked)
         if not isinstance(route, ProjectPage):
             return "it has no such page"
+        if refusal := self._service.gatekeeper.why_refused(route):
+            return refusal  # nobody has tried to install it
         answer = await self._service.answer(asked, route)
         if answer.status != 200:
             text = (await _body(answer)).decode(errors="replace").strip()
@@ -81,14 +85,16 @@ class Asked:
         table = await self._table(route)
         offered, hidden = await asyncio.to_thread(compare, page, table, self._filename)
         status = table.status if table else ""
+        marked = await asyncio.to_thread(self._marked, route, offered)
         if self._filename:
             is_there = self._filename in offered
             other = f"{self._filename} is {'offered' if is_there else 'not on the page of its project'}"
-            return next(self._reasons(index, hidden, status), other)
+            return next(self._reasons(index, hidden, status), next(iter(marked), other))
         head = f"of {len(offered) + len(hidden)} files of {route.project}, {len(hidden) or 'none'} are hidden"
-        more = [f"and {len(hidden) - MOST_NAMED} more"] if len(hidden) > MOST_NAMED else []
-        named = self._reasons(index, hidden[:MOST_NAMED], status)
-        return "\n  ".join([head + (":" if hidden else ""), *named, *more])
+        named = list(self._reasons(index, hidden[:MOST_NAMED], status))
+        return "\n  ".join(
+            [head + (":" if hidden or marked else ""), *named, *_more(hidden), *marked[:MOST_NAMED], *_more(marked)]
+        )
 
     def _page(self, index: Index) -> Request:
         """The request for the project's page, as an agent would make it here; whoever asks is not logged in at an upstream."""
@@ -110,6 +116,17 @@ class Asked:
             if table := await self._service.known_files.table(page_request):
                 return table
         return None
+
+    def _marked(self, route: ProjectPage, offered: set[str]) -> list[str]:
+        """What is said of the files that an advisory has marked as yanked, in one line each."""
+        about = self._service.advisories.about(route.project, route.index.name)
+        names = sorted(offered & {self._filename} if self._filename else offered, reverse=True)
+        advised = about.of_page(route.project, names) if about else {}
+        return [
+            printable(f"{name[:LONGEST_NAME]} is marked as yanked by advisory {each.yanked} ({YANK})")
+            for name, each in advised.items()
+            if each.yanked
+        ]
 
     def _reasons(self, index: Index, hidden: Iterable[tuple[str, FileFacts]], status: str) -> Iterator[str]:
         """Why each of these files is hidden, in one line."""
@@ -152,6 +169,10 @@ def compare(page: bytes, table: FileTable | None, filename: str = "") -> tuple[s
         if facts.filename not in offered and filename in {"", facts.filename}
     ]
     return offered, hidden[::-1]
+
+
+def _more(named: Sequence[object]) -> list[str]:
+    return [f"and {len(named) - MOST_NAMED} more"] if len(named) > MOST_NAMED else []
 
 
 async def _body(response: Response) -> bytes:

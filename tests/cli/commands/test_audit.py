@@ -101,6 +101,8 @@ def test_what_is_found(command: Command, store: Path, records: Path, tmp_path: P
     assert "\x1b" not in shown.out
     assert "2 advisories, 5 files" in shown.err
     assert "cannot be read" in shown.err
+    assert "no access log was read" not in shown.err
+    assert "no access log was read, so clients are not known" in command(*words[:-2]).ended(1).err
 
 
 CORP: Final = ("--set", "pypi_cache_index=corp=https://corp.example/simple/", "--set", "pypi_cache_private=acme-*=corp")

@@ -303,6 +303,15 @@ def test_no_proxy_runs(was_named: bool, state: str) -> None:
     assert found.message.startswith("127.0.0.1:1 does not answer")
 
 
+@pytest.mark.parametrize("was_named", [True, False])
+def test_a_proxy_that_closes_the_connection(was_named: bool) -> None:
+    """`start it`, though it runs: without a PROXY header it answers nobody."""
+    (found,) = check_proxy(Peer(b"").url, was_named=was_named)
+    assert "it requires a PROXY header" in found.advice
+    (found,) = check_proxy("http://127.0.0.1:1", was_named=was_named)
+    assert "PROXY header" not in found.advice
+
+
 def test_for_people(command: Command) -> None:
     """A mark and a line each, what to do under it, and how many there are; the port is that of the configuration file."""
     folder = command.home / ".mitmproxy"

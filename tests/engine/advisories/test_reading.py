@@ -64,6 +64,7 @@ FOUND: Final[dict[str, tuple[bytes, int, int]]] = {
     "a zip with wrong types": (packed({"a.json": ONE, "b.json": b'{"id": 7}', "c.json": ONE}), 1, 1),
     "a zip with deep JSON": (packed({"a.json": ONE, "b.json": b"[" * 200_000, "c.json": ONE}), 1, 1),
     "a zip with a large number": (packed({"a.json": ONE, "b.json": b'{"id":' + b"9" * 9999 + b"}", "c.json": ONE}), 1, 1),
+    "a zip with another spelling": (packed({"a.json": ONE, "b.json": ONE.replace(b"PyPI", b"pypi"), "c.json": ONE}), 1, 1),
     "names that lead elsewhere": (packed({"../../a.json": ONE, "/etc/b.json": text_of(osv("flask", "MAL-2"))}), 2, 0),
 }  # fmt: skip
 
@@ -74,6 +75,7 @@ def test_what_is_read(content: bytes, records: int, unreadable: int, tmp_path: P
     path.write_bytes(content)
     about = read(path).about
     assert (about["records"], about["unreadable"]) == (records, unreadable)
+    assert about.get("first_unreadable", "").startswith("b.json (it" if unreadable else "")
     with path.open("rb") as file:
         assert read(file).about == about
 

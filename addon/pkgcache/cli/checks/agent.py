@@ -280,9 +280,10 @@ def what_is_hidden(environment: Mapping[str, str], proxy: str, name: str) -> Ite
     except OSError as error:
         yield Found("problem", f"{name}: the proxy does not say what is hidden of it: {error}")
         return
-    offered = " are hidden" in text or " is offered" in text
+    marked = " is marked as yanked "
+    offered = " are hidden" in text or " is offered" in text or marked in text
     for paragraph in re.split(r"\n(?! )", text.strip()):
-        is_whole = "none are hidden" in paragraph or " is offered" in paragraph
+        is_whole = ("none are hidden" in paragraph or " is offered" in paragraph) and marked not in paragraph
         yield Found("well" if is_whole else "note" if offered else "problem", paragraph.replace("\n", "\n        "))
 
 

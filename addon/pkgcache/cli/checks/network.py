@@ -24,6 +24,9 @@ from pkgcache.rules.simple.representations import Representation
 
 WRONG_URL = "check whether the URL is that of a simple index"
 START = "./run.sh" if (Path(pkgcache.__file__).parents[2] / "run.sh").is_file() else "pypi-cache serve"
+CUT = ("closed connection", "reset by peer")
+"""What http.client and the system say where a connection was accepted, and closed without an answer."""
+
 UPSTREAM_SECONDS = 20.0
 ASKED_PROJECT = "pip"
 """A project that every complete index has."""
@@ -44,10 +47,12 @@ def check_proxy(url: str, *, was_named: bool) -> Iterator[Finding]:
     try:
         health = ProxyClient(url).health()
     except ProxyError as error:
+        is_cut = any(each in str(error) for each in CUT)
+        more = "; or it requires a PROXY header (pypi_cache_proxy_protocol): ask through the balancer" if is_cut else ""
         if was_named:
-            yield problem("proxy", str(error), f"start it: {START}")
+            yield problem("proxy", str(error), f"start it: {START}{more}")
         else:
-            yield note("proxy", str(error), f"start it ({START}), or name it with --proxy")
+            yield note("proxy", str(error), f"start it ({START}), or name it with --proxy{more}")
         return
     trouble = health["trouble"]
     if not isinstance(trouble, dict) or not trouble:

@@ -165,7 +165,10 @@ def audit(
     found = Audit(advisories, _admission(location), chosen)
     with opened(location) as entries:
         found.read_store(entries)
-    for log in logs or _usual_log(location):
+    logs = logs or _usual_log(location)
+    if not logs:
+        say("no access log was read, so clients are not known: --access-log FILE")
+    for log in logs:
         try:
             if unreadable := found.read_log(log):
                 say(f"{log}: {counted(unreadable, 'line')} cannot be read")
@@ -237,8 +240,8 @@ def _admission(location: StoreLocation) -> Admission:
         raise UnusableError(str(error)) from None
 
 
-def _usual_log(location: StoreLocation) -> list[Path]:
+def _usual_log(location: StoreLocation) -> tuple[Path, ...]:
     """The proxy's access log, where it is a file that is there."""
     log = location.settings.access_log
     path = Path(os.path.expanduser(log))  # noqa: PTH111  a user without a home is no error
-    return [path] if log not in {"", "-"} and path.is_file() else []
+    return (path,) if log not in {"", "-"} and path.is_file() else ()

@@ -142,11 +142,15 @@ class AdvisoryFeed:
         self._checked = checked
         self.current = found
         self.changed()
+        records = found.about.get("records", 0)
         logger.info(
-            "%d advisories are in force, %d of them on malicious packages",
-            found.about.get("records", 0),
+            "%s in force, %d on malicious packages",
+            "1 advisory is" if records == 1 else f"{records} advisories are",
             found.about.get("malicious", 0),
         )
+        if unreadable := found.about.get("unreadable"):
+            first = found.about.get("first_unreadable", "")
+            logger.warning("files of advisories that cannot be read: %d, the first is %s", unreadable, first)
 
     def _made(self, text: bytes) -> Advisories:
         return Advisories(text, self._settings.advisories_block, yank=self._settings.advisories_yank)

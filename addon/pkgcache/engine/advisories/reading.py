@@ -21,6 +21,7 @@ from typing import IO, Any, Final
 
 from pkgcache.rules.policy.advisories import write_index
 from pkgcache.rules.policy.osv import Affected, BrokenRecord, read_records
+from pkgcache.units import printable
 
 MEMORY: Final = 768 << 20
 """Bytes of address space. A zip of 35,000 records takes 70 MB of memory."""
@@ -34,6 +35,9 @@ MAX_FILE: Final = 16 << 20
 
 MAX_BROKEN: Final = 1000
 """Records of one file that are none; then the rest of it is left out. 16 MB of `{},` are five million."""
+
+SHOWN: Final = 200
+"""Characters of a file's name, and of what is wrong with it."""
 
 MAX_TOTAL: Final = 4 << 30
 """Bytes of all files, unpacked: 500,000 of 8 kB each."""
@@ -56,6 +60,7 @@ class Reading:
         self.found: list[Affected] = []
         self.files = 0
         self.broken = 0
+        self.first_broken = ""  # its name, and why
         self.ids: set[str] = set()
         self.malicious: set[str] = set()
         self._total = 0
@@ -67,6 +72,7 @@ class Reading:
             "malicious": len(self.malicious),
             "projects": len({each.project for each in self.found}),
             "unreadable": self.broken,
+            **({"first_unreadable": self.first_broken} if self.broken else {}),
         }
 
     def read(self, source: Path | IO[bytes]) -> None:
@@ -76,16 +82,23 @@ class Reading:
                 try:
                     with _opened(path) as file:
                         self._read_file(file, path.name)
-                except OSError:  # a link to nothing, a pipe, or a file that was taken away meanwhile
+                except OSError as error:  # a link to nothing, a pipe, or a file that was taken away meanwhile
                     self._count_file()
-                    self.broken += 1
+                    self._note_broken(path.name, error.strerror or str(error))
         elif isinstance(source, Path):
             with _opened(source) as file:
                 self._read_file(file, source.name)
         else:
             self._read_file(source, "the answer")
         if self.broken > self.files // 2:
-            raise UnreadableError(f"{self.broken} of {self.files} files in it hold no OSV record")
+            raise UnreadableError(
+                f"{self.broken} of {self.files} files in it hold no OSV record, the first is {self.first_broken}"
+            )
+
+    def _note_broken(self, name: str, why: str) -> None:
+        self.broken += 1
+        shown = f"{name[:SHOWN]} ({why[:SHOWN]})".encode(errors="replace").decode()  # a name may be no UTF-8
+        self.first_broken = self.first_broken or printable(shown)
 
     def _read_file(self, file: IO[bytes], name: str) -> None:
         if file.read(2) == b"PK":
@@ -93,7 +106,7 @@ class Reading:
             return
         file.seek(0)
         self._count_file()
-        self._read_json(file)
+        self._read_json(file, name)
 
     def _read_zip(self, file: IO[bytes], name: str) -> None:
         try:
@@ -106,32 +119,35 @@ class Reading:
         for member in members:
             self._count_file()
             if member.compress_type not in _METHODS or member.flag_bits & _ENCRYPTED:
-                self.broken += 1
+                self._note_broken(member.filename, "it is packed in a way that is not read")
                 continue
             try:
                 with archive.open(member) as packed:
-                    self._read_json(packed)
+                    self._read_json(packed, member.filename)
             except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, zlib.error):
-                self.broken += 1
+                self._note_broken(member.filename, "it cannot be unpacked")
 
-    def _read_json(self, file: IO[bytes]) -> None:
+    def _read_json(self, file: IO[bytes], name: str) -> None:
         text = file.read(MAX_FILE + 1)
         self._total += len(text)
         if self._total > MAX_TOTAL:
             raise UnreadableError(f"it is more than {MAX_TOTAL >> 30} GB, unpacked")
         if len(text) > MAX_FILE:
-            self.broken += 1
+            self._note_broken(name, f"it is more than {MAX_FILE >> 20} MB")
             return
-        broken = 0
+        broken, why = 0, ""
         try:
             for each in read_records(json.loads(text)):
                 if not isinstance(each, BrokenRecord):
                     self._keep(each)
-                elif (broken := broken + 1) > MAX_BROKEN:
+                    continue
+                broken, why = broken + 1, why or str(each)
+                if broken > MAX_BROKEN:
                     break
         except (ValueError, RecursionError, MemoryError):  # one file may become more objects than there is memory for
-            broken = 1
-        self.broken += bool(broken)
+            why = why or "it is no JSON that can be read"
+        if why:
+            self._note_broken(name, why)
 
     def _count_file(self) -> None:
         self.files += 1

@@ -92,7 +92,10 @@ def read_records(value: object) -> Iterator[Affected | BrokenRecord]:
         records = value["vulns"]
     for record in records:
         try:
-            yield from read_record(record)
+            found = read_record(record)
+            yield from found
+            if not found and (odd := _odd_ecosystem(record)):
+                yield BrokenRecord(f"its ecosystem is {odd}, which the schema spells {ECOSYSTEM}")
         except BrokenRecord as error:
             yield error
         except (ValueError, TypeError, RecursionError, OverflowError) as error:
@@ -113,6 +116,15 @@ def read_record(record: object) -> list[Affected]:
     shown = _ODD.sub("?", record["id"][:MAX_ID])
     found = (_read_affected(each, shown, malicious=malicious) for each in given or ())
     return [each for each in found if each is not None]
+
+
+def _odd_ecosystem(record: Any) -> str:
+    """The ecosystem that a record has, where it is this one in another case: then somebody wrote it by hand."""
+    if record.get("withdrawn"):
+        return ""
+    packages = _objects([each.get("package") for each in _objects(record.get("affected"))])
+    names = _texts([each.get("ecosystem") for each in packages])
+    return next((each for each in names if each != ECOSYSTEM and each.lower() == ECOSYSTEM.lower()), "")
 
 
 def _read_affected(value: object, shown: str, *, malicious: bool) -> Affected | None:
