@@ -127,7 +127,7 @@ class Reading:
             except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, zlib.error):
                 self._note_broken(member.filename, "it cannot be unpacked")
 
-    def _read_json(self, file: IO[bytes], name: str) -> None:
+    def _read_json(self, file: IO[bytes], name: str = "") -> None:
         text = file.read(MAX_FILE + 1)
         self._total += len(text)
         if self._total > MAX_TOTAL:
