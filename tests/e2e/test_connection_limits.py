@@ -399,7 +399,7 @@ def test_out_of_file_handles(make_proxy: MakeProxy, upstream: Upstream) -> None:
             stack.enter_context(open_plain(proxy))
         assert b"of 256 open files" in when_served(proxy, "/healthz").body
         for _ in range(5):
-            assert proxy.get("/pypi/simple/small/").status == 200
+            assert when_served(proxy, "/pypi/simple/small/").status == 200
     eventually(lambda: b"of 256 open files" not in proxy.get("/healthz").body)
     lines = [line for line in proxy.output.splitlines() if "open files" in line or "works again" in line]
     assert len(lines) == 2, lines

@@ -61,7 +61,7 @@ def notes(**other: Any) -> dict[str, Any]:
         "request_time": now,
         "response_time": now,
         "upstream": "",
-        "url": "",
+        "url": "https://mirror.example/simple/six/",
         "of": "",
     }
     return {**known, "kind": "json", "based": False, **other}
