@@ -138,7 +138,7 @@ def test_half_a_line_is_ended_before_the_next(tmp_path: Path, monkeypatch: pytes
 def test_standard_output(
     lines: list[int], sizes: list[int], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As few writes as a pipe keeps whole: several workers write to the same one."""
+    """A batch is written in pieces that a pipe keeps whole, and no more of them than needed: several workers write to one pipe."""
     written: list[int] = []
     write = os.write
 

@@ -52,7 +52,7 @@ class ProxyProtocol:
 def _register(
     register: Register, networks: Sequence[Network], connection: str, handler: ProxyConnectionHandler
 ) -> AbstractContextManager[None]:
-    """As Proxyserver.register_connection, the first that mitmproxy calls with a new connection."""
+    """Have the header of a balancer's connection read before anything else; mitmproxy calls this first with a new connection."""
     reader = handler.transports[handler.client].reader
     if isinstance(reader, asyncio.StreamReader) and is_within(handler.client.peername[0], networks):
         handler.handle_client = partial(_handle_client, handler, reader, handler.handle_client)  # type: ignore[method-assign]

@@ -29,7 +29,7 @@ def busy(times: int = 1) -> Metrics:
 
 
 def report(number: int, metrics: Metrics, **more: Any) -> Report:
-    """As it comes from another process: through JSON."""
+    """What worker `number` tells of these metrics, sent through JSON as between processes."""
     told = {"started": 100.0 + number, "fills": number, **more}
     return Report(number=number, snapshot=json.loads(json.dumps(snapshot(metrics))), **told)
 

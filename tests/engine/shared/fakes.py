@@ -96,7 +96,7 @@ class FakeBucket(Bucket):
 
 @dataclass
 class StoredEntry:
-    """As the store's."""
+    """An entry of the fake store: its value, and the open file that a large one would have."""
 
     value: bytes
     file: Any = None
@@ -116,15 +116,15 @@ class FakeStore:
         self.on_stored: Any = lambda _key: None
 
     async def find(self, key: StoreKey) -> StoredEntry | None:
-        """As the store's."""
+        """Return the entry of a key; None where there is none."""
         return StoredEntry(self.entries[key]) if key in self.entries else None
 
     async def read(self, key: StoreKey) -> tuple[dict[str, Any], bytes] | None:
-        """As the store's."""
+        """Return the notes and the body of a stored page; None where there is none."""
         return self.pages.get(key)
 
     async def put(self, key: StoreKey, value: bytes, notes: dict[str, Any]) -> bool:
-        """As the store's."""
+        """Keep a page, and tell `on_stored` of it."""
         self.pages[key] = notes, value
         self.on_stored(key)
         return True

@@ -71,7 +71,7 @@ async def test_a_failure_is_waited_for_once(how: str, monkeypatch: pytest.Monkey
 
 
 async def test_an_object_that_stalls_in_the_middle() -> None:
-    """As fills see it: a response whose body stops coming."""
+    """A fill gets a response whose body stops coming; after the set time that is a failure of the tier, and not a wait."""
     scene = Scene()
     scene.bucket.objects[NAME] = b"content"
     scene.bucket.stalls_in_body = True

@@ -154,7 +154,7 @@ class SharedTier:
         return await self._within_wait(self._bucket.size(name))
 
     async def _found(self, name: str, wanted: Wanted) -> Found | None:
-        """As `read`, once the first piece is there. Raises BucketError."""
+        """Open an object, or the `wanted` part of it, and wait for its first piece; None: there is none. Raises BucketError."""
         try:
             found = await self._bucket.get(name, wanted)
             return found and await _begun(found)

@@ -37,7 +37,7 @@ def mark_yanked(body: bytes, kind: Kind, reasons: Reasons) -> bytes:
 
 
 def mark_yanked_in_document(body: bytes, reasons: Reasons) -> bytes:
-    """As `mark_yanked`, of a document of the older JSON API. Raises BrokenPage."""
+    """A document of the older JSON API with the files of these names marked as yanked. Raises BrokenPage."""
     document = read_document(body)
     text = document.page.text
     changes: list[_Change] = []
