@@ -51,7 +51,7 @@ def used(name: str, module: str, ways: tuple[str, ...]) -> bool:
 def patterns() -> Iterator[tuple[str, Pattern, bool, bool]]:
     """Every pattern, with its name, whether it is searched for, and whether it is matched with a whole text."""
     for module, text in sources().items():
-        if "re." not in text:
+        if "import re\n" not in text:
             continue
         for name, value in vars(importlib.import_module(module)).items():
             for number, pattern in enumerate(value if isinstance(value, tuple) else (value,)):
@@ -61,15 +61,11 @@ def patterns() -> Iterator[tuple[str, Pattern, bool, bool]]:
                     full = not scans and used(name, module, ("fullmatch",))
                     yield f"{module}.{name}.{number}", pattern, scans, full
         for node in ast.walk(ast.parse(text)):
-            if (
-                isinstance(node, ast.Call)
-                and isinstance(node.func, ast.Attribute)
-                and ast.unparse(node.func.value) == "re"
-            ):
-                first = node.args[0]
-                if node.func.attr in {*SEARCHES, "match", "fullmatch"} and isinstance(first, ast.Constant):
-                    scans = node.func.attr in SEARCHES
-                    yield f"{module}:{node.lineno}", re.compile(first.value), scans, node.func.attr == "fullmatch"
+            match node:
+                case ast.Call(
+                    func=ast.Attribute(value=ast.Name(id="re"), attr=attr), args=[ast.Constant(value=first), *_]
+                ) if attr in {*SEARCHES, "match", "fullmatch"}:
+                    yield f"{module}:{node.lineno}", re.compile(first), attr in SEARCHES, attr == "fullmatch"
     editor = ProjectListEditor(parse_url("https://mirror.test/pypi/simple/"))
     yield "ProjectListEditor._link", editor._link, True, False
 

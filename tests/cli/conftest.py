@@ -19,7 +19,7 @@ from unittest import mock
 import pytest
 
 from pkgcache.cli.app import run
-from pkgcache.cli.warming import temporary_proxy
+from pkgcache.cli.warming import requirements, temporary_proxy
 from pkgcache.engine.store.entries import Entries
 from tests.support.authority import Authority
 from tests.support.clients import bare_env
@@ -91,6 +91,7 @@ class Command:
         with (
             mock.patch.dict(os.environ, environment, clear=True),
             mock.patch.object(temporary_proxy, "subprocess", FORKING),
+            mock.patch.object(requirements, "subprocess", FORKING_PIP),
             contextlib.chdir(self.home),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
@@ -142,6 +143,26 @@ FORKING: Final = SimpleNamespace(
     TimeoutExpired=subprocess.TimeoutExpired,
 )
 """Of the module subprocess, what a temporary proxy is started with."""
+
+
+@contextmanager
+def _forked_pip(command: Sequence[str], *, env: Mapping[str, str], stderr: IO[bytes], **more: Any) -> Iterator[Any]:
+    """The pip of this environment, as a fork that has ended; for any other program a process."""
+    if list(command[1:3]) != ["-m", "pip"]:
+        with subprocess.Popen(command, env=env, stderr=stderr, **more) as process:
+            yield process
+        return
+    kept = {name: value for name, value in env.items() if not name.startswith(READ_AT_START)}
+    errors = Path(stderr.name)
+    output = errors.with_name("output")
+    fork = start_forked(command[3:], env=kept, cwd=Path.cwd(), output=output, errors=errors, program="pip")
+    status = fork.wait(TIMEOUT)
+    with output.open() as lines:
+        yield SimpleNamespace(stdout=lines, wait=lambda: status, returncode=status)
+
+
+FORKING_PIP: Final = SimpleNamespace(Popen=_forked_pip, DEVNULL=subprocess.DEVNULL, PIPE=subprocess.PIPE)
+"""Of the module subprocess, what `warm` runs pip with."""
 
 
 def has_open(process: int, path: Path) -> bool:
