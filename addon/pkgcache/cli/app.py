@@ -6,30 +6,50 @@ Nothing that a person, a signal or a closed pipe does ends in a traceback; the e
 from __future__ import annotations
 
 import os
+import pkgutil
 import shlex
 import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import click
 
 from pkgcache import __version__
-from pkgcache.cli.commands.audit import audit
-from pkgcache.cli.commands.doctor import doctor
-from pkgcache.cli.commands.export import export
-from pkgcache.cli.commands.import_ import import_archive
-from pkgcache.cli.commands.ls import ls
-from pkgcache.cli.commands.purge import purge
-from pkgcache.cli.commands.service import service
-from pkgcache.cli.commands.stats import stats
-from pkgcache.cli.commands.verify import verify
-from pkgcache.cli.commands.warm import warm
 from pkgcache.cli.exits import BROKEN_PIPE, FOUND, INTERRUPTED
 
+PLACES: Final = {
+    "audit": "audit:audit",
+    "doctor": "doctor:doctor",
+    "export": "export:export",
+    "import": "import_:import_archive",
+    "ls": "ls:ls",
+    "purge": "purge:purge",
+    "service": "service:service",
+    "stats": "stats:stats",
+    "verify": "verify:verify",
+    "warm": "warm:warm",
+}
+"""Where each command is, under `pkgcache.cli.commands`."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+
+class Commands(click.Group):
+    """Loads a command when it is asked for: to load what all of them need, an HTTP client too, takes most of the time of `ls`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all, loaded or not."""
+        return sorted({*super().list_commands(ctx), *PLACES})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, or None: then all are loaded, for Click to say which one may be meant."""
+        if cmd_name not in self.commands:
+            for place in (PLACES[cmd_name],) if cmd_name in PLACES else PLACES.values():
+                self.add_command(pkgutil.resolve_name(f"pkgcache.cli.commands.{place}"))
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, package_name="pypi-cache", prog_name="pypi-cache")
 def cli() -> None:
     """Look after the store of pypi-cache, a caching forward proxy for Python packages.
@@ -59,8 +79,6 @@ def _elsewhere(name: str, short_help: str) -> click.Command:
 
 cli.add_command(_elsewhere("serve", "Start the proxy: mitmdump with the addon, and mitmdump's arguments."))
 cli.add_command(_elsewhere("ca", "`ca new`: make the CA that is to replace the present one."))
-for _command in (stats, ls, audit, purge, verify, warm, export, import_archive, doctor, service):
-    cli.add_command(_command)
 
 
 def main() -> NoReturn:

@@ -12,7 +12,8 @@ from typing import Any, Final
 import pytest
 
 from pkgcache.engine.advisories import feed as module
-from pkgcache.engine.advisories.feed import COMPONENT, FILE_NAME, AdvisoryFeed
+from pkgcache.engine.advisories.feed import COMPONENT, AdvisoryFeed
+from pkgcache.engine.advisories.kept import FILE_NAME
 from pkgcache.engine.advisories.source import parse_source
 from pkgcache.engine.service import Service
 from pkgcache.settings import SettingError, make_settings

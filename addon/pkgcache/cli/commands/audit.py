@@ -20,7 +20,7 @@ from pkgcache.cli.output import AS_JSON, counted, print_json, print_line, printa
 from pkgcache.cli.progress_bar import bar
 from pkgcache.cli.selection import Globs, read_globs
 from pkgcache.cli.store_location import StoreLocation, with_store_options
-from pkgcache.engine.advisories.feed import read_kept
+from pkgcache.engine.advisories.kept import read_kept
 from pkgcache.engine.advisories.process import read_advisories
 from pkgcache.engine.advisories.reading import UnreadableError
 from pkgcache.engine.pip_defaults import pip_defaults

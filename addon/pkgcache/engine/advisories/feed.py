@@ -17,16 +17,16 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import IO, Any, Final
 
 from multidict import CIMultiDict
 
-from pkgcache.engine.advisories.process import MAX_INDEX, read_advisories
+from pkgcache.engine.advisories.kept import FILE_NAME, read_kept
+from pkgcache.engine.advisories.process import read_advisories
 from pkgcache.engine.advisories.reading import UNCHANGED, UnreadableError
 from pkgcache.engine.advisories.source import Source
 from pkgcache.engine.runtime.health import Health
-from pkgcache.engine.store.safe_files import ForeignFileError, create, read_small
+from pkgcache.engine.store.safe_files import create
 from pkgcache.engine.upstream.client import UpstreamClient
 from pkgcache.engine.upstream.errors import Failure, UpstreamError
 from pkgcache.rules.http.validation import validators
@@ -38,9 +38,6 @@ from pkgcache.units import redact
 logger = logging.getLogger(__name__)
 
 COMPONENT: Final = "advisories"
-FILE_NAME: Final = "advisories"
-"""The last good index, in the store's folder."""
-
 MAX_DOWNLOAD: Final = 256 << 20
 """Bytes of an answer. A zip of 35,000 records had 16 MB."""
 
@@ -245,11 +242,3 @@ def with_more(text: bytes, more: dict[str, Any]) -> bytes:
     """An index with more in its first line."""
     first, _, rest = text.partition(b"\n")
     return json.dumps({**json.loads(first), **more}).encode("ascii") + b"\n" + rest
-
-
-def read_kept(folder: Path) -> bytes | None:
-    """The index that a proxy has kept in a store's folder; None where there is none, or what lies there is not its file."""
-    try:
-        return read_small(folder / FILE_NAME, MAX_INDEX)
-    except (OSError, ForeignFileError):
-        return None
