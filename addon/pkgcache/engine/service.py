@@ -30,13 +30,14 @@ from pkgcache.engine.pages.filtering import VariantFilter
 from pkgcache.engine.pages.json_api import FileSources
 from pkgcache.engine.pages.known_files import KnownFiles
 from pkgcache.engine.pages.learned_hosts import LearnedHosts
+from pkgcache.engine.pages.page_turns import PageTurns
 from pkgcache.engine.pages.project_list import ProjectLists
 from pkgcache.engine.pages.project_pages import Pages
 from pkgcache.engine.pages.renewal import Renewal
 from pkgcache.engine.pages.variants import PageVariants
 from pkgcache.engine.pip_defaults import pip_defaults
 from pkgcache.engine.responses.messages import Request, Response
-from pkgcache.engine.runtime.freed_memory import FreedMemory
+from pkgcache.engine.runtime.freed_memory import LITTLE, FreedMemory
 from pkgcache.engine.runtime.health import Health
 from pkgcache.engine.runtime.metrics import Metrics
 from pkgcache.engine.runtime.open_files import raise_open_files
@@ -134,9 +135,15 @@ class Service:
             settings=settings,
             tier=self.shared,
         )
+        self._memory = FreedMemory()
         memory = settings.memory // 8 * 3  # the store's small files have a quarter of it all
         self.variants = PageVariants(
-            self.store, self.hosts, self.tasks, is_configured=self.router.hosts.is_configured_by_operator, memory=memory
+            self.store,
+            self.hosts,
+            self.tasks,
+            is_configured=self.router.hosts.is_configured_by_operator,
+            memory=memory,
+            turns=PageTurns(before_heavy=partial(self._memory.give_back, LITTLE)),
         )
         self.known_files = KnownFiles(self.variants, self.store, memory=memory)
         fetcher = PageFetcher(self.store, self.client, self.variants, self.metrics, offline=settings.offline)
@@ -173,7 +180,6 @@ class Service:
             refusal=self.gatekeeper.refusal,
         )
         self.project_lists = ProjectLists(shared, fetcher)
-        self._memory = FreedMemory()
         self._ready = asyncio.Event()
 
     def open(self) -> None:

@@ -10,8 +10,8 @@ from multidict import CIMultiDict
 
 from pkgcache.engine.pages.fetcher import PageFetcher
 from pkgcache.engine.pages.known_files import KnownFiles
-from pkgcache.engine.pages.large_bodies import TakeTurn
 from pkgcache.engine.pages.learned_hosts import LearnedHosts
+from pkgcache.engine.pages.page_turns import TakeTurn
 from pkgcache.engine.pages.stored_page import PageRequest
 from pkgcache.engine.pages.variants import PageVariants
 from pkgcache.engine.pip_defaults import pip_defaults
@@ -66,7 +66,7 @@ class Response:
 
     async def body(self, _limit: int, take_turn: TakeTurn) -> bytes:
         if len(self.said.body) > SMALL_BODY:
-            await take_turn()
+            await take_turn(len(self.said.body))
         return self.said.body
 
     def refused(self) -> UpstreamError:

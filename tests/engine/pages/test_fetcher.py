@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from pkgcache.engine.pages.decoding import PIECE
-from pkgcache.engine.pages.fetcher import MOST_LARGE
 from pkgcache.engine.pages.stored_page import PageRequest, StoredPage, find_page, read_page
 from pkgcache.engine.pages.worker import LARGE
+from pkgcache.engine.store.notes import PageNotes
 from pkgcache.engine.upstream.errors import AllFailedError, Failure
 from pkgcache.rules.routing.urls import parse_url
+from pkgcache.rules.simple.limits import HEAVY_PAGE, MOST_LARGE
 from pkgcache.rules.simple.representations import Representation
 from tests.engine.pages.mirrors import FIRST, SECOND, Mirrors, Parts, Said, parts
 from tests.support.index import JSON_TYPE, PLAIN_HTML_TYPE, project_html, project_json
@@ -192,7 +193,8 @@ async def test_content_codings(encoding: str, body: bytes, good: bool, tmp_path:
                 await fetched(at)
             return
         page = await fetched(at)
-        assert await at.variants.plain(page) == PAGE
+        async with at.variants.plain(page) as plain:
+            assert plain == PAGE
         if encoding.endswith("gzip"):
             assert page.body == body, "it is stored as it came, not compressed anew"
 
@@ -208,28 +210,40 @@ async def test_what_is_noted(tmp_path: Path) -> None:
         assert parse_url(notes.url).origin == FIRST
 
 
-async def test_how_many_large_pages_are_there_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each may take 32 MB; small ones do not wait for them."""
-    large = Said(
-        body=gzip.compress(PAGE + b" " * LARGE), headers={"Content-Type": JSON_TYPE, "Content-Encoding": "gzip"}
-    )
+@pytest.mark.parametrize(
+    ("size", "most"),
+    [
+        pytest.param(LARGE, MOST_LARGE, id="just large"),
+        pytest.param(HEAVY_PAGE - len(PAGE), MOST_LARGE, id="just not heavy"),
+        pytest.param(HEAVY_PAGE, 1, id="just heavy"),
+    ],
+)
+@pytest.mark.parametrize("coding", ["gzip", "deflate", ""])
+async def test_how_many_large_pages_are_there_at_a_time(
+    size: int, most: int, coding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of them took 360 MB in both processes. Small ones do not wait for them, and all are served in the end."""
+    body = PAGE + b" " * size
+    coded = {"gzip": gzip.compress, "deflate": zlib.compress, "": bytes}[coding](body)
+    large = Said(body=coded, headers={"Content-Type": JSON_TYPE, "Content-Encoding": coding})
     mirrors = Mirrors(first=large)
     async with parts(tmp_path, mirrors) as at:
         keep, go_on, kept = at.fetcher.keep, asyncio.Event(), []
 
-        async def slow_keep(page_request: PageRequest, *rest: Any) -> StoredPage:
+        async def slow_keep(page_request: PageRequest, notes: PageNotes, plain: bytes, *rest: Any) -> StoredPage:
             kept.append(page_request.project)
             if page_request.project.startswith("large"):
                 await go_on.wait()
-            return await keep(page_request, *rest)
+                plain = PAGE  # what is made of a page, its parser has tests of
+            return await keep(page_request, notes, plain, *rest)
 
         monkeypatch.setattr(at.fetcher, "keep", slow_keep)
-        waiting = [asyncio.create_task(at.fetcher.fetch(at.page_request(f"large-{n}"), None)) for n in range(8)]
-        while len(kept) < MOST_LARGE:
+        waiting = [asyncio.create_task(at.fetcher.fetch(at.page_request(f"large-{n}"), None)) for n in range(4)]
+        while len(kept) < most:
             await asyncio.sleep(0)
         mirrors.says[FIRST] = JSON_PAGE
         assert (await at.fetcher.fetch(at.page_request("small"), None)).found
-        assert len(kept) == MOST_LARGE + 1
+        assert len(kept) == most + 1
         go_on.set()
         assert all(page.found for page in await asyncio.gather(*waiting))
 

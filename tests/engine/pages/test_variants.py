@@ -102,7 +102,8 @@ async def test_a_damaged_page_is_gone(what: str, tmp_path: Path) -> None:
             await at.store.drop(page.key)
         await at.store.flush_pending()
         with pytest.raises(PageGoneError):
-            await at.variants.plain(page)
+            async with at.variants.plain(page):
+                pass
         await at.store.flush_pending()
         assert await find_page(at.store, page.key) is None
 

@@ -176,10 +176,25 @@ def works(process: PageWorker, page: bytes) -> list[Callable[[], object]]:
 def test_too_much_memory(process: PageWorker) -> None:
     """24 MB of JSON become 8 million lists. The process says so and ends; the next page is worked on by a new one."""
     page = b'{"meta": {"x": [' + b"[]," * 8_000_000 + b'[]]}, "files": []}'
-    with pytest.raises(BrokenPage, match="more than 224 MiB of memory"):
+    with pytest.raises(BrokenPage, match="more than 176 MiB of memory"):
         process.transform(page, spec("json", "json"), lambda _: None)
     assert process._process is None
     assert process.transform(PAGES["json"], spec("json", "json"), lambda _: None)[0].edited
+
+
+@pytest.mark.usefixtures("never_here")
+@pytest.mark.parametrize(("earlier", "started"), [(0, 1), (1, 2), (2, 2)])
+def test_what_earlier_pages_have_left_is_not_in_the_way(
+    earlier: int, started: int, process: PageWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page that is too much for a process which has worked on others is given to a new one, once."""
+    start, starts = process._start, []
+    monkeypatch.setattr(process, "_start", lambda: starts.append(1) or start())
+    for _ in range(earlier):
+        process.transform(PAGES["json"], spec("json", "json"), lambda _: None)
+    with pytest.raises(BrokenPage, match="MiB of memory"):
+        process.transform(b'{"x":[' + b"[]," * 3_000_000 + b'0], "files": []}', spec("json", "json"), lambda _: None)
+    assert len(starts) == started
 
 
 @pytest.mark.usefixtures("never_here")

@@ -7,17 +7,17 @@ answers with 200 must not be served for ten minutes.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from typing import NamedTuple
 
 from multidict import CIMultiDict
 
 from pkgcache.engine.pages.decoding import PIECE, decoded
-from pkgcache.engine.pages.large_bodies import LargeBodies, TakeTurn
+from pkgcache.engine.pages.page_turns import TakeTurn
 from pkgcache.engine.pages.stored_page import PageRequest, StoredPage, body_digest, gzipped_page
 from pkgcache.engine.pages.variants import PageVariants
 from pkgcache.engine.pages.worker import LARGE
@@ -37,14 +37,11 @@ from pkgcache.rules.http.validation import freshened, updates, validators
 from pkgcache.rules.routing.indexes import Index, Upstream
 from pkgcache.rules.routing.paths import document_at, page_at
 from pkgcache.rules.routing.urls import Url
-from pkgcache.rules.simple.limits import MAX_PAGE
+from pkgcache.rules.simple.limits import HEAVY_PAGE, MAX_PAGE
 from pkgcache.rules.simple.page_model import BrokenPage, broken_by
 from pkgcache.rules.simple.representations import Representation, representation_of, upstream_accept
 
 logger = logging.getLogger(__name__)
-
-MOST_LARGE = 2
-"""Large pages that are decompressed at a time, each of up to MAX_PAGE: one that the process for them works on, and the next one."""
 
 _BASE = b"<base"
 
@@ -64,8 +61,7 @@ class PageFetcher:
         self._variants = variants
         self._metrics = metrics
         self._offline = offline
-        self._large = asyncio.Semaphore(MOST_LARGE)
-        self._bodies = LargeBodies()
+        self._turns = variants.turns
 
     def healthy_first(self, index: Index) -> list[Upstream]:
         """An index's upstreams in the operator's order, but those whose circuit breaker is open last."""
@@ -90,7 +86,7 @@ class PageFetcher:
         absent: StoredPage | None = None
         for upstream in self._upstreams_for(page_request):
             try:
-                async with self._bodies.turn(upstream.simple.origin) as take_turn:
+                async with self._turns.body(upstream.simple) as take_turn:
                     page = await self._from_upstream(upstream, page_request, stored, take_turn)
             except UpstreamError as error:
                 failure = error.to_keep()
@@ -182,11 +178,12 @@ class PageFetcher:
             notes, representation=representation, transient=notes.transient or isinstance(refusal, NotStorable)
         )
         coding = headers.get("Content-Encoding", "")
-        in_thread = self._variants.in_thread
-        if read := await in_thread(lambda: _read_if_small(body, coding, url)):
-            return await self._keep_read(page_request, notes, body, read)
-        async with self._large:
-            read = await in_thread(lambda: _read(body, coding, url, MAX_PAGE))
+        for limit in (LARGE, HEAVY_PAGE):
+            async with self._turns.work(limit, url):
+                if read := await self._variants.in_thread(partial(_read_within, body, coding, url, limit)):
+                    return await self._keep_read(page_request, notes, body, read)
+        async with self._turns.work(MAX_PAGE, url):
+            read = await self._variants.in_thread(lambda: _read(body, coding, url, MAX_PAGE))
             return await self._keep_read(page_request, notes, body, read)
 
     async def _keep_read(self, page_request: PageRequest, notes: PageNotes, body: bytes, read: _ReadBody) -> StoredPage:
@@ -273,10 +270,10 @@ def _read(body: bytes, coding: str, url: Url, limit: int) -> _ReadBody:
     return _ReadBody(plain, is_gzip, body_digest(plain), has_base)
 
 
-def _read_if_small(body: bytes, coding: str, url: Url) -> _ReadBody | None:
-    """Read a body that is a small page; None for a large one, of which no more than that was decompressed."""
+def _read_within(body: bytes, coding: str, url: Url, limit: int) -> _ReadBody | None:
+    """Read a body; None where it is longer than `limit`, and no more than that was decompressed."""
     try:
-        return _read(body, coding, url, LARGE)
+        return _read(body, coding, url, limit)
     except UpstreamError as error:
         if error.failure is Failure.WRONG_LENGTH:
             return None

@@ -118,11 +118,9 @@ class KnownFiles:
         if page is None or not page.found:
             return None
         try:
-            plain = await self._variants.plain(page)
-            _, table = await self._variants.transform(page_request, page, plain, page.representation.kind)
+            return await self._variants.table(page_request, page)
         except (PageGoneError, BrokenPage):
             return None
-        return table
 
     async def _is_current(self, key: StoreKey, known: _Known) -> bool:
         """Whether a table is of the stored page: another process may have renewed that.

@@ -164,6 +164,15 @@ def body_digest(page: bytes) -> str:
     return hashlib.blake2b(page, digest_size=16).hexdigest()
 
 
+def plain_size(gzipped: bytes) -> int:
+    """The bytes that a stored page has when it is decompressed, as its one member's end says (RFC 1952 §2.3.1).
+
+    >>> plain_size(gzipped_page(b"<a href=six-1.0.zip>"))
+    20
+    """
+    return int.from_bytes(gzipped[-4:], "little")
+
+
 def plain_page(gzipped: bytes, source_digest: str) -> bytes | None:
     """Decompress a stored page; None where it is not what was stored, or longer than anything that is stored."""
     decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)

@@ -14,12 +14,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
 from pkgcache.engine.pages.learned_hosts import LearnedHosts
+from pkgcache.engine.pages.page_turns import PageTurns
 from pkgcache.engine.pages.stored_page import (
     PageAnswer,
     PageGoneError,
@@ -27,6 +29,7 @@ from pkgcache.engine.pages.stored_page import (
     StoredPage,
     gzipped_page,
     plain_page,
+    plain_size,
     read_page,
 )
 from pkgcache.engine.pages.worker import PageWorker, is_large
@@ -91,6 +94,7 @@ class PageVariants:
         *,
         is_configured: Callable[[Address], bool],
         memory: int,
+        turns: PageTurns | None = None,
     ) -> None:
         self._store = store
         self._hosts = hosts
@@ -98,6 +102,7 @@ class PageVariants:
         self._is_configured = is_configured
         self._variants: ByteLru[tuple[StoreKey, str], PageVariant] = ByteLru(memory)
         self._worker = PageWorker()
+        self.turns = turns or PageTurns()
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="pages")
         # One thread: the worker does one page at a time, and a large page must not keep both threads from the small ones.
         self._large = ThreadPoolExecutor(1, thread_name_prefix="large-pages")
@@ -116,7 +121,8 @@ class PageVariants:
         key = page_request.variant_key(page.notes, kind)
         if (found := await self._store.read(key)) and (variant := await self._read(key, page, kind, *found)):
             return variant
-        return await self.make(page_request, page, await self.plain(page), kind)
+        async with self.plain(page) as plain:
+            return await self.make(page_request, page, plain, kind)
 
     async def make(
         self, page_request: PageRequest, page: StoredPage, plain: bytes, kind: Kind, *, check: bool = False
@@ -149,7 +155,13 @@ class PageVariants:
         self._variants.put((key, variant.source_digest), variant, variant.size)
         return variant
 
-    async def plain(self, page: StoredPage) -> bytes:
+    async def table(self, page_request: PageRequest, page: StoredPage) -> FileTable | None:
+        """The table of a page's files. Raises PageGoneError and BrokenPage."""
+        async with self.plain(page) as plain:
+            return (await self.transform(page_request, page, plain, page.representation.kind))[1]
+
+    @asynccontextmanager
+    async def plain(self, page: StoredPage) -> AsyncIterator[bytes]:
         """The upstream's body, decompressed. Raises PageGoneError; a damaged page is dropped first."""
         body = page.body
         if body is None:
@@ -157,11 +169,12 @@ class PageVariants:
             if found is None or found.body is None or found.notes.source_digest != page.notes.source_digest:
                 raise PageGoneError(page.key)
             body = found.body
-        plain = await self.in_thread(lambda: plain_page(body, page.notes.source_digest))
-        if plain is None:
-            await self._store.drop_damaged(page.key, None, "it is not what its digest says")
-            raise PageGoneError(page.key)
-        return plain
+        async with self.turns.work(plain_size(body)):
+            plain = await self.in_thread(lambda: plain_page(body, page.notes.source_digest))
+            if plain is None:
+                await self._store.drop_damaged(page.key, None, "it is not what its digest says")
+                raise PageGoneError(page.key)
+            yield plain
 
     async def transform(
         self, page_request: PageRequest, page: StoredPage, plain: bytes, kind: Kind, *, check: bool = False

@@ -69,6 +69,7 @@ class PageWorker:
         self._pipe: PipeEnd | None = None
         self._usable = not getattr(sys, "frozen", False)
         self._closed = False
+        self._has_worked = False
 
     def transform[T](
         self, page: bytes, spec: TransformSpec, then: Callable[[TransformedPage], T]
@@ -148,7 +149,12 @@ class PageWorker:
             deadline = in_time(PAGE_SECONDS)
             try:
                 self._pipe.send({"work": work, **more}, page, deadline)
-                return self._answered(self._pipe.receive(deadline))
+                message = self._pipe.receive(deadline)
+                if "last" in message[0] and self._has_worked:
+                    self._end()  # what other pages have left on its heap may have been in the way: a new one has all its memory
+                    continue
+                self._has_worked = True
+                return self._answered(message)
             except BrokenPage:
                 raise
             except (OSError, EOFError, ValueError) as error:
@@ -211,6 +217,7 @@ class PageWorker:
                     fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
             self._pipe = PipeEnd(self._process.stdout.fileno(), self._process.stdin.fileno(), self._give_up)
             self._pipe.receive(in_time(PAGE_SECONDS))
+            self._has_worked = False
         except (OSError, EOFError, ValueError, BrokenPage) as error:
             self._end(kill=True)
             if self._closed:

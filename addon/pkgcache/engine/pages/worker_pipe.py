@@ -49,6 +49,20 @@ class PipeEnd:
         head, page = _LENGTHS.unpack(self._read(_LENGTHS.size, deadline))
         return json.loads(self._read(head, deadline)), self._read(page, deadline)
 
+    def receive_buffer(self) -> tuple[dict[str, Any], bytearray]:
+        """The next message, as `receive`; its page can be emptied, whoever still holds it."""
+        head, size = _LENGTHS.unpack(self._read(_LENGTHS.size, 0.0))
+        told, page = json.loads(self._read(head, 0.0)), bytearray(size)
+        with memoryview(page) as left:
+            at = 0
+            while at < size:
+                with left[at : at + _STEP] as part:
+                    came = os.readv(self._readable, [part])
+                if not came:
+                    raise EOFError("it has ended")
+                at += came
+        return told, page
+
     def _read(self, count: int, deadline: float) -> bytes:
         """Exactly `count` bytes. Raises EOFError where the pipe ends before."""
         whole = io.BytesIO()  # its value is no copy: of 64 MB there is no room for two in the process

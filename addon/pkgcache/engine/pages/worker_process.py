@@ -18,14 +18,11 @@ from packaging.version import Version
 from pkgcache.engine.pages.worker_pipe import Message, PipeEnd
 from pkgcache.rules.simple.json_api import remove_files_of_document
 from pkgcache.rules.simple.json_api_build import Release, build_document, find_release
+from pkgcache.rules.simple.limits import PROCESS_MEMORY
 from pkgcache.rules.simple.page_model import BrokenPage, broken_by
 from pkgcache.rules.simple.removal import Filtered, remove_files
 from pkgcache.rules.simple.transform import TransformSpec, transform
 from pkgcache.rules.simple.yanking import mark_yanked, mark_yanked_in_document
-
-MEMORY: Final = 224 << 20
-"""Bytes of address space, of which nearly all are resident at the end. A page of MAX_PAGE bytes takes 196 MiB with 48,000 files in JSON,
-213 with 57,000 in HTML. Converted to JSON, or at the proxy's own address, pages of 27 MB fit. The largest page known, 15 MB, takes 136."""
 
 _NICE: Final = 5
 """Where processors are few, hits go before new pages."""
@@ -58,7 +55,7 @@ def serve() -> None:
 
 def _answer_one(pipe: PipeEnd) -> bool:
     """Answer the next message; returns whether to go on. Raises EOFError and BrokenPipeError where the proxy is gone."""
-    head, page = pipe.receive()
+    head, page = pipe.receive_buffer()
     try:
         for message in _answer(head, page):
             pipe.send(*message)
@@ -76,7 +73,7 @@ def _answer_one(pipe: PipeEnd) -> bool:
     else:
         return True
     del head, page
-    pipe.send({"broken": f"it takes more than {MEMORY >> 20} MiB of memory", "last": True}, b"")
+    pipe.send({"broken": f"it takes more than {PROCESS_MEMORY >> 20} MiB of memory", "last": True}, b"")
     return False
 
 
@@ -84,10 +81,11 @@ def _limit_memory() -> None:
     with contextlib.suppress(ImportError, ValueError, OSError):  # where the system has no such limit
         import resource  # noqa: PLC0415  not on every system
 
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_AS, (PROCESS_MEMORY, PROCESS_MEMORY))
 
 
-def _answer(head: dict[str, Any], page: bytes) -> Iterator[Message]:
+def _answer(head: dict[str, Any], page: Any) -> Iterator[Message]:
+    """The answer's messages. `page`: a bytearray, which all that reads a page takes as it takes bytes."""
     work = head["work"]
     if work == "release":
         release = find_release(page, head["version"])
@@ -100,7 +98,7 @@ def _answer(head: dict[str, Any], page: bytes) -> Iterator[Message]:
         return
     spec = TransformSpec.from_json(head)
     if work == "transform":
-        transformed, table_of = transform(page, spec)
+        transformed, table_of = transform(page, spec, page.clear)
         yield (
             {"edited": transformed.edited, "origins": transformed.origins},
             transformed.body if transformed.edited else b"",

@@ -19,6 +19,9 @@ LARGE_BLOCK: Final = 512 * 1024
 MUCH: Final = 48 << 20
 """Bytes that the process has grown by before holes are looked for: giving back 80 MB holds up whoever allocates for up to 50 ms."""
 
+LITTLE: Final = 8 << 20
+"""The same where a page of up to 32 MB comes next: the holes would come on top of it."""
+
 
 class FreedMemory:
     """This process's memory. Elsewhere than on Linux nothing is done: others give memory back by themselves, or not at all."""
@@ -34,10 +37,10 @@ class FreedMemory:
         except AttributeError:  # another C library
             return False
 
-    def give_back(self) -> None:
-        """Give back what lies free, if the process has grown much since it was smallest or this was last done. For a thread."""
+    def give_back(self, much: int = MUCH) -> None:
+        """Give back what lies free, if the process has grown by `much` since it was smallest or this was last done. For a thread."""
         now = _resident()
-        if now - self._least < MUCH:
+        if now - self._least < much:
             self._least = min(self._least, now)
             return
         try:

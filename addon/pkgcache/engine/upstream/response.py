@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -91,25 +93,30 @@ class UpstreamResponse:
         """Return the error for an answer whose status is not the wanted one."""
         return refused(self.url, self.status, self.headers, self.asked.origin)
 
-    async def body(self, limit: int, take_turn: Callable[[], Awaitable[None]] | None = None) -> bytes:
-        """Return the whole body, of at most `limit` bytes. `take_turn`: called, once, before more than SMALL_BODY. Raises UpstreamError."""
-        parts: list[bytes] = []
+    async def body(self, limit: int, take_turn: Callable[[int], Awaitable[None]] | None = None) -> bytes:
+        """Return the whole body, of at most `limit` bytes. Raises UpstreamError.
+
+        `take_turn`: called with the bytes so far, while they are more than SMALL_BODY; what it waits is not the upstream's time.
+        """
+        whole = io.BytesIO()  # its value is no copy, as that of joined parts is
         size = 0
         try:
-            async with asyncio.timeout(BODY_SECONDS):
+            async with asyncio.timeout(BODY_SECONDS) as patience:
                 while part := await self.chunk():
-                    parts.append(part)
-                    size += len(part)
+                    size += whole.write(part)
                     if size > limit:
                         raise UpstreamError(Failure.WRONG_LENGTH, self.url, f"the answer is longer than {limit} bytes")
                     if size > SMALL_BODY and take_turn is not None:
-                        await take_turn()
-                        take_turn = None
+                        ends = patience.when()
+                        patience.reschedule(None)
+                        began = time.monotonic()
+                        await take_turn(size)
+                        patience.reschedule(ends and ends + time.monotonic() - began)
         except TimeoutError as error:
             self._record_failure()
             detail = f"only {size} bytes came in {BODY_SECONDS:g} s"
             raise UpstreamError(Failure.TIMEOUT, self.url, detail, origin=self.asked.origin) from error
-        return b"".join(parts)
+        return whole.getvalue()
 
 
 class Cookies:

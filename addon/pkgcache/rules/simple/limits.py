@@ -4,13 +4,29 @@
 A page beyond a limit is a `BrokenPage`, and the stored one is served. The limits hold in the process for large pages and, for small
 pages, in the proxy's own. The largest pages known have 20,000 files and 15 MB.
 
-Leaves out: memory and time of that process (`engine/pages/worker`), and the list of all projects, which is never held whole.
+Leaves out: the time of that process (`engine/pages/worker`), and the list of all projects, which is never held whole.
 """
 
 from typing import Final
 
 MAX_PAGE: Final = 32 << 20
 """Bytes of a page or a document, as it comes and decompressed."""
+
+HEAVY_PAGE: Final = 4 << 20
+"""Bytes from which on a page is heavy: one is worked on at a time, from where it is decompressed until it is made. Few pages known are."""
+
+MOST_LARGE: Final = 2
+"""Large pages of up to HEAVY_PAGE that are decompressed at a time: one that the process works on, and the next one."""
+
+PROCESS_MEMORY: Final = 176 << 20
+"""Bytes of address space of the process for large pages, of which nearly all are resident at the end. A page of MAX_PAGE bytes takes
+150 MiB with 48,000 files in JSON, 157 with 57,000 in HTML; at the proxy's own address one of 27 MB takes 160 and 178, converted to
+JSON 184: pages of 25 MB fit in any case. The largest page known has 15 MB."""
+
+MAX_MEMORY: Final = PROCESS_MEMORY + MAX_PAGE + (MOST_LARGE + 1) * HEAVY_PAGE
+"""Bytes that pages of which nothing can be made take at most, in both processes together: what their process may take; the heavy page
+that it works on; those that are large; and the next body of up to HEAVY_PAGE that the origin has sent. A page that is made takes its
+answer too, in the main process, while the other one has let go of the page."""
 
 MAX_ANSWER: Final = 2 * MAX_PAGE
 """Bytes of what is made of a page: with its links made absolute, in the other representation, or as a document."""

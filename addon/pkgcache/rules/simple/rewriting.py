@@ -36,7 +36,7 @@ def rewrite_page(page: Page, body: bytes, kind: Kind, context: PageContext) -> R
         changes.append((*page.base_span, escape(str(context.client_url))))
     links: list[tuple[PageLink, Target]] = []
     resolve = Resolver(context, base, client_base).resolve
-    room = max_growth(len(body))
+    room = max_growth(len(page.text))
     for link in page.links:
         href = link.href
         if len(href) > MAX_LINK or (found := resolve(href)) is None:

@@ -78,8 +78,12 @@ class TransformedPage:
     origins: tuple[str, ...]  # the origins that its release files are on
 
 
-def transform(page: bytes, spec: TransformSpec) -> tuple[TransformedPage, Callable[[], str]]:
+def transform(
+    page: bytes, spec: TransformSpec, let_go: Callable[[], object] = lambda: None
+) -> tuple[TransformedPage, Callable[[], str]]:
     """Transform a page; also return a function that makes the text of its `FileTable`. Raises BrokenPage.
+
+    `let_go` is called where the page's own bytes are needed no longer; only its text is, and a caller who knows them has them.
 
     The table is made by a call of its own because a client need not wait for it. Its text is '' for a converted page, which says no
     more about files than the page that it was made from.
@@ -95,6 +99,7 @@ def transform(page: bytes, spec: TransformSpec) -> tuple[TransformedPage, Callab
         read = read_html(page) if spec.wanted == "html" else read_json(page)
         if spec.check and spec.wanted == "html":
             check_html(read)
+        let_go()
         rewritten = rewrite_page(read, page, spec.wanted, spec.context)
     if len(rewritten.body) > MAX_ANSWER:
         raise BrokenPage(f"it would be longer than {MAX_ANSWER:,} bytes for this client")
