@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -84,6 +85,34 @@ def test_a_host_that_is_markup(house: House, host: str) -> None:
     answer = seen(house, "/", Host=host)
     assert answer.status == 400
     assert host.encode() not in answer.body
+
+
+@pytest.mark.parametrize("path", ["/dashboard.json", "/entries.json", "/entries.json?q=six"])
+@pytest.mark.parametrize(
+    ("host", "foreign"),
+    [
+        ("127.0.0.1", False),
+        ("10.1.2.3:8080", False),
+        ("[::1]:8080", False),
+        ("LOCALHOST:8080", False),
+        (socket.gethostname(), False),
+        ("evil.test", True),
+        ("evil.test:8080", True),
+        (f"{socket.gethostname()}.evil.test", True),
+    ],
+)
+def test_what_a_name_that_leads_here_may_read(house: House, path: str, host: str, foreign: bool) -> None:
+    """DNS rebinding: a page in an agent's browser read the names of packages."""
+    answer = seen(house, path, Host=host)
+    assert answer.status == (403 if foreign else 200)
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/healthz", "/readyz", "/metrics", "/stats", "/env.sh", "/ca.pem", "/pypi/simple/six/", "/start.txt"]
+)
+def test_what_agents_need_is_there_under_any_name(house: House, path: str) -> None:
+    """As in their index-url: no list of names has to be kept for them."""
+    assert seen(house, path, Host="any-name.test:8080").status == 200
 
 
 def test_figures_are_those_of_stats_and_metrics(house: House) -> None:

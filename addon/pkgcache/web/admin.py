@@ -7,11 +7,13 @@ looked at (rules/policy/changes.py).
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import logging
 import os
 import re
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +21,16 @@ from typing import Final, Protocol, assert_never
 
 from pkgcache.engine.responses.messages import Request, Response
 from pkgcache.engine.service import Service
-from pkgcache.rules.policy.changes import Change, Check, Offline, Purge, Reload, parse_change, why_foreign
+from pkgcache.rules.policy.changes import (
+    Change,
+    Check,
+    Offline,
+    Purge,
+    Reload,
+    parse_change,
+    why_foreign,
+    why_foreign_name,
+)
 from pkgcache.rules.routing.urls import parse_url
 from pkgcache.settings import SettingError
 from pkgcache.web.attempts import Attempts
@@ -127,7 +138,7 @@ class Admin:
                 return Response.text(400, f"{name} is there more than once")
         public = parse_url(public_url) if public_url else None
         origin, site = headers.get("Origin"), headers.get("Sec-Fetch-Site")
-        if why := why_foreign(headers.get("Host", ""), origin, site, public):
+        if why := why_foreign(headers.get("Host", ""), origin, site, public, machine_names()):
             return Response.text(403, why)
         if headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
             return Response.text(415, "expected Content-Type: application/json")
@@ -157,6 +168,21 @@ class Admin:
         if not entries:
             return f"{project}: nothing stored"
         return f"purged {project}: {entries:,} {'entry' if entries == 1 else 'entries'}, {size:,} bytes"
+
+
+def foreign_reader(request: Request, public_url: str) -> Response | None:
+    """Refuse to tell packages' names to what may be a page of another site: one whose name leads to the proxy (DNS rebinding)."""
+    hosts = request.headers.getall("Host", ())
+    public = parse_url(public_url) if public_url else None
+    why = why_foreign_name(hosts[0] if len(hosts) == 1 else "", public, machine_names())
+    return Response.text(403, why) if why else None
+
+
+@functools.cache
+def machine_names() -> frozenset[str]:
+    """This machine's names, as it knows them itself: the first label alone, too."""
+    name = socket.gethostname().rstrip(".").lower()
+    return frozenset({name, name.partition(".")[0]}) - {""}
 
 
 def _digest(text: str) -> bytes:

@@ -23,7 +23,7 @@ from pkgcache.engine.service import Service
 from pkgcache.engine.store.catalogue import TooManySearchesError
 from pkgcache.web import agent_settings, dashboard_files, why
 from pkgcache.web.activity import Activity
-from pkgcache.web.admin import HEADER, PATH, Admin, OptionChanges
+from pkgcache.web.admin import HEADER, PATH, Admin, OptionChanges, foreign_reader
 from pkgcache.web.all_workers import AllWorkers
 from pkgcache.web.dashboard import Viewer, dashboard, found_entries, parse_search, statistics
 from pkgcache.web.onboarding import start_page
@@ -135,7 +135,9 @@ class ProxyPages:
         return dashboard_files.guarded(_json(found_entries(search, found, viewer)))
 
     def _sees_all(self, request: Request) -> tuple[bool, Response | None]:
-        """Whether the request has the admin token, or the refusal of a wrong one."""
+        """Whether the request has the admin token; the refusal of a wrong one, and of what may be a page of another site."""
+        if refusal := foreign_reader(request, self._service.settings.public_url):
+            return False, refusal
         if not self._admin.is_open or HEADER not in request.headers:
             return False, None
         refusal = self._admin.refusal(request)

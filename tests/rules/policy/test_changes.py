@@ -2,7 +2,16 @@
 
 import pytest
 
-from pkgcache.rules.policy.changes import Change, Check, Offline, Purge, Reload, parse_change, why_foreign
+from pkgcache.rules.policy.changes import (
+    Change,
+    Check,
+    Offline,
+    Purge,
+    Reload,
+    parse_change,
+    why_foreign,
+    why_foreign_name,
+)
 from pkgcache.rules.routing.urls import parse_url
 
 
@@ -99,3 +108,40 @@ def test_whether_it_may_be_another_sites(
 ) -> None:
     found = why_foreign(host, origin, site, parse_url(public) if public else None)
     assert bool(found) is foreign
+
+
+@pytest.mark.parametrize(
+    ("host", "public", "foreign"),
+    [
+        ("10.0.0.5:8080", "", False),
+        ("10.0.0.5", "", False),
+        ("[2001:db8::1]:8080", "", False),
+        ("localhost:8080", "", False),
+        ("Localhost.", "", False),
+        ("build7:8080", "", False),
+        ("BUILD7.corp.test.", "", False),
+        ("proxy.test:8080", "http://proxy.test:8080", False),
+        ("build7", "http://proxy.test:8080", False),
+        # A name that anybody may have, and point here
+        ("evil.test", "", True),
+        ("evil.test:8080", "", True),
+        ("proxy.test:8080", "", True),
+        ("proxy.test", "http://proxy.test:8080", True),
+        ("build7.evil.test", "", True),
+        ("xbuild7", "", True),
+        ("localhost.evil.test", "", True),
+        ("10.0.0.5.evil.test", "", True),
+        ("127.1", "", True),
+        ("2130706433", "", True),
+        ("0x7f.0.0.1", "", True),
+        ("10.0.0.5@evil.test", "", True),
+        ("evil.test, 10.0.0.5", "", True),
+        ("", "", True),
+        (" ", "", True),
+    ],
+)
+def test_whether_a_name_may_be_another_sites(host: str, public: str, foreign: bool) -> None:
+    """DNS rebinding: a page may read what its own name leads to. With `why_foreign` there is one rule for reading and for changes."""
+    machine = {"build7", "build7.corp.test"}
+    assert bool(why_foreign_name(host, parse_url(public) if public else None, machine)) is foreign
+    assert bool(why_foreign(host, None, None, parse_url(public) if public else None, machine)) is foreign

@@ -1,14 +1,15 @@
-"""What an operator may ask for on the dashboard, as JSON; and whether the request can come from a page of another site.
+"""What an operator may ask for on the dashboard, as JSON; and whether a request can come from a page of another site.
 
 A browser sends what any page tells it to. It says who that was by `Origin` (RFC 6454) and `Sec-Fetch-Site` (Fetch Metadata), it asks
 first (CORS) before it sends JSON or a header of ours to another site, and nobody else's page knows the token. `Host` is checked too: a
-name that somebody points at the proxy's address (DNS rebinding) makes that page's requests look like our own.
+name that somebody points at the proxy's address (DNS rebinding) makes that page's requests look like our own, and lets it read answers.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from packaging.utils import InvalidName, NormalizedName, canonicalize_name
@@ -74,17 +75,35 @@ def parse_change(body: bytes) -> Change:
     )
 
 
-def why_foreign(host: str, origin: str | None, site: str | None, public: Url | None) -> str:
+def why_foreign_name(host: str, public: Url | None, machine: Collection[str]) -> str:
+    """Return why a request may be another site's, by its `Host`; empty where it cannot be, whatever page has sent it.
+
+    `public` is the proxy's own URL as agents know it, `machine` the names of the machine that it runs on.
+
+    >>> why_foreign_name("10.0.0.5:8080", None, ()), why_foreign_name("Build7:8080", None, ["build7"])
+    ('', '')
+    """
+    if public is not None and host.lower() == public.authority:
+        return ""
+    return (
+        ""
+        if _is_own(host, machine)
+        else ("open the dashboard by the proxy's address, or set pypi_cache_public_url to the URL that you use")
+    )
+
+
+def why_foreign(
+    host: str, origin: str | None, site: str | None, public: Url | None, machine: Collection[str] = ()
+) -> str:
     """Return why a request may be another site's, by its `Host`, `Origin` and `Sec-Fetch-Site`; empty where it cannot be.
 
-    `public` is the proxy's own URL as agents know it.
+    `public` and `machine` are those of `why_foreign_name`.
 
     >>> why_foreign("10.0.0.5:8080", "http://10.0.0.5:8080", "same-origin", None)
     ''
     """
-    known = {public.authority} if public is not None else set()
-    if host.lower() not in known and not _is_address(host):
-        return "open the dashboard by the proxy's address, or set pypi_cache_public_url to the URL that you use"
+    if why := why_foreign_name(host, public, machine):
+        return why
     if site is not None and site not in {"same-origin", "none"}:
         return "this comes from a page of another site"
     allowed = {f"{scheme}://{host.lower()}" for scheme in ("http", "https")} | ({public.origin} if public else set())
@@ -93,10 +112,10 @@ def why_foreign(host: str, origin: str | None, site: str | None, public: Url | N
     return ""
 
 
-def _is_address(host: str) -> bool:
-    """Whether a Host is an IP address or localhost, which no other site can have for a name."""
+def _is_own(host: str, machine: Collection[str]) -> bool:
+    """Whether a Host is an IP address, localhost or the machine itself, which no other site can have for a name."""
     try:
         name, _ = parse_authority(host, 80)
-        return name == "localhost" or bool(ipaddress.ip_address(name))
+        return name == "localhost" or name in machine or bool(ipaddress.ip_address(name))
     except ValueError:
         return False
