@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pkgcache.units import redact
+from pkgcache.units import printable, printable_lines, redact
 
 SECRET = "s3cr3t"
 
@@ -125,3 +125,27 @@ def test_it_takes_linear_time(piece: str) -> None:
     """Sixteen times the text takes about sixteen times as long; quadratic would be 256."""
     small, large = piece * 2000, piece * 32_000
     assert _seconds(lambda: redact(large)) < 80 * max(_seconds(lambda: redact(small)), 0.001)
+
+
+# Control characters
+
+
+@pytest.mark.parametrize(
+    "character",
+    [
+        *map(chr, [*range(9), *range(0x0A, 0x20), *range(0x7F, 0xA0), 0x2028, 0x2029]),
+        *map(chr, [0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]),  # UAX #9: Bidi_Control
+    ],
+)
+def test_what_acts_on_a_screen_is_escaped(character: str) -> None:
+    shown = printable(f"six{character}-1.0.whl")
+    assert shown.isprintable()
+    assert shown == f"six{character.encode('unicode_escape').decode()}-1.0.whl"
+    assert printable_lines(f"a\n{character}") == f"a\n{printable(character)}" or character == "\n"
+
+
+@pytest.mark.parametrize(
+    "text", ["six-1.0", "a\tb", "\u00e4\u00f6", "\u05d0\u05d1", "\u0627\u0628", "\u65e5\u672c", "\u200b"]
+)
+def test_other_scripts_stay(text: str) -> None:
+    assert printable(text) == text

@@ -12,7 +12,10 @@ _SECONDS: Final = {None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _BLANKS: Final = re.compile(r"([\s\x1b]+)")
 """With the escape character, by which mitmproxy colours its lines."""
 
-_CONTROLS: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROLS: Final = re.compile(
+    r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029"
+    r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"  # Bidi_Control (Unicode Annex 9): they show a line in another order
+)
 
 _RAW_BYTES: Final = re.compile(r"""\bb(['"])([A-Za-z-]{1,32}[ :])?.*\1""")
 _FIELD: Final = re.compile(r"""((?:authorization|cookie2?)(?:['"]\s?[:=,]|[:=])\s?)[^\r\n]+""", re.IGNORECASE)

@@ -291,7 +291,8 @@ def test_a_private_name_is_another_project(advised: House) -> None:
 
 def test_what_is_told_of_them(advised: House) -> None:
     health = json.loads(advised.fetch("/healthz").body)
-    assert health["status"] == "ok"
+    assert health["status"] == "trouble"
+    assert [line for line in health["trouble"].values() if "cannot be read: 1, the first is " in line]
     told = health["advisories"]
     assert 0 <= told.pop("age_seconds") < 3600
     assert told == {"records": 3, "malicious": 2, "projects": len(PROJECTS) + 2, "unreadable": 1}

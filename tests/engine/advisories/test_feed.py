@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 
 from pkgcache.engine.advisories import feed as module
-from pkgcache.engine.advisories.feed import COMPONENT, AdvisoryFeed
+from pkgcache.engine.advisories.feed import COMPONENT, UNREADABLE, AdvisoryFeed
 from pkgcache.engine.advisories.kept import FILE_NAME
 from pkgcache.engine.advisories.source import parse_source
 from pkgcache.engine.service import Service
@@ -221,6 +221,31 @@ async def test_a_path(tmp_path: Path) -> None:
         await feed.refresh()
         assert named(feed) == {"flask"}
         assert not trouble(feed)
+
+
+async def test_files_that_cannot_be_read_are_trouble(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What they say of is let through. They are named once, until they can be read; the others are in force."""
+    path = tmp_path / "osv"
+    path.mkdir()
+    for name in ("six", "flask"):
+        (path / f"{name}.zip").write_bytes(packed(name))
+    (path / "django.json").write_bytes(b"{}")
+    async with feed_of(tmp_path, path) as feed:
+        await feed.begin()
+        assert named(feed) == {"six", "flask"}
+        assert "1, the first is django.json" in feed._health.problems[UNREADABLE]
+        assert not trouble(feed), "or the source would be read each minute"
+        (path / "more.json").write_bytes(b"{")
+        (path / "third.zip").write_bytes(packed("six"))
+        await feed.refresh()
+        assert "2, the first is django.json" in feed._health.problems[UNREADABLE]
+        assert len([line for line in caplog.messages if "cannot be read" in line]) == 1
+        (path / "more.json").unlink()
+        (path / "django.json").rename(path / "django.old")
+        (path / "4.zip").write_bytes(packed("django"))
+        await feed.refresh()
+        assert named(feed) == {"six", "flask", "django"}
+        assert UNREADABLE not in feed._health.problems
 
 
 async def test_without_the_option_nothing_is_done(tmp_path: Path) -> None:

@@ -33,11 +33,14 @@ from pkgcache.rules.http.validation import validators
 from pkgcache.rules.policy.admission import Admission
 from pkgcache.rules.policy.advisories import Advisories
 from pkgcache.settings import Settings
-from pkgcache.units import redact
+from pkgcache.units import printable, redact
 
 logger = logging.getLogger(__name__)
 
 COMPONENT: Final = "advisories"
+UNREADABLE: Final = "advisory files"
+"""The component of files without a record that can be read: what they say of is let through."""
+
 MAX_DOWNLOAD: Final = 256 << 20
 """Bytes of an answer. A zip of 35,000 records had 16 MB."""
 
@@ -147,7 +150,12 @@ class AdvisoryFeed:
         )
         if unreadable := found.about.get("unreadable"):
             first = found.about.get("first_unreadable", "")
-            logger.warning("files of advisories that cannot be read: %d, the first is %s", unreadable, first)
+            self._health.report(
+                UNREADABLE,
+                f"files of advisories that cannot be read: {unreadable}, the first is {printable(str(first))}",
+            )
+        else:
+            self._health.clear(UNREADABLE)
 
     def _made(self, text: bytes) -> Advisories:
         return Advisories(text, self._settings.advisories_block, yank=self._settings.advisories_yank)
