@@ -20,7 +20,7 @@ from pkgcache.engine.runtime.metrics import Metrics
 from pkgcache.rules.policy.admission import Admission, Admitted, RefusalReason, Refused
 from pkgcache.rules.policy.advisories import parse_pep440, readings
 from pkgcache.rules.policy.redirects import Barred, Followed, Verdict, judge_redirect
-from pkgcache.rules.routing.filenames import project_of
+from pkgcache.rules.routing.filenames import judged_projects, project_of
 from pkgcache.rules.routing.router import Router
 from pkgcache.rules.routing.routes import ProjectPage, Provenance, ReleaseFile, Route, by_index
 from pkgcache.rules.routing.urls import Url
@@ -143,8 +143,15 @@ class Gatekeeper:
         return self.admission.admit_file(link.upload_time if link else "", time.time())
 
     def _admit_by_name(self, route: ReleaseFile) -> Admitted | Refused:
-        verdict = self.admission.admit_project(project_of(route.filename), route.index.name)
-        return self._by_advisories(route) if isinstance(verdict, Admitted) else verdict
+        projects = judged_projects(route.filename)
+        verdicts = [self.admission.admit_project(project, route.index.name) for project in projects]
+        refused = [verdict for verdict in verdicts if isinstance(verdict, Refused)]
+        for (
+            verdict
+        ) in refused:  # one name on the list of those that are allowed is enough, and so is one that is denied
+            if verdict.reason is not RefusalReason.NOT_ALLOWED or len(refused) == len(projects):
+                return verdict
+        return self._by_advisories(route)
 
     def _has_cooldown(self, route: ReleaseFile) -> bool:
         return self.admission.has_cooldown(project_of(route.filename), route.index.name)

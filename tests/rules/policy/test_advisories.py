@@ -12,6 +12,7 @@ from pkgcache.rules.policy import advisories as module
 from pkgcache.rules.policy.admission import Admitted, RefusalReason, Refused
 from pkgcache.rules.policy.advisories import Advice, Advisories, Blocking, readings, write_index
 from pkgcache.rules.policy.osv import Affected, Range
+from pkgcache.rules.routing.filenames import split_filename
 
 ALL: Final = (Range(),)
 
@@ -74,7 +75,18 @@ OF_FILES: Final = {
     "six-1.0.tar.gz": False,
     "six-extra-2.0.tar.gz": False,
     "sixteen-2.0.tar.gz": False,
-    "six": False,
+    "six.zip": True,  # of no version that could be told: it may be any
+    "SIX.tar.gz": True,
+    "six.whl": True,
+    "six.whl.metadata": True,
+    "six.tar.gz.asc": True,
+    "six-.zip": True,
+    "six_1.0.zip": True,
+    "six.1.0.tgz": True,
+    "six-extra.zip": False,  # `extra` is a version that is none by PEP 440
+    "sixteen.zip": False,
+    "six16.zip": False,
+    "six": False,  # no release file
     "six-": False,
     "-2.0.tar.gz": False,
 }
@@ -85,6 +97,20 @@ def test_a_file_by_its_name_alone(filename: str, blocked: bool) -> None:
     rules = advisories(*BOTH)
     verdicts = [rules.admit_version(*reading) for reading in readings(filename)]
     assert any(isinstance(verdict, Refused) for verdict in verdicts) is blocked
+
+
+@pytest.mark.parametrize(
+    "name", ["all-bad.zip", "all_bad.tar.gz", "All.Bad.whl", "all-bad.zip.metadata", "all-bad-1.0.zip", "all-bad.egg"]
+)
+@pytest.mark.parametrize("bad", ["all", "versions"])
+def test_a_file_whose_name_has_no_version(name: str, bad: str) -> None:
+    """On its page and asked for by itself it is refused alike: by what is about all versions, and by what is about some."""
+    rules = advisories(mal("all-bad", ranges=ALL) if bad == "all" else mal("all-bad", "1"))
+    refused = [isinstance(rules.admit_version(*reading), Refused) for reading in readings(name)]
+    assert any(refused) is True
+    filename, _ = split_filename(name)
+    assert rules.of_page("all-bad", [filename])[filename].blocked
+    assert not rules.of_page("other", [filename])
 
 
 def test_another_projects_sdist_is_not_blocked_with_a_shorter_name() -> None:

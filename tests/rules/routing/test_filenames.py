@@ -7,6 +7,7 @@ from packaging.version import Version
 
 from pkgcache.rules.routing.filenames import (
     is_distribution,
+    judged_projects,
     project_of,
     projects_of,
     split_filename,
@@ -46,6 +47,12 @@ def test_nothing_is_lost(name: str, ending: str) -> None:
         ("foo-1.0.tar.gz", "foo", []),
         pytest.param("foo-bar-1.0.tar.gz", "foo-bar", ["foo"], id="hyphens before the version"),
         pytest.param("foo-1.0-2.tar.gz", "foo-1-0", ["foo"], id="hyphens in the version"),
+        pytest.param("foo.tar.gz", "foo", [], id="no version"),
+        pytest.param("Foo_Bar.whl", "foo-bar", [], id="no version in a wheel's name"),
+        pytest.param("foo.zip.asc", "foo", [], id="its signature"),
+        pytest.param("foo_1.0.zip", "foo", [], id="a version behind no hyphen"),
+        pytest.param("foo.v2.tgz", "foo", [], id="behind a dot"),
+        pytest.param("h5py.zip", "h5py", [], id="a digit in its name"),
     ],
 )
 def test_projects_of(filename: str, likeliest: str, others: list[str]) -> None:
@@ -60,10 +67,34 @@ def test_projects_of(filename: str, likeliest: str, others: list[str]) -> None:
         pytest.param("Foo.Bar-1.0.win32-py2.7.exe", "foo-bar", id="before wheels"),
         pytest.param("foo-v2.zip.old", "foo", id="up to what looks like a version"),
         pytest.param("strange", "strange", id="no version at all"),
+        ("All_Bad.zip", "all-bad"),
+        ("allbad.tar.gz", "allbad"),
+        ("allbad.whl", "allbad"),
+        ("allbad.zip.metadata", "allbad"),
     ],
 )
 def test_project_of(filename: str, project: str) -> None:
     assert project_of(filename) == project
+
+
+@pytest.mark.parametrize(
+    ("filename", "projects"),
+    [
+        ("foo-bar-1.0.tar.gz", ["foo-bar"]),
+        ("foo-bar-v1.tar.gz", ["foo-bar"]),
+        ("Foo_Bar-1.0-py3-none-any.whl", ["foo-bar"]),
+        ("allbad.zip", ["allbad"]),
+        ("All_Bad.tar.gz.asc", ["all-bad"]),
+        ("all-bad.zip", ["all", "all-bad"]),
+        ("a-b-c.tgz", ["a-b", "a-b-c"]),
+        ("all-bad.whl", ["all", "all-bad"]),
+        ("foo-1-2.zip", ["foo-1"]),
+        ("_.zip", ["_.zip"]),
+    ],
+)
+def test_judged_projects(filename: str, projects: list[str]) -> None:
+    """`allbad.zip` was of a project `allbad.zip`, so no rule for `allbad` held."""
+    assert judged_projects(filename) == projects
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,14 @@ from packaging.version import Version
 from pkgcache.rules.policy.admission import Admitted, RefusalReason, Refused
 from pkgcache.rules.policy.affected_versions import AffectedVersions
 from pkgcache.rules.policy.osv import Affected, Range
-from pkgcache.rules.routing.filenames import project_of, projects_of, split_filename, version_in, version_text
+from pkgcache.rules.routing.filenames import (
+    is_distribution,
+    judged_projects,
+    projects_of,
+    split_filename,
+    version_in,
+    version_text,
+)
 
 BLOCK: Final = "pypi_cache_advisories_block"
 FORMAT: Final = 1
@@ -148,11 +155,12 @@ def readings(filename: str) -> Iterator[tuple[str, Version | None, str]]:
     [('foo-1', '2'), ('foo', '1-2')]
     """
     filename, _ = split_filename(filename)
-    likeliest = project_of(filename)
-    for project in dict.fromkeys([likeliest, *projects_of(filename)]):
+    judged = judged_projects(filename)
+    for project in dict.fromkeys([*judged, *projects_of(filename)]):
         version = version_in(filename, project, {})
-        if version is not None or project == likeliest:
-            yield project, version, version_text(filename, project)
+        if version is not None or project in judged:
+            # What is no release file's name says something else than a version; that of a release file may say nothing of it.
+            yield project, version, version_text(filename, project) or ("" if is_distribution(filename) else filename)
 
 
 def parse_pep440(text: str) -> Version | None:

@@ -70,9 +70,12 @@ class Affected:
         return any(not each.start and not each.end for each in self.ranges)
 
     def affects(self, version: Version | None, text: str) -> bool:
-        """Whether it is about a version. `text` is the version as written; None: it is none by PEP 440, and sorts before all that are."""
+        """Whether it is about a version. `text` is the version as written; None: it is none by PEP 440, and sorts before all that are.
+
+        Of a file that names no version at all it may be any.
+        """
         if version is None:
-            return text.lower() in self.versions or any(not each.start for each in self.ranges)
+            return not text or text.lower() in self.versions or any(not each.start for each in self.ranges)
         if self.versions and not {
             canonicalize_version(version),
             canonicalize_version(Version(version.public)),

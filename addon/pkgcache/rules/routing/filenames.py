@@ -20,6 +20,8 @@ _ENDING: Final = re.compile(rf"{_DISTRIBUTION}\Z", re.IGNORECASE)
 _PLATFORM: Final = re.compile(r"\.(?:win|linux|macosx|noarch|src|x86|i[3-6]86|amd64).*\Z", re.IGNORECASE)
 # In a name without such an extension only the companions that are known.
 _COMPANIONS: Final = frozenset({"metadata", "asc", "sig", "provenance", "sigstore", "attestation"})
+_VERSION_PART: Final = re.compile(r"-v?[0-9]", re.IGNORECASE)
+_UNHYPHENATED: Final = re.compile(r"[._]v?(?=[0-9])", re.IGNORECASE)
 _WHEEL_NAME: Final = re.compile(r"[\w.]+")
 _MOST_PROJECTS: Final = 8
 
@@ -54,11 +56,14 @@ def projects_of(filename: str) -> list[str]:
     """The projects that a release file may belong to, normalised, the likeliest first.
 
     A wheel's project ends at the first hyphen (PEP 427). An sdist's ends at the hyphen before its version (PEP 625), and older names
-    may have hyphens on both sides of that one. At most eight: for each of them a page is looked for.
+    may have hyphens on both sides of that one. At most eight: for each of them a page is looked for. A name without a hyphen is the
+    project's, up to what looks like a version.
 
-    >>> projects_of("zope-interface-5.0.tar.gz")
-    ['zope-interface', 'zope']
+    >>> projects_of("zope-interface-5.0.tar.gz"), projects_of("six.zip")
+    (['zope-interface', 'zope'], ['six'])
     """
+    if "-" not in filename:
+        filename = _UNHYPHENATED.split(_ENDING.sub("", split_filename(filename)[0]), maxsplit=1)[0] + "-"
     parts = filename.split("-")
     ends = [1] if filename.endswith((".whl", ".whl.metadata")) else range(len(parts) - 1, 0, -1)[:_MOST_PROJECTS]
     names: list[str] = []
@@ -81,12 +86,24 @@ def project_of(filename: str) -> str:
     return _project_part(filename).strip("-") or filename
 
 
+def judged_projects(filename: str) -> list[str]:
+    """The projects by whose rules a file is judged by its name alone: the likeliest; without anything like a version the whole name, too.
+
+    >>> judged_projects("foo-bar-1.0.tar.gz"), judged_projects("foo-bar.zip")
+    (['foo-bar'], ['foo', 'foo-bar'])
+    """
+    likeliest = project_of(filename)
+    stem = _ENDING.sub("", split_filename(filename)[0])
+    whole = [] if _VERSION_PART.search(stem) or not is_project_name(stem) else [canonicalize_name(stem)]
+    return list(dict.fromkeys([likeliest, *whole]))
+
+
 def _project_part(filename: str) -> str:
     with contextlib.suppress(ValueError):
         return _parse_wheel(filename)[0]
     with contextlib.suppress(ValueError):
         return parse_sdist_filename(filename)[0]
-    name = re.split(r"-v?[0-9]", filename, maxsplit=1, flags=re.IGNORECASE)[0]
+    name = _VERSION_PART.split(filename, maxsplit=1)[0]
     return canonicalize_name(name) if name != filename else next(iter(projects_of(filename)), filename)
 
 
