@@ -1,5 +1,7 @@
 """How much of what a client sends the layers get at a time."""
 
+import asyncio
+import socket
 from collections.abc import Sequence
 from typing import Final
 
@@ -16,6 +18,7 @@ from pkgcache.proxy.read_pace import (
     SMALL_READ,
     CostlyWork,
     ReadPace,
+    read_before_reset,
 )
 
 ORDINARY: Final = [(500, 0.0015)] * QUICK_READS
@@ -83,3 +86,32 @@ def test_nobody_waits_for_ever() -> None:
     work = CostlyWork()
     assert max(work.wait(0.05, now=100.0) for _ in range(1000)) == pytest.approx(LONGEST_QUEUE)
     assert work.wait(0.05, now=200.0) == 0
+
+
+async def test_what_came_before_a_reset_is_read() -> None:
+    """The alert by which a client says that it does not trust the CA was lost, and the log did not say what that agent lacks.
+
+    It leaves the handshake's rest unread, so that its system resets the connection (RFC 1122 §4.2.2.13).
+    """
+    ours, theirs = socket.create_server(("127.0.0.1", 0)), socket.socket()
+    theirs.connect(ours.getsockname())
+    reader, writer = await asyncio.open_connection(sock=ours.accept()[0])
+    writer.write(b"certificate")
+    await writer.drain()
+    assert theirs.recv(1) == b"c"
+    theirs.sendall(b"an alert")
+    theirs.close()
+    while not reader.exception():
+        await asyncio.sleep(0.01)
+    assert [await read_before_reset(reader, size) for size in (3, 100)] == [b"an ", b"alert"]
+    with pytest.raises(ConnectionResetError):
+        await read_before_reset(reader, 100)
+    writer.close()
+    ours.close()
+
+
+async def test_without_a_reset_it_is_an_ordinary_read() -> None:
+    reader = asyncio.StreamReader()
+    reader.feed_data(b"hello")
+    reader.feed_eof()
+    assert [await read_before_reset(reader, size) for size in (3, 100, 100)] == [b"hel", b"lo", b""]

@@ -21,7 +21,7 @@ from pkgcache.engine.runtime.health import Health
 from pkgcache.engine.runtime.open_files import count_open_files, open_files_limit
 from pkgcache.proxy.connection_limits import HEAD_SECONDS, MAX_HANDSHAKE, MAX_HELD, Excess, refusal
 from pkgcache.proxy.held_bytes import EVENT_COST, held_bytes, is_busy
-from pkgcache.proxy.read_pace import LARGEST_READ, QUICK_READS, SMALL_READ, CostlyWork, ReadPace
+from pkgcache.proxy.read_pace import LARGEST_READ, QUICK_READS, SMALL_READ, CostlyWork, ReadPace, read_before_reset
 
 LOOK_AGAIN_SECONDS: Final = 0.25
 """At most between two looks at a client that is not read from, because it waits for its answer and has sent far ahead. The first look
@@ -147,7 +147,7 @@ class ClientReader:
         if self._handshake_reads > QUICK_READS:
             await asyncio.sleep(HANDSHAKE_PAUSE)
         async with asyncio.timeout_at(self._handshake_ends):
-            data = await self._reader.read(SMALL_READ)
+            data = await read_before_reset(self._reader, SMALL_READ)
         self._handshake_bytes += len(data)
         return data
 

@@ -7,6 +7,7 @@ ones, so that a turn stays short however many such clients there are.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 LARGEST_READ: Final = 16 * 1024
@@ -69,3 +70,17 @@ class ReadPace:
         elif not is_costly and self._reads >= QUICK_READS:
             self.size = min(LARGEST_READ, 2 * self.size) if is_flood else LARGEST_READ
         return min(cost, LONGEST_PAUSE) if is_costly else 0.0
+
+
+async def read_before_reset(reader: asyncio.StreamReader, size: int) -> bytes:
+    """Read what has come, though the connection was reset meanwhile; the next read raises OSError.
+
+    asyncio would raise at once. A client that does not trust our CA sends an alert, and leaves the rest of the handshake unread, so
+    that its system resets the connection: on a busy machine both are there before the alert was read.
+    """
+    held: bytearray = reader._buffer  # type: ignore[attr-defined]  # noqa: SLF001
+    if reader.exception() and held:
+        data = bytes(held[:size])
+        del held[:size]
+        return data
+    return await reader.read(size)
