@@ -11,7 +11,7 @@ from cryptography.x509.oid import NameOID
 from mitmproxy import certs
 from OpenSSL import SSL
 
-from pkgcache.proxy.host_tls import FastPathTlsLayer, _WithKey
+from pkgcache.proxy.host_tls import PARTIAL_WRITE, FastPathTlsLayer, _WithKey, encrypt_whole_chunks
 
 
 @pytest.mark.parametrize("has_identifier", [True, False])
@@ -40,3 +40,10 @@ def test_what_comes_after_the_end_of_tls_is_dropped() -> None:
     layer: Any = FastPathTlsLayer.__new__(FastPathTlsLayer)
     layer.tls = Ended()
     assert list(layer.send_data(b"an alert of TLS within TLS")) == []
+
+
+def test_a_chunk_is_encrypted_in_one_call() -> None:
+    """pyOpenSSL's own setting wants a call for each TLS record of 16 kB."""
+    ours, plain = (SSL.Context(SSL.TLS_METHOD) for _ in range(2))
+    encrypt_whole_chunks(ours)
+    assert ours.set_mode(0) == plain.set_mode(0) & ~PARTIAL_WRITE != plain.set_mode(0)

@@ -185,7 +185,7 @@ class Service:
     def open(self) -> None:
         """Open the store and the client; needs a running event loop. Raises StoreFormatError for a store of a newer version."""
         raise_open_files()
-        self._memory.map_large_blocks()
+        self._memory.fix_thresholds()
         self.store.open()
         self.spaces.open()
         self.client.open()

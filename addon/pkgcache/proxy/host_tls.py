@@ -29,6 +29,9 @@ KEEP_SECONDS: Final = 30 * 86400.0
 CIPHERTEXT: Final = 512 * 1024
 """Bytes of ciphertext handed on at a time: above a chunk of 256 KiB, so that each chunk is one write. mitmproxy's 64 KiB need five."""
 
+PARTIAL_WRITE: Final = 1
+"""OpenSSL's SSL_MODE_ENABLE_PARTIAL_WRITE, which pyOpenSSL sets and has no name for."""
+
 ALERTS: Final = ("unknown ca", "bad certificate", "certificate unknown")
 """What clients answer where they do not trust a certificate's issuer (RFC 8446 §6.2); the same three are in mitmproxy's layer."""
 
@@ -137,7 +140,14 @@ class HostTls:
         context.use_certificate(cert.to_cryptography())
         context.use_privatekey(key)
         context.set_session_id(b"pypi-cache")
+        encrypt_whole_chunks(context)
         return context
+
+
+def encrypt_whole_chunks(context: SSL.Context) -> None:
+    """Let one call of OpenSSL encrypt all that it is given, and not a record of 16 kB: a chunk took sixteen."""
+    if hasattr(context, "clear_mode"):  # from pyOpenSSL 25.2 on
+        context.clear_mode(PARTIAL_WRITE)
 
 
 class _WithKey:

@@ -276,8 +276,8 @@ class Download:
                 await self._growth.cover(0, known)
             self._progress.head = FileHead(total=total, headers=CIMultiDict(response.headers), source=response.url)
             self._contributors.add(url)
-            await self._progress.publish()
             self._progress.announce_unless_held_back()
+            await self._progress.publish()  # before the first byte is written; clients need not wait for it
         # RFC 9110 §13.1.5: If-Range takes a strong entity tag.
         tag = response.headers.get("ETag", "")
         if tag.startswith('"'):
