@@ -2,21 +2,23 @@
 
 import asyncio
 import weakref
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from multidict import CIMultiDict
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from pkgcache.engine.fills.fill import Fill
 from pkgcache.engine.fills.fill_request import FillRequest
 from pkgcache.engine.store.entries import Entry
 from pkgcache.engine.store.notes import FileNotes
 from pkgcache.engine.upstream.client import UpstreamClient
-from pkgcache.rules.routing.urls import parse_url
+from pkgcache.engine.upstream.places import Places
+from pkgcache.engine.upstream.response import UpstreamResponse
+from pkgcache.rules.routing.urls import Url, parse_url
 from tests.support.wheels import make_wheel
 
 URL = parse_url("https://files.example/six.whl")
@@ -130,3 +132,63 @@ async def test_a_stopped_download_lets_go_of_what_it_had_in_hand(
         assert held[0]() is None
         with suppress(asyncio.CancelledError):
             await fill.task
+
+
+class OneAnswer(UpstreamClient):
+    """An upstream that answers one request."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self.places = Places()
+
+    def healthy_first[T: tuple[Url, str]](self, sources: Sequence[T]) -> list[T]:
+        return list(sources)
+
+    @asynccontextmanager
+    async def request(self, *_: Any, **__: Any) -> AsyncIterator[UpstreamResponse]:
+        body = asyncio.StreamReader()
+        body.feed_data(self._content)
+        body.feed_eof()
+        body.readany = lambda: body.read(1 << 20)  # type: ignore[attr-defined]
+        body.is_eof = body.at_eof  # type: ignore[attr-defined]
+        headers = CIMultiDictProxy(CIMultiDict({"Content-Length": str(len(self._content))}))
+        yield UpstreamResponse(URL, 200, headers, URL, body, None, lambda: None, 8.0)  # type: ignore[arg-type]
+
+
+async def test_clients_hear_of_a_file_before_other_processes_and_have_no_byte_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its state is a file that a thread writes: the first byte of each cold file waited for it."""
+    seen: list[tuple[bool, int]] = []
+
+    async def room(*_: Any) -> bool:
+        return True
+
+    async def commit(_: Fill) -> bool:
+        return False
+
+    async def nothing() -> None:
+        return None
+
+    with ThreadPoolExecutor(1) as pool:
+        fill = Fill(
+            FillRequest(digest=None, size=None, sources=[(URL, "")]),
+            tmp_path / "x.part",
+            OneAnswer(bytes(200_000)),
+            pool,
+            report=lambda _: None,
+            reserve=room,
+            disk_failed=lambda _: None,
+            finish_abandoned=0,
+        )
+        publish = fill.publish
+
+        async def published(*state: Any, **more: Any) -> None:
+            if fill.head is not None:
+                seen.append((fill.announced, fill.file.size))
+            await publish(*state, **more)
+
+        monkeypatch.setattr(fill, "publish", published)
+        await fill.run(nothing, commit)
+        fill.clean_up()
+    assert seen == [(True, 0), (True, 200_000)]

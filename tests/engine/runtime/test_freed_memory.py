@@ -81,5 +81,5 @@ def test_holes_go_back_once_they_are_many(megabytes: int, given_back: bool) -> N
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's setting")
 def test_what_a_download_frees_is_used_again() -> None:
-    """Each piece's pages were given back and mapped anew: 138 page faults a piece, and most of a download's processor time."""
+    """Each piece's pages were given back and mapped anew, with 138 page faults each."""
     assert left_over(PIECES, fixed=True) < 1_000
