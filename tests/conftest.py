@@ -22,10 +22,6 @@ from tests.support.upstream import Upstream
 from tests.support.wheels import ReleaseFile, make_wheel
 
 TIMEOUT: Final = 120
-MARKERS: Final = (
-    "network: goes to the real index; the only tests that may dial anything but loopback",
-    "slow: takes more than a few seconds",
-)
 
 # The same examples in each run, and no clock: what is run at every submission must not fail by chance. By hand, to look for more:
 # --hypothesis-profile=thorough
@@ -36,12 +32,6 @@ settings.register_profile(
     "thorough", settings.get_profile("suite"), max_examples=1000, derandomize=False, print_blob=True
 )
 settings.load_profile("suite")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Register the markers."""
-    for marker in MARKERS:
-        config.addinivalue_line("markers", marker)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -66,14 +56,6 @@ def _import_a_share(config: pytest.Config, number: int, count: int) -> None:
     for path in sorted(path for folder in folders for path in folder.rglob("test_*.py"))[number::count]:
         with suppress(Exception):  # the collection tells of it
             import_path(path, mode=ImportMode.importlib, root=config.rootpath, consider_namespace_packages=False)
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give every test a time-out where pytest-timeout is there to keep it."""
-    if config.pluginmanager.hasplugin("timeout"):
-        for item in items:
-            if item.get_closest_marker("timeout") is None:
-                item.add_marker(pytest.mark.timeout(TIMEOUT))
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

@@ -15,6 +15,7 @@ from tests.support.proxy import Proxy
 from tests.support.shared_tier import Farm, counted, get, open_farm, trouble
 from tests.support.waiting import eventually
 from tests.support.wheels import ReleaseFile, make_wheel
+from tests.support.wire import Fetched
 
 pytest.importorskip(
     "obstore", reason="LOUD: the extra pypi-cache[shared] is not installed, so the shared tier is NOT tested"
@@ -121,6 +122,11 @@ def test_a_read_only_bucket(farm: Farm, s3: Weed) -> None:
     assert (two.stop(), three.stop()) == (0, 0)
 
 
+def in_the_end(proxy: Proxy, release: ReleaseFile) -> Fetched:
+    """What a client gets that asks again, as pip and uv do, where on a busy machine the first bytes take long (a 503)."""
+    return eventually(lambda: get(proxy, release), lambda answer: answer.status != 503)
+
+
 @pytest.mark.parametrize("conditional", [True, False])
 def test_forty_clients_of_four_machines_and_one_cold_file(farm: Farm, s3: Weed, *, conditional: bool) -> None:
     """One download for the whole farm; without conditional writes one for each machine, and never a wrong byte."""
@@ -128,7 +134,7 @@ def test_forty_clients_of_four_machines_and_one_cold_file(farm: Farm, s3: Weed, 
     farm.env = s3.env() | ({} if conditional else {"AWS_CONDITIONAL_PUT": "disabled"})
     machines = [farm.proxy({"pypi_cache_shared_follow": "60s"}) for _ in range(4)]
     with ThreadPoolExecutor(40) as pool:
-        answers = list(pool.map(lambda number: get(machines[number % 4], release), range(40)))
+        answers = list(pool.map(lambda number: in_the_end(machines[number % 4], release), range(40)))
     assert {(answer.status, answer.error, answer.sha256) for answer in answers} == {(200, "", release.sha256)}
     asked = farm.upstream.count(method="GET", path_contains=release.filename)
     leases = [
