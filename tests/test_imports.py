@@ -68,7 +68,7 @@ FLOORS: Final[dict[str, tuple[frozenset[str], ...]]] = {
         frozenset({"addon"}),
         frozenset({"known_connection", "workers"}),
         frozenset({"layers", "chunks"}),
-        frozenset({"fast_path", "client_connections", "stopping"}),
+        frozenset({"fast_path", "client_connections", "stopping", "loading"}),
         frozenset({"connect", "held_bytes"}),
         frozenset({"retired"}),
         frozenset({"intake", "http1_server", "http1_client"}),

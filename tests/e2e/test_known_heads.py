@@ -18,6 +18,7 @@ from tests.support.factories import small_wheels
 from tests.support.names import FILES_HOST, INDEX_HOST, file_url, page_url
 from tests.support.two_proxies import CHANGING, PLAIN, Scene, head, read_answer, two_proxies
 from tests.support.waiting import eventually
+from tests.support.wheels import make_wheel
 from tests.support.wire import Wire
 
 
@@ -85,6 +86,19 @@ def test_a_line_and_header_lines_that_were_known_apart(scene: Scene) -> None:
     before = scene.known
     scene.both(*packets[-2:])
     assert scene.known - before >= 2 + 1, "and the one that wakes the proxy"
+
+
+def test_the_second_request_is_answered_by_its_head(scene: Scene) -> None:
+    """What the first one has fetched is read from the store into memory for it."""
+    scene.upstream.add(delta := make_wheel("delta"))
+    path = f"/{file_url(delta).split('/', 3)[3]}.metadata"
+    packets = {INDEX_HOST: head("/simple/delta/"), FILES_HOST: head(path, host=FILES_HOST)}
+    first = {host: scene.answers(scene.knows, packet, host=host) for host, packet in packets.items()}
+    scene.knows.at_rest()
+    before = scene.known
+    for host, packet in packets.items():
+        assert scene.answers(scene.knows, packet, host=host)[0].endswith(first[host][0].partition(b"\r\n\r\n")[2])
+    assert scene.known - before == 2
 
 
 @pytest.mark.parametrize("option", ["close", "Close", "CLOSE"])

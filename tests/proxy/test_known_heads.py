@@ -58,16 +58,22 @@ class Scene:
         self.client = make_client(tls=True)
 
     def ask(
-        self, path: str = "/simple/six/", host: str = "near.test", head: bytes = HEAD, place: Place = PLACE
+        self,
+        path: str = "/simple/six/",
+        host: str = "near.test",
+        head: bytes = HEAD,
+        place: Place = PLACE,
+        *,
+        in_memory: bool = True,
     ) -> None:
-        """A request the ordinary way, answered from memory."""
+        """A request the ordinary way, answered from memory if that has the answer."""
         context = make_context(self.client, (host, 443))
         request = make_request(path=path, host=host)
         del request.headers["Content-Length"]  # mitmproxy's maker adds one
         exchange = self.intake.admit_request(context, HTTPMode.transparent, request, ends=True)
         assert exchange is not None
         assert exchange.response is None
-        assert self.intake.try_from_memory(exchange, (place, head)) is not None
+        assert (self.intake.try_from_memory(exchange, (place, head)) is not None) is in_memory
 
     def again(self, head: bytes = HEAD, place: Place = PLACE, client: Any = None) -> Exchange | None:
         """What the same head gets."""
@@ -227,6 +233,28 @@ def test_the_same_head_gets_the_same_answer(scene: Scene) -> None:
     exchange.sent = 4
     exchange.close()
     assert scene.logged == [exchange]
+
+
+METADATA: Final = "/packages/aa/six-1.0-py3-none-any.whl.metadata"
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/simple/six/", True),
+        (METADATA, True),
+        pytest.param(METADATA.removesuffix(".metadata"), False, id="a wheel may be large"),
+        pytest.param(f"{METADATA.removesuffix('.metadata')}.asc", False, id="a signature"),
+    ],
+)
+def test_what_memory_will_have_is_known_from_its_first_request_on(tmp_path: Path, path: str, expected: bool) -> None:
+    scene = Scene(tmp_path, file_hosts="near.test")
+    ready, scene.answer = scene.answer, lambda: None
+    head = f"GET {path} HTTP/1.1\r\nHost: near.test\r\n\r\n".encode()
+    scene.ask(path, head=head, in_memory=False)
+    assert scene.again(head) is None, "memory does not have it yet"
+    scene.answer = ready
+    assert (scene.again(head) is not None) is expected
 
 
 def test_another_client_is_logged_as_itself(scene: Scene) -> None:

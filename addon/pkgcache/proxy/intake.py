@@ -25,7 +25,7 @@ from pkgcache.engine.service import Service
 from pkgcache.engine.upstream.errors import AllFailedError, Failure, UpstreamError
 from pkgcache.proxy.authentication import Authenticator
 from pkgcache.proxy.exchange import Exchange, ExchangeWithBody, as_finished, plain_response
-from pkgcache.proxy.known_heads import HeadKey, KnownHead, KnownHeads
+from pkgcache.proxy.known_heads import HeadKey, KnownHead, KnownHeads, is_small
 from pkgcache.proxy.request_checks import (
     destination,
     destination_url,
@@ -240,7 +240,7 @@ class Intake:
         asked = exchange.request
         answer = self._try(asked.url, partial(self.service.from_memory, asked, exchange.route))
         response = None if answer is None else self._try(asked.url, answer)
-        if answer and response and head and not self.shows_flows and self._is_settled(asked):
+        if answer and head and (response or is_small(exchange.route)) and self._is_settled(asked):
             self._heads.remember(head, KnownHead(asked, exchange.route, answer))
         return response
 
@@ -251,16 +251,15 @@ class Intake:
 
     def known_connect(self, head: HeadKey) -> Address | None:
         """Return where a CONNECT with a known head leads, if it may be answered as it was before."""
-        address = self._heads.address(head)
-        if address is None or self.closing or self._authenticator.is_active:
-            return None
-        return address if self.router.hosts.is_package_host(address) else None
+        barred = self.closing or self._authenticator.is_active
+        address = None if barred else self._heads.address(head)
+        return address if address and self.router.hosts.is_package_host(address) else None
 
     def _is_settled(self, request: Request) -> bool:
-        """Whether this request means the same again, as long as the learned hosts stay the same. A learned host's uses are counted."""
+        """Whether this request may be answered by its head from now on. A learned host's uses are counted."""
         address = request.url.host, request.url.port
         configured = request.at_proxy_address or self.router.hosts.is_configured_by_operator(address)
-        return configured and not self._authenticator.is_active
+        return configured and not self.shows_flows and not self._authenticator.is_active
 
     def _try[T](self, what: object, work: Callable[[], T | None]) -> T | None:
         try:
@@ -269,22 +268,25 @@ class Intake:
             self.report_fault(f"answering {what} from memory", error)
             return None
 
-    def from_known_head(self, key: HeadKey, client: Client) -> Exchange | None:
-        """Return an exchange with its response, where a request with this head can be answered as it was before; else None."""
+    def known(self, key: HeadKey) -> KnownHead | None:
+        """Return what a head means, where its request may be answered as it was before."""
         if (version := self.service.hosts.version) != self._heads_of:
             self._heads.clear()
             self._heads_of = version
-        usable = not (self.closing or self._authenticator.is_active)
-        known = self._try("a known head", partial(self._heads.get, key)) if usable else None
-        if known is None:
+        barred = self.closing or self._authenticator.is_active
+        return None if barred else self._try("a known head", partial(self._heads.get, key))
+
+    def from_known_head(self, key: HeadKey, client: Client) -> Exchange | None:
+        """Return an exchange with its response, where a request with this head can be answered as it was before; else None."""
+        if (known := self.known(key)) is None:
             return None
         response = self._try(known.request.url, known.answer)
         if response is None or not isinstance(response.body, bytes) or len(response.body) > MOST_AT_ONCE:
             return None
         self.service.metrics.known_head()
-        address = str(client.peername[0])
+        same = known.request.client == (address := str(client.peername[0]))
         return Exchange(
-            request=known.request if known.request.client == address else replace(known.request, client=address),
+            request=known.request if same else replace(known.request, client=address),
             route=known.route,
             source=None,
             client=client,

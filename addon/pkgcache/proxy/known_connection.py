@@ -29,6 +29,7 @@ from pkgcache.proxy.host_tls import FailedHandshake
 from pkgcache.proxy.intake import Intake
 from pkgcache.proxy.known_heads import LONGEST_HEAD, Place, place_of
 from pkgcache.proxy.layers import WithinConnect
+from pkgcache.proxy.loading import load
 from pkgcache.rules.routing.package_hosts import Address
 
 ESTABLISHED: Final = b"HTTP/1.1 200 Connection established\r\n\r\n"
@@ -224,6 +225,8 @@ class KnownConnection:
     async def _answers(self, place: Place, head: bytes, send: Callable[[bytes], object]) -> bool:
         """Answer a request whose head is known. Raises OSError where the connection ends with that."""
         exchange = self._intake.from_known_head((place, head), self._client)
+        if exchange is None and await load(self._intake, (place, head)):
+            exchange = self._intake.from_known_head((place, head), self._client)
         if exchange is None:
             return False
         answer, closes = answer_to_known_head(exchange, self._intake.via)

@@ -19,7 +19,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from pkgcache.engine.responses.messages import Request, Response
 from pkgcache.engine.store.lru import ByteLru
 from pkgcache.rules.routing.package_hosts import Address
-from pkgcache.rules.routing.routes import Route
+from pkgcache.rules.routing.routes import ProjectPage, ReleaseFile, Route
 
 LONGEST_HEAD: Final = 1024
 """Bytes of a head that is remembered. pip's and uv's have 300 to 600."""
@@ -138,6 +138,11 @@ def plain_fields(lines: bytes, known: Mapping[str, str]) -> CIMultiDictProxy[str
     if lines[at:] != b"\r\n" or found.get("Host") is None or found["Host"] != known.get("Host"):
         return None
     return CIMultiDictProxy(found) if found.get("Connection", "close") in {"keep-alive", "close"} else None
+
+
+def is_small(route: Route) -> bool:
+    """Whether memory will have what a route leads to, once that is stored: a head is remembered at its first request then."""
+    return isinstance(route, ProjectPage) or (isinstance(route, ReleaseFile) and route.suffix == ".metadata")
 
 
 def _weight(head: bytes) -> int:

@@ -106,7 +106,8 @@ ROWS: Final = {
         ],
     ),
     "B9": Work(
-        text=f"uv pip compile and uv sync of {PACKAGES} packages, an empty uv cache, upstream an nginx on this machine",
+        text=f"uv pip compile and uv sync of {PACKAGES} packages, an empty uv cache, upstream an nginx on this machine; this proxy "
+        "has answered one small page and file before, cold is the first run and warm the second",
         measure=fast_upstream,
         goals=[
             Goal(what=f"{what}, {how}", limit=limit, against=(DIRECT,))

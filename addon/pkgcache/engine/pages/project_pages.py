@@ -149,15 +149,17 @@ class Pages:
                 raise
             return page_request, stored, cache
 
-    async def _stored(self, page_request: PageRequest) -> StoredPage | None:
-        """The stored page, which memory has from then on."""
+    async def load(self, request: Request, route: ProjectPage) -> None:
+        """Read a stored page into memory, for `from_memory`."""
+        if not isinstance(lookup := self._lookups.of(request, route), NotAcceptable):
+            await self._stored(lookup.page_request, bring=False)
+
+    async def _stored(self, page_request: PageRequest, *, bring: bool = True) -> StoredPage | None:
+        """The stored page, which memory has from then on. `bring`: from the shared tier, where the store has none."""
         began = self._hot.moment
         stored = None if page_request.query else await find_page(self._store, page_request.key)
-        if (
-            stored is None
-            and not page_request.query
-            and await self._bring_page(page_request.key, upstreams_of(page_request), 0.0)
-        ):
+        missing = bring and stored is None and not page_request.query
+        if missing and await self._bring_page(page_request.key, upstreams_of(page_request), 0.0):
             stored = await find_page(self._store, page_request.key)
         if stored is None or (page_request.document and was_made(stored)):
             return None
