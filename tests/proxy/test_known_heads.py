@@ -249,11 +249,12 @@ METADATA: Final = "/packages/aa/six-1.0-py3-none-any.whl.metadata"
 )
 def test_what_memory_will_have_is_known_from_its_first_request_on(tmp_path: Path, path: str, expected: bool) -> None:
     scene = Scene(tmp_path, file_hosts="near.test")
-    ready, scene.answer = scene.answer, lambda: None
+    ready, stored = scene.answer, list[bool]()
+    scene.answer = lambda: ready() if stored else None
     head = f"GET {path} HTTP/1.1\r\nHost: near.test\r\n\r\n".encode()
     scene.ask(path, head=head, in_memory=False)
     assert scene.again(head) is None, "memory does not have it yet"
-    scene.answer = ready
+    stored.append(True)
     assert (scene.again(head) is not None) is expected
 
 

@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -44,6 +44,26 @@ def test_the_owner_gives_up(pair: tuple[PartFile, PartFile]) -> None:
     owner.release()
     assert follower.claim()
     assert not owner.claim()
+
+
+@pytest.mark.parametrize(
+    ("left", "expected"),
+    [(lambda _: None, True), (lambda file: file.write(b"some", 0), False), (lambda file: file.publish(STATE), False)],
+    ids=["an empty file", "bytes", "what was published"],
+)
+def test_whether_an_owner_that_died_has_begun(
+    pair: tuple[PartFile, PartFile], left: Callable[[PartFile], None], expected: bool
+) -> None:
+    owner, follower = pair
+    assert owner.is_new
+    assert not follower.is_new
+    left(owner)
+    owner.close()
+    assert follower.claim()
+    assert not follower.is_new, "it has followed, and may have told its clients something"
+    follower.close()
+    assert follower.open()
+    assert follower.is_new is expected
 
 
 def test_the_owner_dies(pair: tuple[PartFile, PartFile]) -> None:

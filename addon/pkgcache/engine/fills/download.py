@@ -86,6 +86,8 @@ class Download:
 
     async def _prepare(self) -> None:
         """Start with an empty file, or with the bytes of an owner that died, where a digest can tell whether they are right."""
+        if self._part.is_new:  # nobody has told others anything, and there is nothing to tell yet
+            return
         state = await self._progress.in_thread(self._part.read_published)
         size = self._part.size
         if state is not None:
@@ -277,7 +279,8 @@ class Download:
             self._progress.head = FileHead(total=total, headers=CIMultiDict(response.headers), source=response.url)
             self._contributors.add(url)
             self._progress.announce_unless_held_back()
-            await self._progress.publish()  # before the first byte is written; clients need not wait for it
+            if not self._progress.is_held_back:  # else nobody may read it before its end, of which all are told
+                await self._progress.publish()  # before the first byte is written; clients need not wait for it
         # RFC 9110 §13.1.5: If-Range takes a strong entity tag.
         tag = response.headers.get("ETag", "")
         if tag.startswith('"'):

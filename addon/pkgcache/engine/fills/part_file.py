@@ -69,6 +69,8 @@ class PartFile:
         self._descriptor = -1
         self._inode = 0
         self.owned = False
+        self.is_new = False
+        """Whether it was empty when this process became its owner by opening it, and nothing was published under its name."""
 
     def open(self) -> bool:
         """Open the file, or create it; returns whether this process owns it now."""
@@ -85,6 +87,7 @@ class PartFile:
                 continue
             self._inode = status.st_ino
             self.claim()
+            self.is_new = self.owned and not self.size and not self._state_path.exists()
             # Between opening and locking the owner may have renamed or removed it. Then this is another file: try again.
             if self.in_place:
                 return self.owned

@@ -188,14 +188,18 @@ class FillProgress(Progress[FileHead]):
         self.attempt = secrets.token_hex(4)
         super().begin_again(generation)
 
+    @property
+    def is_held_back(self) -> bool:
+        """Whether the file is known to be so small that all of it is held back."""
+        return self.total is not None and self.total <= HOLD_BACK
+
     def announce_unless_held_back(self) -> None:
         """Tell clients of the file, unless it is so small that all of it is held back.
 
         A held-back file is announced when it is verified: clients then never hear of a wrong one, not even its length.
         """
-        head = self.head
-        if head is not None and (head.total is None or head.total > HOLD_BACK):
-            self.announce(head)
+        if self.head is not None and not self.is_held_back:
+            self.announce(self.head)
 
     # Between processes
 
