@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -16,6 +17,8 @@ from pkgcache.proxy.read_pace import (
     QUICK_READS,
     SHARE,
     SMALL_READ,
+    WATCHED_READS,
+    CostClock,
     CostlyWork,
     ReadPace,
     read_before_reset,
@@ -115,3 +118,28 @@ async def test_without_a_reset_it_is_an_ordinary_read() -> None:
     reader.feed_data(b"hello")
     reader.feed_eof()
     assert [await read_before_reset(reader, size) for size in (3, 100, 100)] == [b"hel", b"lo", b""]
+
+
+@pytest.mark.parametrize(
+    ("costly", "certain", "left"),
+    [
+        pytest.param("", "", 0, id="nothing yet"),
+        pytest.param("....", "----", 0, id="ordinary reads"),
+        pytest.param("!", "-", WATCHED_READS, id="it may only have waited"),
+        pytest.param("!!", "-!", WATCHED_READS, id="the thread's time says the same"),
+        pytest.param("!.!", "--!", WATCHED_READS, id="costly ones and others in turn"),
+        pytest.param(
+            "!" + "." * (WATCHED_READS - 1) + "!", "-" * WATCHED_READS + "!", WATCHED_READS, id="the last one"
+        ),
+        pytest.param("!" + "." * WATCHED_READS, "-" * (WATCHED_READS + 1), 0, id="it was the machine"),
+        pytest.param("!" + "." * WATCHED_READS + "!", "-" * (WATCHED_READS + 2), WATCHED_READS, id="and is again"),
+        pytest.param("!!" + "." * WATCHED_READS, "-!" + "-" * WATCHED_READS, 0, id="a flood is over"),
+    ],
+)
+def test_what_tells_the_cost(costly: str, certain: str, left: int) -> None:
+    clock = CostClock()
+    assert [clock.confirms(each == "!") for each in costly] == [each == "!" for each in certain]
+    for _ in range(left):
+        assert clock.now is time.thread_time
+        clock.confirms(False)
+    assert clock.now is time.perf_counter

@@ -12,7 +12,6 @@ Left out: what may be stored (`rules/http/storability`), and conditional request
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -180,10 +179,13 @@ class CachedAnswers:
             case never:
                 assert_never(never)
 
-    def if_fresh(self, stored: StoredAnswer, request_headers: Headers) -> CacheStatus | None:
-        """What the cache did, where the answer can be served at once; counted as a hit."""
+    def if_fresh(self, stored: StoredAnswer, request_headers: Headers) -> Fresh | None:
+        """How fresh an answer is that can be served at once; counted as a hit."""
         decision = decide(stored.stored, request_headers, self._policy, time.time())
-        return self._hit(decision.ttl) if isinstance(decision, Fresh) else None
+        if not isinstance(decision, Fresh):
+            return None
+        self.count_hit()
+        return decision
 
     def after_failure(self, stored: StoredAnswer, detail_if_fresh: str) -> CacheStatus | None:
         """What the cache did, where the answer may be served in place of another that no upstream gave; None where it may not."""
@@ -209,11 +211,11 @@ class CachedAnswers:
 
     def _hit(self, ttl: float) -> CacheStatus:
         self.count_hit()
-        return CacheStatus(hit=True, ttl=math.floor(ttl))
+        return CacheStatus.of_hit(ttl)
 
     def _stale(self, ttl: float, detail: str) -> CacheStatus:
         self._metrics.stale(self._kind)
-        return CacheStatus(hit=True, ttl=math.floor(ttl), detail=detail)
+        return CacheStatus.of_hit(ttl, detail)
 
 
 def _is_shut_out(error: AllFailedError | TimeoutError) -> bool:

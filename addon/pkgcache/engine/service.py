@@ -197,6 +197,7 @@ class Service:
         if self.advisories.is_on:
             self.tasks.start(self.advisories.run(), "look for advisories")
         self._ready.set()
+        self._memory.leave_out_of_collections()
         await self._maintain()
 
     async def close(self) -> None:

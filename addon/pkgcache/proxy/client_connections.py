@@ -21,7 +21,15 @@ from pkgcache.engine.runtime.health import Health
 from pkgcache.engine.runtime.open_files import count_open_files, open_files_limit
 from pkgcache.proxy.connection_limits import HEAD_SECONDS, MAX_HANDSHAKE, MAX_HELD, Excess, refusal
 from pkgcache.proxy.held_bytes import EVENT_COST, held_bytes, is_busy
-from pkgcache.proxy.read_pace import LARGEST_READ, QUICK_READS, SMALL_READ, CostlyWork, ReadPace, read_before_reset
+from pkgcache.proxy.read_pace import (
+    LARGEST_READ,
+    QUICK_READS,
+    SMALL_READ,
+    CostClock,
+    CostlyWork,
+    ReadPace,
+    read_before_reset,
+)
 
 LOOK_AGAIN_SECONDS: Final = 0.25
 """At most between two looks at a client that is not read from, because it waits for its answer and has sent far ahead. The first look
@@ -87,9 +95,8 @@ class ClientReader:
         self._unchecked = 0
         self._pace = ReadPace()
         self._got = 0
-        # The layers work on what was read before they ask for more. What has taken long may only have waited: the next time it is
-        # the thread's processor time that counts, which costs ten times as much to ask for.
-        self._clock: Callable[[], float] = time.perf_counter
+        # The layers work on what was read before they ask for more.
+        self._clock = CostClock()
         self._given_at = 0.0
         self._handshake_reads = 0
         self._handshake_bytes = 0
@@ -106,10 +113,9 @@ class ClientReader:
             data, self._unread = self._unread, b""
             return data
         is_flood = self._got >= self._pace.size
-        if self._got and (pause := self._pace.pause_after(self._got, self._clock() - self._given_at)):
-            if self._clock is time.perf_counter:
-                self._clock = time.thread_time
-            else:
+        if self._got:
+            pause = self._pace.pause_after(self._got, self._clock.now() - self._given_at)
+            if self._clock.confirms(pause > 0):
                 # A head or a handshake may be costly on a slow machine; only who has more at hand waits for others of that kind.
                 turn = self._costly.wait(pause, asyncio.get_running_loop().time()) if is_flood else 0.0
                 await asyncio.sleep(max(pause, turn))
@@ -125,7 +131,7 @@ class ClientReader:
         self._touched(self._client.id)
         self._got = len(data)
         self._unchecked += max(len(data), EVENT_COST)
-        self._given_at = self._clock()
+        self._given_at = self._clock.now()
         return data
 
     async def _make_room(self) -> None:

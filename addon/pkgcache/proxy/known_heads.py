@@ -97,7 +97,9 @@ class KnownHeads:
         if answer is None:
             return None
         known = KnownHead(request, of_line.route, answer)
-        self._heads.put(key, known, _weight(head))
+        self._heads.put(
+            key, known, HEAD_OVERHEAD + len(head) if of_fields else _weight(head)
+        )  # the lines are another head's too
         return known
 
     def remember_connect(self, key: HeadKey, address: Address) -> None:

@@ -8,6 +8,8 @@ ones, so that a turn stays short however many such clients there are.
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from typing import Final
 
 LARGEST_READ: Final = 16 * 1024
@@ -36,6 +38,30 @@ would still leave nothing for the others."""
 
 LONGEST_QUEUE: Final = 5.0
 """Seconds that a client waits at most while others' costly work comes first."""
+
+
+WATCHED_READS: Final = 16
+
+
+class CostClock:
+    """What tells how long the work on a client's bytes took. `now` gives seconds.
+
+    What has taken long may only have waited for the processor. Then, for WATCHED_READS, the thread's processor time counts; to ask for
+    that costs twenty times as much.
+    """
+
+    __slots__ = ("_left", "now")
+
+    def __init__(self) -> None:
+        self.now: Callable[[], float] = time.perf_counter
+        self._left = 0
+
+    def confirms(self, is_costly: bool) -> bool:
+        """Take note of whether a read seems to have been costly. Returns whether that is certain."""
+        is_certain = is_costly and self.now is time.thread_time
+        self._left = WATCHED_READS if is_costly else max(0, self._left - 1)
+        self.now = time.thread_time if self._left else time.perf_counter
+        return is_certain
 
 
 class CostlyWork:

@@ -97,16 +97,19 @@ class Pages:
         variant = self._variants.in_memory(page_request, page, served.kind)
         if variant is None:
             return None
-        second = int(time.time())
-        last = variant.answers.get((served, lookup.gzip)) if lookup.is_plain else None
-        if last is not None and last.page is page and last.second == second:
+        now = time.time()
+        known = (served, lookup.gzip)
+        last = variant.answers.get(known) if lookup.is_plain else None
+        if last is not None and last.page is page and (again := last.at(now)):
+            if again is not last:
+                variant.answers[known] = again
             self._answers.count_hit()
-            return last.response
-        if (cache := self._answers.if_fresh(page, request.headers)) is None:
+            return again.response
+        if (fresh := self._answers.if_fresh(page, request.headers)) is None:
             return None
-        response = page_response(request, served, page, cache, variant, use_gzip=lookup.gzip)
-        if lookup.is_plain and cache.ttl:  # it stays fresh for the rest of the second
-            variant.answers[served, lookup.gzip] = PageAnswer(page, second, response)
+        response = page_response(request, served, page, CacheStatus.of_hit(fresh.ttl), variant, use_gzip=lookup.gzip)
+        if lookup.is_plain:
+            variant.answers[known] = PageAnswer(page, now, fresh, response)
         return response
 
     async def answer(self, request: Request, route: ProjectPage) -> Response:

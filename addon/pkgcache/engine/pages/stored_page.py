@@ -18,7 +18,8 @@ from pkgcache.engine.store.entries import Notes
 from pkgcache.engine.store.keys import StoreKey, family_name, made_document, page_key, variant_key
 from pkgcache.engine.store.notes import PageNotes
 from pkgcache.engine.store.store import Store
-from pkgcache.rules.http.freshness import Stored
+from pkgcache.rules.http.cache_status import CacheStatus
+from pkgcache.rules.http.freshness import Fresh, Stored, shown_age
 from pkgcache.rules.routing.indexes import Index
 from pkgcache.rules.routing.urls import Url
 from pkgcache.rules.simple.limits import MAX_ANSWER
@@ -113,11 +114,23 @@ class PageRequest:
 
 @dataclass(frozen=True, slots=True)
 class PageAnswer:
-    """What a request without conditions got for `page` in one `second`, as its `Age` has it: the next one in it gets the same."""
+    """What a request without conditions got for `page` at a `moment`, in seconds since 1970, when that was `fresh`."""
 
     page: StoredPage
-    second: int
+    moment: float
+    fresh: Fresh
     response: Response
+
+    def at(self, now: float) -> PageAnswer | None:
+        """The same answer at a later moment, to the second; None where the page is not fresh then, or the clock was set back."""
+        passed = now - self.moment
+        age, ttl = self.fresh.age + passed, self.fresh.ttl - passed
+        if passed < 0 or ttl <= 0:
+            return None
+        if int(now) == int(self.moment):
+            return self
+        response = self.response.aged(shown_age(age), CacheStatus.of_hit(ttl))
+        return PageAnswer(self.page, now, Fresh(ttl=ttl, age=age), response)
 
 
 def upstreams_of(page_request: PageRequest) -> frozenset[str]:

@@ -95,6 +95,15 @@ class Response:
     failed_key: str = ""
     """Why it is only a text that says what went wrong, where that was the upstreams' doing; and of a file its key in the store."""
 
+    def aged(self, age: str, cache: CacheStatus) -> Response:
+        """The same answer at another `Age`, which it has."""
+        fields = {"Age": age, "Cache-Status": str(cache)}
+        headers, head = self.headers.copy(), self.sent_head
+        for name, value in fields.items():
+            head = head.replace(f"\r\n{name}: {headers.get(name)}\r\n".encode(), f"\r\n{name}: {value}\r\n".encode(), 1)
+            headers[name] = value
+        return replace(self, headers=headers, cache=cache, sent_head=head)
+
     @classmethod
     def text(
         cls,

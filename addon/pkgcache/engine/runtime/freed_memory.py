@@ -8,9 +8,12 @@ size is fixed. Smaller blocks, such as what was read ahead for many slow readers
 A fixed size leaves another of glibc's at its first value: as soon as 128 kB lie free at the heap's end they are given back
 (`M_TRIM_THRESHOLD`). A download frees more with each piece, and had its pages mapped anew each time: 95,000 page faults for a wheel of
 200 MB. So that is fixed too.
+
+Python's own collector looks at every object now and then. What stays until the end is left out of that.
 """
 
 import ctypes
+import gc
 import os
 import sys
 from pathlib import Path
@@ -45,6 +48,13 @@ class FreedMemory:
             return self._library is not None and all(self._library.mallopt(*each) for each in sizes.items())
         except AttributeError:  # another C library
             return False
+
+    def leave_out_of_collections(self) -> None:
+        """Never again look for cycles among what is there now: modules, addons, settings.
+
+        A whole collection would go through all these 140,000 objects, and answer nobody for up to 180 ms.
+        """
+        gc.freeze()
 
     def give_back(self, much: int = MUCH) -> None:
         """Give back what lies free, if the process has grown by `much` since it was smallest or this was last done. For a thread."""

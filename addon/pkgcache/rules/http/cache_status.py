@@ -4,6 +4,9 @@ The field has one member, ours; those of caches upstream are not passed on. Ther
 examples. Leaves out: `key`, which would show how the store is laid out.
 """
 
+from __future__ import annotations
+
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -42,6 +45,11 @@ class CacheStatus:
     """§2.6: whether this request shared the forward request of another."""
     detail: str = ""
     """§2.8: further information; written as a token where it can be one, else as a quoted string."""
+
+    @classmethod
+    def of_hit(cls, ttl: float, detail: str = "") -> CacheStatus:
+        """What was done with a request for a stored answer, which is fresh for so many seconds more."""
+        return cls(hit=True, ttl=math.floor(ttl), detail=detail)
 
     def __post_init__(self) -> None:
         """Raise ValueError for combinations that RFC 9211 rules out."""

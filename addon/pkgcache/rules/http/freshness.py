@@ -77,8 +77,12 @@ def times_of(stored: Stored, now: float) -> dict[str, str]:
     >>> times_of(Stored(status=200, headers=CIMultiDict(Age="590"), request_time=784111777, response_time=784111777), 784111787)
     {'Date': 'Sun, 06 Nov 1994 08:49:37 GMT', 'Age': '600'}
     """
-    # RFC 9111 §1.2.2: an age that is too large is sent as 2147483648.
-    return {"Date": format_http_date(_date(stored)), "Age": str(min(int(current_age(stored, now)), FOREVER))}
+    return {"Date": format_http_date(_date(stored)), "Age": shown_age(current_age(stored, now))}
+
+
+def shown_age(age: float) -> str:
+    """The value of `Age`. RFC 9111 §1.2.2: an age that is too large is sent as 2147483648."""
+    return str(min(int(age), FOREVER))
 
 
 def received_times(headers: Headers) -> dict[str, str]:
