@@ -437,8 +437,8 @@ def test_busy_clients_are_not_closed_for_new_ones(make_proxy: MakeProxy, upstrea
 QUICK: Final = f"""
 import sys
 sys.path.insert(0, {str(ADDON.parent)!r})
-from pkgcache.proxy import client_connections, http1_server
-http1_server.HEAD_SECONDS = http1_server.BODY_SECONDS = client_connections.HEAD_SECONDS = client_connections.TAKE_SECONDS = 1.0
+from pkgcache.proxy import client_connections, client_reader, http1_server
+http1_server.HEAD_SECONDS = http1_server.BODY_SECONDS = client_reader.HEAD_SECONDS = client_connections.TAKE_SECONDS = 1.0
 from pkgcache.proxy.addon import PypiCache
 addons = [PypiCache()]
 """

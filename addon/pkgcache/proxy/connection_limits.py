@@ -2,7 +2,7 @@
 
 mitmproxy has no limits of its own here: it collects a request's head, a TLS ClientHello or a chunk's size line until it is complete,
 however long that takes, and what a client sends while its answer is being made is kept in memory. Each limit has its reason
-beside it; http1_server.py, chunked_body.py and client_connections.py enforce them.
+beside it; http1_server.py, chunked_body.py and client_reader.py enforce them.
 """
 
 from __future__ import annotations

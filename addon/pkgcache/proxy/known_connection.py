@@ -22,7 +22,8 @@ from mitmproxy.proxy.layers.http import HTTPMode
 from mitmproxy.proxy.server import ConnectionHandler
 from OpenSSL import SSL
 
-from pkgcache.proxy.client_connections import ClientReader, taken
+from pkgcache.proxy.client_connections import taken
+from pkgcache.proxy.client_reader import ClientReader
 from pkgcache.proxy.exchange import answer_to_known_head
 from pkgcache.proxy.hook_table import HookTable
 from pkgcache.proxy.host_tls import FailedHandshake
