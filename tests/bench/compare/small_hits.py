@@ -19,6 +19,7 @@ from tests.support.wheels import make_wheel
 STYLE: Final = PageStyle(form=LinkForm.CANONICAL, files_origin=FILES_ORIGIN)
 """With these links all caches have the same bytes."""
 LINKS: Final = {"1 kB": 1, "28 kB": 47, "1 MB": 1700}
+PAGES: Final = {"1 kB": 100, "28 kB": 400, "1 MB": 30}
 NEW_HEADS: Final = ", no head seen before"
 
 
@@ -42,7 +43,7 @@ def kept_connections(here: Stage, size: Size, row: Row) -> None:
     for kind, links in LINKS.items():
         if size.quick and kind != "28 kB":
             continue
-        pages = size.of(400 if links < 1000 else 60, 50)
+        pages = size.of(PAGES[kind], 50)
         publish_pages(here.upstream, pages, links, here.folder)
         kinds = {OURS: contenders.ours(here), SQUID_NAME: contenders.squid(here), NGINX_NAME: contenders.nginx(here)}
         if kind == "28 kB":
@@ -69,14 +70,14 @@ def _ask(row: Row, peers: Sequence[Peer], here: Stage, size: Size, load: Pages, 
     def measure(peer: Peer, number: int) -> dict[str, float]:
         if not number:
             loads.each_page(peer, here.folder, load.pages)
-        return loads.wrk(peer, here.folder, load, size.of(4, 1))
+        return loads.wrk(peer, here.folder, load, size.of(3, 1))
 
-    in_turns(row, list(peers), size.of(3 if label else 5, 2), measure, label=label)
+    in_turns(row, list(peers), size.of(3, 2), measure, label=label)
 
 
 ROWS: Final = {
     "B2": Work(
-        text="hits, 400 index pages of 28 kB (400 of 1 kB, 60 of 1 MB; quick: 50), 16 clients' headers, 8 kept connections",
+        text="hits, 400 index pages of 28 kB (100 of 1 kB, 30 of 1 MB; quick: 50), 16 clients' headers, 8 kept connections",
         measure=kept_connections,
         goals=(
             Goal(what=PROCESSOR, limit=1.5, against=(SQUID_NAME,)),
