@@ -197,7 +197,6 @@ class Service:
         if self.advisories.is_on:
             self.tasks.start(self.advisories.run(), "look for advisories")
         self._ready.set()
-        self._memory.leave_out_of_collections()
         await self._maintain()
 
     async def close(self) -> None:
@@ -208,6 +207,7 @@ class Service:
         self.variants.close()
         self.project_lists.close()
         self.files.close()
+        self._memory.take_back()
 
     def problems(self) -> dict[str, str]:
         """What is wrong just now: one line by component. An index is listed while the circuit breakers of all its upstreams are open."""
@@ -302,6 +302,7 @@ class Service:
 
     async def _maintain(self) -> None:
         while True:
+            self._memory.leave_out_of_collections()
             await asyncio.sleep(MAINTENANCE_SECONDS)
             await self.store.run_maintenance()
             await asyncio.to_thread(self._memory.give_back)

@@ -83,3 +83,72 @@ def test_holes_go_back_once_they_are_many(megabytes: int, given_back: bool) -> N
 def test_what_a_download_frees_is_used_again() -> None:
     """Each piece's pages were given back and mapped anew, with 138 page faults each."""
     assert left_over(PIECES, fixed=True) < 1_000
+
+
+COLLECTED: Final = """
+import gc, sys
+sys.path.insert(0, {addon!r})
+from pkgcache.engine.runtime.freed_memory import FreedMemory
+class Node: pass
+kept, late = [[] for _ in range(50_000)], []
+if {left_out}:
+    FreedMemory().leave_out_of_collections()
+for _ in range(1000):
+    node = Node()
+    node.itself = node
+    late.append(node)
+del node, late
+print(len(gc.get_objects()), gc.collect())
+"""
+
+
+@pytest.mark.parametrize("left_out", [True, False])
+def test_what_stays_is_left_out_of_collections(*, left_out: bool) -> None:
+    """And what comes after is still collected."""
+    program = COLLECTED.format(addon=str(ADDON), left_out=left_out)
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    looked_at, found = map(int, said.stdout.split())
+    assert (looked_at < 50_000) is left_out
+    assert found >= 1000
+
+
+ENDED: Final = """
+import gc, sys
+sys.path.insert(0, {addon!r})
+from pkgcache.engine.runtime.freed_memory import FreedMemory
+class Service: pass
+gc.disable()
+old, new = FreedMemory(), FreedMemory()
+service = Service()
+service.itself = service
+alive = lambda: sum(isinstance(each, Service) for each in gc.get_objects())
+for step in {steps!r}.split():
+    if step == "ended":
+        del service
+    else:
+        memory, method = step.split(".")
+        getattr({{"old": old, "new": new}}[memory], method)()
+count = gc.get_freeze_count()
+gc.unfreeze()
+print(alive(), count > 0)
+"""
+
+BEGIN, END = "leave_out_of_collections", "take_back"
+
+
+@pytest.mark.parametrize(
+    ("steps", "found"),
+    [
+        pytest.param(f"old.{BEGIN} ended", "1 True", id="what is left out stays"),
+        pytest.param(f"old.{BEGIN} new.{BEGIN} ended old.{END}", "1 False", id="one that ends is looked at again"),
+        pytest.param(f"old.{BEGIN} new.{BEGIN} ended old.{END} new.{BEGIN}", "0 True", id="and collected"),
+        pytest.param(f"old.{BEGIN} ended old.{BEGIN}", "1 True", id="no collection every minute"),
+    ],
+)
+def test_a_service_that_ends_is_collected(steps: str, found: str) -> None:
+    """Options may change at run time: the service of before is a cycle, and keeps all that it has in memory."""
+    program = ENDED.format(addon=str(ADDON), steps=steps)
+    assert (
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
+        == found
+    )
