@@ -15,8 +15,8 @@ from email.utils import formatdate
 from pathlib import Path
 from typing import Any, Final
 
+from pkgcache.engine.pages.page_variant import PageVariant, notes_of
 from pkgcache.engine.pages.stored_page import body_digest, gzipped_page
-from pkgcache.engine.pages.variants import PageVariant, notes_of
 from pkgcache.engine.pip_defaults import pip_defaults
 from pkgcache.engine.store.entries import Entries
 from pkgcache.engine.store.keys import file_key, page_key, variant_key

@@ -46,11 +46,12 @@ from pkgcache.engine.runtime.tasks import Tasks
 from pkgcache.engine.shared.opening import check_shared, shared_tier, upstream_client
 from pkgcache.engine.store.store import MAINTENANCE_SECONDS, Store
 from pkgcache.engine.upstream.places import Kind, asking
+from pkgcache.engine.upstream.problems import mirrors_of, upstream_problems
 from pkgcache.engine.upstream.wheel_metadata import metadata_of_wheel
 from pkgcache.rules.http.freshness import Policy
 from pkgcache.rules.http.user_agent import product_of
 from pkgcache.rules.policy.admission import build_admission
-from pkgcache.rules.routing.indexes import Index, Upstream, build_indexes
+from pkgcache.rules.routing.indexes import build_indexes
 from pkgcache.rules.routing.queries import NO_QUERY
 from pkgcache.rules.routing.router import Router
 from pkgcache.rules.routing.routes import (
@@ -116,7 +117,7 @@ class Service:
             via=f"1.1 {self.instance}",
             # Not the method itself: the gatekeeper is made later, of what needs the client.
             judge=lambda *urls: self.gatekeeper.judge_redirect(*urls),  # noqa: PLW0108
-            mirrors={(upstream.simple.origin, upstream.authorization) for _, upstream in self._mirrors()},
+            mirrors={(upstream.simple.origin, upstream.authorization) for _, upstream in mirrors_of(self.indexes)},
         )
         self.advisories = AdvisoryFeed(settings, self._advisory_source, self.admission, self.client, self.health)
         self.tasks = Tasks()
@@ -210,22 +211,9 @@ class Service:
         self._memory.take_back()
 
     def problems(self) -> dict[str, str]:
-        """What is wrong just now: one line by component. An index is listed while the circuit breakers of all its upstreams are open."""
-        lines = self.health.problems | (self.shared.health.problems if self.shared else {})
-        for index in self.indexes:
-            if "@" in index.name:  # a mirror under its own URL: an index of the list that it is in
-                continue
-            if all(self.client.is_open(upstream.simple) for upstream in index.upstreams):
-                names = ", ".join(upstream.name for upstream in index.upstreams)
-                lines[f"index {index.name}"] = (
-                    f"no upstream of index {index.name} answers ({names}); what is stored is served"
-                )
-        for index, mirror in self._mirrors():
-            if self.client.is_shut_out(mirror.simple, mirror.authorization):
-                given = "another one" if mirror.authorization else "one"
-                cure = f"give {given} in pypi_cache_index: https://USER:PASSWORD@…"
-                lines[f"mirror {mirror.name}"] = f"{mirror.name} of index {index.name} wants a login (401); {cure}"
-        return lines
+        """What is wrong just now: one line by component."""
+        shared = self.shared.health.problems if self.shared else {}
+        return self.health.problems | shared | upstream_problems(self.indexes, self.client)
 
     def why_unready(self) -> list[str]:
         """Why no client should be sent here just now, one line each. A dead upstream is no reason."""
@@ -238,11 +226,6 @@ class Service:
         return self.router.hosts.is_configured_by_operator(address) or (
             self._advisory_source is not None and self._advisory_source.is_at(address)
         )
-
-    def _mirrors(self) -> list[tuple[Index, Upstream]]:
-        """The upstreams that clients do not know of: they name the index, and have no login for its mirrors."""
-        pairs = [(index, upstream) for index in self.indexes if "@" not in index.name for upstream in index.upstreams]
-        return [(index, upstream) for index, upstream in pairs if upstream.simple.origin != index.simple.origin]
 
     def route(self, request: Request) -> Route:
         """Return what a request's URL means. `rules.policy.gate` says what becomes of it."""

@@ -7,8 +7,8 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from pkgcache.engine.pages.page_response import page_response
+from pkgcache.engine.pages.page_variant import PageVariant
 from pkgcache.engine.pages.stored_page import PageAnswer, StoredPage
-from pkgcache.engine.pages.variants import PageVariant
 from pkgcache.engine.responses.messages import Request, Response
 from pkgcache.engine.store.keys import StoreKey
 from pkgcache.engine.store.notes import PageNotes

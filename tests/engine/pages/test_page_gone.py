@@ -9,9 +9,9 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from pkgcache.engine.caching import Collaborators
+from pkgcache.engine.pages.page_variant import PageVariant
 from pkgcache.engine.pages.project_pages import Pages
 from pkgcache.engine.pages.stored_page import PageGoneError, PageRequest, StoredPage
-from pkgcache.engine.pages.variants import PageVariant
 from pkgcache.engine.pip_defaults import pip_defaults
 from pkgcache.engine.responses.messages import Request
 from pkgcache.engine.runtime.metrics import Metrics

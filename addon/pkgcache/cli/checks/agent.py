@@ -20,6 +20,7 @@ import sys
 import time
 import urllib.parse
 import urllib.request
+from dataclasses import dataclass
 from typing import Any, Iterator, Mapping, NamedTuple, Sequence
 
 SERVED: Mapping[str, Any] = {}
@@ -42,25 +43,16 @@ class Found(NamedTuple):
     advice: str = ""
 
 
+@dataclass
 class Agent:
     """An environment and a proxy. `ca` and `clock` are the proxy's, and None if it does not tell; `pip` is `pip_settings()`."""
 
-    def __init__(
-        self,
-        environment: Mapping[str, str],
-        proxy: str,
-        indexes: Sequence[str],
-        *,
-        ca: bytes | None,
-        clock: float | None,
-        pip: Sequence[tuple[str, str]],
-    ) -> None:
-        self.environment = environment
-        self.proxy = proxy
-        self.indexes = indexes
-        self.ca = ca
-        self.clock = clock
-        self.pip = pip
+    environment: Mapping[str, str]
+    proxy: str
+    indexes: Sequence[str]
+    ca: bytes | None
+    clock: float | None
+    pip: Sequence[tuple[str, str]]
 
     def check(self) -> Iterator[Found]:
         """Make all checks."""
@@ -250,11 +242,8 @@ def diagnose(environment: Mapping[str, str], proxy: str, indexes: Sequence[str])
         health = json.loads(_own(proxy, "/healthz"))
         ca = fingerprints(_own(proxy, "/ca.pem"))[0]  # the one in use
     except (OSError, ValueError) as error:
-        yield Found(
-            "problem",
-            f"{shown(proxy)} does not answer as a pypi-cache: {error}",
-            "set HTTPS_PROXY to the proxy: http://HOST:PORT",
-        )
+        message = f"{shown(proxy)} does not answer as a pypi-cache: {error}"
+        yield Found("problem", message, "set HTTPS_PROXY to the proxy: http://HOST:PORT")
         return
     yield Found("well", f"{shown(proxy)} is a pypi-cache")
     agent = Agent(environment, proxy, indexes, ca=ca, clock=health.get("time"), pip=pip_settings())

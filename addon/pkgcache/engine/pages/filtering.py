@@ -23,8 +23,9 @@ from packaging.version import Version
 
 from pkgcache.engine.advisories.feed import AdvisoryFeed
 from pkgcache.engine.pages.known_files import KnownFiles
+from pkgcache.engine.pages.page_variant import PageVariant
 from pkgcache.engine.pages.stored_page import PageRequest, StoredPage, gzipped_page
-from pkgcache.engine.pages.variants import PageVariant, PageVariants
+from pkgcache.engine.pages.variants import PageVariants
 from pkgcache.engine.shared.tier import SharedTier
 from pkgcache.engine.store.keys import StoreKey, file_key, made_document, page_key, range_key
 from pkgcache.engine.store.lru import ByteLru

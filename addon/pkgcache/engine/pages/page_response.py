@@ -16,8 +16,8 @@ import time
 
 from multidict import CIMultiDict
 
+from pkgcache.engine.pages.page_variant import PageVariant
 from pkgcache.engine.pages.stored_page import StoredPage
-from pkgcache.engine.pages.variants import PageVariant
 from pkgcache.engine.responses.messages import Request, Response
 from pkgcache.rules.http.cache_status import CacheStatus
 from pkgcache.rules.http.freshness import StaleReason, times_of

@@ -13,17 +13,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import zlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from functools import partial
 
 from pkgcache.engine.pages.learned_hosts import LearnedHosts
 from pkgcache.engine.pages.page_turns import PageTurns
+from pkgcache.engine.pages.page_variant import PageVariant, checked_variant, notes_of
 from pkgcache.engine.pages.stored_page import (
-    PageAnswer,
     PageGoneError,
     PageRequest,
     StoredPage,
@@ -47,37 +45,9 @@ from pkgcache.rules.simple.file_table import FileTable
 from pkgcache.rules.simple.json_api_build import Release
 from pkgcache.rules.simple.links import PageContext
 from pkgcache.rules.simple.page_model import BrokenPage, Kind, broken_by
-from pkgcache.rules.simple.representations import Representation
 from pkgcache.rules.simple.transform import TransformedPage, TransformSpec
 
 logger = logging.getLogger(__name__)
-
-VARIANT_BYTES = 512
-"""What a variant takes in memory beside its two bodies, about."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PageVariant:
-    """A page as one kind of client sees it. `source_digest` is that of the stored page. `edited`: its bytes are not the upstream's.
-
-    `filtered`: files are left out for now (cooldown, offline), so it is not stored, and its bytes say nothing of the page's own date.
-    """
-
-    source_digest: str
-    key: StoreKey
-    kind: Kind
-    plain: bytes
-    gzipped: bytes
-    etag: str
-    edited: bool
-    filtered: bool = False
-    answers: dict[tuple[Representation, bool], PageAnswer] = field(default_factory=dict, compare=False)
-    """The answers that it was last, by representation and whether gzipped."""
-
-    @property
-    def size(self) -> int:
-        """Bytes of memory, about."""
-        return len(self.plain) + len(self.gzipped) + VARIANT_BYTES
 
 
 class PageVariants:
@@ -148,7 +118,7 @@ class PageVariants:
             return None
         if notes.source_digest != page.notes.source_digest:
             return None
-        variant = await self.in_thread(lambda: _checked_variant(key, kind, notes, value))
+        variant = await self.in_thread(lambda: checked_variant(key, kind, notes, value))
         if variant is None:
             await self._store.drop_damaged(key, None, "it is not what its digest says")
             return None
@@ -264,17 +234,6 @@ class PageVariants:
         return asyncio.get_running_loop().run_in_executor(self._pool, work)
 
 
-def notes_of(variant: PageVariant) -> VariantNotes:
-    """What is noted beside a variant's bytes, the plain ones and then the gzipped ones."""
-    return VariantNotes(
-        source_digest=variant.source_digest,
-        plain_size=len(variant.plain),
-        etag=variant.etag,
-        edited=variant.edited,
-        gzip_crc=zlib.crc32(variant.gzipped),
-    )
-
-
 def spec_of(page_request: PageRequest, page: StoredPage, kind: Kind, *, check: bool = False) -> TransformSpec:
     """What is to be made of a page for one kind of client."""
     index, at_proxy_address = page_request.index, page_request.at_proxy_address
@@ -295,20 +254,4 @@ def spec_of(page_request: PageRequest, page: StoredPage, kind: Kind, *, check: b
         shares_pypi_files=index.shares_pypi_files,
         document=bool(page_request.document),
         check=check,
-    )
-
-
-def _checked_variant(key: StoreKey, kind: Kind, notes: VariantNotes, value: bytes) -> PageVariant | None:
-    """A stored variant; None where it is not what was stored."""
-    plain, gzipped = value[: notes.plain_size], value[notes.plain_size :]
-    if strong_tag(plain) != notes.etag or zlib.crc32(gzipped) != notes.gzip_crc:
-        return None
-    return PageVariant(
-        source_digest=notes.source_digest,
-        key=key,
-        kind=kind,
-        plain=plain,
-        gzipped=gzipped,
-        etag=notes.etag,
-        edited=notes.edited,
     )
