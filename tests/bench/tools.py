@@ -19,6 +19,7 @@ from typing import Final
 
 from tests.support.authority import Authority
 from tests.support.clients import bare_env
+from tests.support.clock import VARIABLE as CLOCK
 from tests.support.names import file_url
 from tests.support.proxy import Options, Proxy
 from tests.support.upstream import Upstream
@@ -170,7 +171,7 @@ class Stage:
             options={"pypi_cache_index": f"pypi={index or self.upstream.index_url}", **(options or {})},
             upstream_ca=ca or self.authority.bundle,
             args=args,
-            env=env,
+            env={CLOCK: "", **(env or {})},
             timeout=60,
         ) as proxy:
             self.warm(proxy)

@@ -90,7 +90,7 @@ def lines_with(proxy: Proxy, word: str) -> list[str]:
 def test_the_clients_address(proxy: Proxy, pieces: tuple[bytes, ...], client: str) -> None:
     with connected(proxy) as sock:
         assert answer(sock, *pieces).startswith(b"HTTP/1.1 200")
-    eventually(lambda: clients(proxy), lambda found: found[-1] == client)
+    eventually(lambda: clients(proxy), lambda found: found[-1:] == [client])
 
 
 def test_a_tunnel_and_what_is_known(proxy: Proxy) -> None:

@@ -8,6 +8,7 @@ import mmap
 import struct
 import time
 from array import array
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,7 @@ VARIABLE: Final = "PYPI_CACHE_TEST_CLOCK"
 _SECONDS: Final = struct.Struct("d")
 _running: dict[Path, float] = {}
 """By a clock's path: how far it is ahead."""
+_real: list[Callable[[], float]] = []
 _ahead: "memoryview[float]" = memoryview(array("d", [0.0]))
 
 
@@ -57,6 +59,12 @@ def install() -> None:
     """Make this process's clock movable, before anything has taken `time.time` away under a name of its own."""
     real = time.time
     time.time = lambda: real() + _ahead[0]
+    _real.append(real)
+
+
+def leave() -> None:
+    """Let a forked process have the machine's own clock, as one that was not forked: a benchmark wants to know what that costs."""
+    time.time = _real[0]
 
 
 def follow(path: str) -> None:

@@ -212,6 +212,8 @@ def _run(program: Program, arguments: list[str], env: dict[str, str], cwd: str, 
     tempfile.tempdir = None  # another environment may say another
     if path := env.get(clock.VARIABLE):
         clock.follow(path)
+    else:
+        clock.leave()
     sys.path[:] = [str(MITMDUMP.parent), *sys.path[2:]]
     sys.argv = [program, *arguments]
     from mitmproxy.tools.main import mitmdump  # noqa: PLC0415 - imported already; the test run itself does without

@@ -50,7 +50,7 @@ def test_life(make_proxy: MakeProxy, script: Path) -> None:
     assert proxy.bundle.read_bytes() == b"PEM"
     assert proxy.access_log(at_least=2)[-1] == {"path": "/bundle.pem", "offline": False}
     assert 20_000_000 < proxy.rss() <= proxy.peak_rss() < 500_000_000
-    assert proxy.cpu_seconds() > 0.1
+    assert proxy.cpu_seconds() > 0
     assert "BEGIN CERTIFICATE" in proxy.ca.read_text()
     port, first = proxy.port, proxy.pid
     proxy.options["pypi_cache_offline"] = True

@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 from mitmproxy import http
 from mitmproxy.connection import Client
@@ -238,7 +237,7 @@ class Intake:
         if exchange.route is None:
             return None
         asked = exchange.request
-        answer = self._try(asked.url, partial(self.service.from_memory, asked, exchange.route))
+        answer = self._try(asked.url, self.service.from_memory, asked, exchange.route)
         response = None if answer is None else self._try(asked.url, answer)
         if answer and head and (response or is_small(exchange.route)) and self._is_settled(asked):
             self._heads.remember(head, KnownHead(asked, exchange.route, answer))
@@ -261,9 +260,9 @@ class Intake:
         configured = request.at_proxy_address or self.router.hosts.is_configured_by_operator(address)
         return configured and not self.shows_flows and not self._authenticator.is_active
 
-    def _try[T](self, what: object, work: Callable[[], T | None]) -> T | None:
+    def _try[**P, T](self, what: object, work: Callable[P, T | None], *args: P.args, **kwargs: P.kwargs) -> T | None:
         try:
-            return work()
+            return work(*args, **kwargs)
         except Exception as error:  # noqa: BLE001  this is only a short cut: `Service.answer` may still succeed
             self.report_fault(f"answering {what} from memory", error)
             return None
@@ -274,7 +273,7 @@ class Intake:
             self._heads.clear()
             self._heads_of = version
         barred = self.closing or self._authenticator.is_active
-        return None if barred else self._try("a known head", partial(self._heads.get, key))
+        return None if barred else self._try("a known head", self._heads.get, key)
 
     def from_known_head(self, key: HeadKey, client: Client) -> Exchange | None:
         """Return an exchange with its response, where a request with this head can be answered as it was before; else None."""
