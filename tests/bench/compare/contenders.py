@@ -9,7 +9,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -33,6 +33,7 @@ NGINX_NAME, SQUID_NAME, FLOWS, PROXPI, DEVPI, DIRECT = (
     "devpi",
     "direct",
 )
+AS_INDEX: Final = f"{OURS}, as index by plain HTTP"
 APT: Final = "apt-get install -y nginx squid-openssl wrk nghttp2-client curl socat"
 FROM_INDEX: Final = ("proxpi", "gunicorn", "devpi-server")
 PEERS_VENV: Final = REPOSITORY / ".tools" / "peers"
@@ -86,6 +87,11 @@ def ours(here: Stage, *, options: Options | None = None, origin: Peer | None = N
         yield Peer(name=OURS, pid=proxy.pid, ca=proxy.bundle, proxy=proxy.port)
 
 
+def as_index(proxy: Peer) -> Peer:
+    """The same process, named by agents as their index over plain HTTP, as proxpi and devpi are."""
+    return replace(proxy, name=AS_INDEX, proxy=0, index=f"http://127.0.0.1:{proxy.proxy}/pypi/simple/")
+
+
 @contextmanager
 def direct(here: Stage) -> Iterator[Peer]:
     """The stage's upstream, which is in this process."""
@@ -136,7 +142,17 @@ def proxpi(here: Stage) -> Iterator[Peer]:
     folder, port = here.new_folder(), free_port()
     env = {"PROXPI_INDEX_URL": here.upstream.index_url, "PROXPI_CACHE_DIR": str(folder / "cache")}
     env |= {"PROXPI_INDEX_TTL": "86400", "PROXPI_LOGGING_LEVEL": "WARNING"}
-    words = [_from_index("gunicorn"), "--bind", f"127.0.0.1:{port}", "--workers", "1", "--threads", "32"]
+    words = [
+        _from_index("gunicorn"),
+        "--bind",
+        f"127.0.0.1:{port}",
+        "--workers",
+        "1",
+        "--threads",
+        "32",
+        "--graceful-timeout",
+        "1",
+    ]
     words += ["--access-logfile", str(folder / "access.log"), "proxpi.server:app"]
     with _python_peer(here, folder, words, port, env) as pid:
         yield Peer(name=PROXPI, pid=pid, ca=here.authority.bundle, index=f"http://127.0.0.1:{port}/index/")
