@@ -8,7 +8,7 @@ from typing import Final
 
 from tests.bench.compare import contenders, loads
 from tests.bench.compare.contenders import Peer
-from tests.bench.compare.figures import PROCESSOR, Goal, Row
+from tests.bench.compare.figures import OURS, PROCESSOR, Goal, Row
 from tests.bench.compare.loads import ERRORS, RATE, Pages
 from tests.bench.compare.small_hits import publish_pages
 from tests.bench.compare.turns import Size, Work, gathered, in_turns
@@ -19,6 +19,8 @@ from tests.support.wheels import ReleaseFile
 FLAT: Final = 1.25
 """How much dearer the largest may be than the smallest: what the machine's noise does to a figure that stays the same."""
 A_KB, A_MB = "processor µs a kB", "processor ms a MB"
+PAGES: Final = 100
+"""Of 28 kB, for clients and new connections."""
 REAL: Final = 1000
 """Entries that are asked for; all others are copies of one of them under other names."""
 _COPY: Final = """
@@ -33,10 +35,14 @@ FROM one CROSS JOIN n
 def growth(here: Stage, size: Size, row: Row) -> None:
     """B8, one kind of growth after the other."""
     _entries(here, size, row)
-    _clients(here, size, row)
     _pages(here, size, row)
-    _files(here, size, row)
-    _connections(here, size, row)
+    publish_pages(here.upstream, PAGES, 47, here.folder)
+    with gathered(row, {OURS: contenders.ours(here)}) as peers:
+        for peer in peers:
+            loads.each_page(peer, here.folder, PAGES)
+        _clients(peers, here, size, row)
+        _files(peers, here, size, row)
+        _connections(peers, size, row)
 
 
 def _goal(row: Row, what: str, names: Sequence[str]) -> None:
@@ -64,25 +70,21 @@ def _entries(here: Stage, size: Size, row: Row) -> None:
     _goal(row, PROCESSOR, list(kinds))
 
 
-def _clients(here: Stage, size: Size, row: Row) -> None:
+def _clients(peers: Sequence[Peer], here: Stage, size: Size, row: Row) -> None:
     """The difference of a short and a long load: what the handshakes took is in both."""
-    publish_pages(here.upstream, 100, 47, here.folder)
     counts = size.of((8, 1, 256), (8, 64))
-    times = size.of((4, 12), (2, 5))
+    times = size.of((4, 12), (1, 3))
 
     def measure(peer: Peer, _: int, *, count: int) -> dict[str, float]:
-        load = Pages(pages=100, connections=count)
+        load = Pages(pages=PAGES, connections=count)
         short, long = (loads.wrk(peer, here.folder, load, seconds) for seconds in times)
         before, after = (found[RATE] * seconds for found, seconds in zip((short, long), times, strict=True))
         used = long[PROCESSOR] * after - short[PROCESSOR] * before
         return {PROCESSOR: used / (after - before), RATE: (after - before) / (times[1] - times[0])}
 
-    with gathered(row, {"this proxy": contenders.ours(here)}) as peers:
-        for peer in peers:
-            loads.each_page(peer, here.folder, 100)
-        for count in counts:
-            each = functools.partial(measure, count=count)
-            in_turns(row, _as(peers, f"{count} clients"), size.of(2, 1), each, warm_up=False)
+    for count in counts:
+        each = functools.partial(measure, count=count)
+        in_turns(row, _as(peers, f"{count} clients"), size.of(2, 1), each, warm_up=False)
     _goal(row, PROCESSOR, [f"{count} clients" for count in counts])
 
 
@@ -105,14 +107,13 @@ def _pages(here: Stage, size: Size, row: Row) -> None:
     _goal(row, A_KB, [f"pages of {name}" for name in size.of(("1 MB", "5 MB"), ("28 kB", "1 MB"))])
 
 
-def _files(here: Stage, size: Size, row: Row) -> None:
+def _files(peers: Sequence[Peer], here: Stage, size: Size, row: Row) -> None:
     lengths = size.of((1, 100, 4000), (1, 20, 100))
-    with gathered(row, {"this proxy": contenders.ours(here)}) as peers:
-        for length in lengths:
-            wheel = here.wheel(length * MB, f"grown{length}")
-            measure = functools.partial(_file, wheel=wheel, times=max(1, 50 // length))
-            in_turns(row, _as(peers, f"files of {length:,} MB"), size.of(3, 1), measure)
-            Path(str(wheel.data)).unlink()
+    for length in lengths:
+        wheel = here.wheel(length * MB, f"grown{length}")
+        measure = functools.partial(_file, wheel=wheel, times=max(1, 50 // length))
+        in_turns(row, _as(peers, f"files of {length:,} MB"), size.of(3, 1), measure)
+        Path(str(wheel.data)).unlink()
     _goal(row, A_MB, [f"files of {length:,} MB" for length in lengths[1:]])
 
 
@@ -124,20 +125,15 @@ def _file(peer: Peer, _: int, *, wheel: ReleaseFile, times: int) -> dict[str, fl
     return {A_MB: taken.processor * 1000 / megabytes, "MB/s": megabytes / taken.seconds}
 
 
-def _connections(here: Stage, size: Size, row: Row) -> None:
-    publish_pages(here.upstream, 1, 47, here.folder)
-    rates = (1, 100, 1000)
-    with gathered(row, {"this proxy": contenders.ours(here)}) as peers:
-        for peer in peers:
-            loads.each_page(peer, here.folder, 1)
-        for rate in rates:
-            name = f"{rate:,} new connections a second"
+def _connections(peers: Sequence[Peer], size: Size, row: Row) -> None:
+    for rate in (1, 100, 1000):
+        name = f"{rate:,} new connections a second"
 
-            def measure(peer: Peer, _: int, rate: int = rate) -> dict[str, float]:
-                return loads.new_connections(peer, rate, size.of(2, 1), "/simple/proj0/")
+        def measure(peer: Peer, _: int, rate: int = rate) -> dict[str, float]:
+            return loads.new_connections(peer, rate, size.of(2, 1), "/simple/proj0/")
 
-            in_turns(row, _as(peers, name), size.of(2, 1), measure, warm_up=False)
-            row.goals = [*row.goals, Goal(what=ERRORS, limit=0, of=name)]
+        in_turns(row, _as(peers, name), size.of(2, 1), measure, warm_up=False)
+        row.goals = [*row.goals, Goal(what=ERRORS, limit=0, of=name)]
 
 
 def _as(peers: Sequence[Peer], name: str) -> list[Peer]:

@@ -72,7 +72,7 @@ def _ask(row: Row, peers: Sequence[Peer], here: Stage, size: Size, load: Pages, 
             loads.each_page(peer, here.folder, load.pages)
         return loads.wrk(peer, here.folder, load, size.of(3, 1))
 
-    in_turns(row, list(peers), size.of(3, 2), measure, label=label)
+    in_turns(row, list(peers), size.of(3, 1), measure, label=label)
 
 
 ROWS: Final = {
