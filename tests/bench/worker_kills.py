@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
             words = [PYPI_CACHE, "verify", "--dir", proxy.store, "--json"]
             done = subprocess.run(words, env=bare_env(here.folder), capture_output=True, text=True, check=False)
             verified = json.loads(done.stdout)
-    unexplained, failed = seen.unexplained(RESET_SECONDS), seen.failed_installs()
+    unexplained, failed = seen.unexplained(RESET_SECONDS), [install for install in seen.installs if install[1]]
     for each in unexplained[:5]:
         note(f"not explained: {each}")
     for _, _, text in failed[:2]:
