@@ -9,13 +9,13 @@ from typing import Any, Final
 import pytest
 
 from pkgcache.engine.upstream.errors import Failure, UpstreamError
-from pkgcache.engine.upstream.places import ASKER, MOST_SPARE, NOBODY, Asker, Kind, Places, as_asker, asking
+from pkgcache.engine.upstream.places import ASKER, NOBODY, Asker, Kind, Places, as_asker, asking
 from pkgcache.rules.policy.places import PlaceLimits
 from pkgcache.rules.routing.urls import parse_url
 
 HERE: Final = parse_url("https://one.example/simple/six/")
 THERE: Final = parse_url("https://two.example/simple/six/")
-LIMITS: Final = PlaceLimits(host=2, client=2, queue=2)
+LIMITS: Final = PlaceLimits(host=2, client=2, queue=2, spare=3)
 
 
 @dataclass(eq=False)
@@ -326,7 +326,7 @@ async def test_few_go_on_that_nobody_waits_for() -> None:
         with asking(Kind.FILES, "10.0.0.7", is_spare=lambda: True, give_way=lambda: gave_way.append(number)):
             await places.pace_spare()
 
-    await asyncio.gather(*map(bring, range(MOST_SPARE + 3)))
-    assert gave_way == [MOST_SPARE, MOST_SPARE + 1, MOST_SPARE + 2]
+    await asyncio.gather(*map(bring, range(LIMITS.spare + 3)))
+    assert gave_way == [LIMITS.spare, LIMITS.spare + 1, LIMITS.spare + 2]
     await bring(100)
     assert len(gave_way) == 3

@@ -4,7 +4,7 @@ import pytest
 
 from pkgcache.rules.policy.places import Claim, PlaceLimits, is_queue_full, next_to_serve, to_give_way, to_leave_queue
 
-LIMITS = PlaceLimits(host=4, client=2, queue=3)
+LIMITS = PlaceLimits(host=4, client=2, queue=3, spare=2)
 
 
 def claims(text: str) -> list[Claim]:
@@ -35,6 +35,12 @@ def claims(text: str) -> list[Claim]:
         ("a* b*", "", 0),
         ("a* b", "b b", 0),  # unless that may not be served
         ("a*", "a a", 0),
+        ("a*", "b* b", 0),
+        ("a*", "b* c*", None),  # so many that are spare are under way
+        ("a*", "b* c* d*", None),
+        ("a* b*", "b* a c*", None),
+        ("-*", "-* -*", None),  # nobody's refreshes too
+        ("a* b", "b* c*", 1),  # those do not hold up what is wanted
     ],
 )
 def test_who_is_next(waiting: str, held: str, served: int | None) -> None:
@@ -75,3 +81,4 @@ def test_the_limits() -> None:
     limits = PlaceLimits()
     assert 0 < limits.client < limits.host
     assert limits.queue >= 500
+    assert 0 < limits.spare < limits.host - limits.client

@@ -32,9 +32,6 @@ SPARE_SECONDS = 0.004
 """Between two chunks of what nobody waits for, of all such tasks together: a few dozen MB a second. At full speed twenty downloads whose
 clients have left would keep the event loop from those that have one."""
 
-MOST_SPARE = 8
-"""Such tasks at a time. A download holds about a megabyte, and whoever asks for files and leaves begins ever more of them."""
-
 
 class Kind(enum.StrEnum):
     """What a connection is for. Each kind has places of its own."""
@@ -144,7 +141,7 @@ class Places:
         asker = ASKER.get()
         if not asker.is_spare():
             return
-        if self._spare >= MOST_SPARE:
+        if self._spare >= self._limits.spare:  # a download holds about a megabyte
             asker.give_way()
         self._spare += 1
         try:

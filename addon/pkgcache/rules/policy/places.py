@@ -2,7 +2,8 @@
 
 Each upstream host has its own places, for pages and for files apart: a host that drips holds up nobody who asks another one, nor the
 host's pages if it drips files. Among those who wait, the client that holds the fewest places comes first. What nobody waits for (a
-download whose clients have left, a body that its client does not read) is `spare`: it is served last and gives way first.
+download whose clients have left, a body that its client does not read) is `spare`: it is served last, few at a time, and gives way
+first.
 
 Left out: how long somebody waits, and what giving way is.
 """
@@ -29,11 +30,14 @@ class PlaceLimits:
     `host`: connections. With one request on each (HTTP/1.1), 64 keep a line of 1 Gbit/s busy at 100 ms; a mirror may take more for an
     attack. `client`: how many of them one client may hold. uv asks for up to 50 files at once and hardly notices, and another client
     finds the rest. `queue`: how many may wait. Ten agents that each install everything at once fit in; others come again later.
+    `spare`: while so many are held that are spare, no other of that sort is served. An agent that is killed leaves a hundred downloads
+    that have not begun, and each costs a connection.
     """
 
     host: int = 64
     client: int = 48
     queue: int = 512
+    spare: int = 8
 
 
 def next_to_serve(waiting: Sequence[Claim], held: Sequence[Claim], limits: PlaceLimits) -> int | None:
@@ -45,7 +49,8 @@ def next_to_serve(waiting: Sequence[Claim], held: Sequence[Claim], limits: Place
     if len(held) >= limits.host:
         return None
     holds = _holds(held)
-    may = [number for number, claim in enumerate(waiting) if _below_limit(claim, holds, limits)]
+    spare = sum(claim.spare for claim in held) < limits.spare
+    may = [n for n, claim in enumerate(waiting) if (spare if claim.spare else _below_limit(claim, holds, limits))]
     return min(may, key=lambda number: (waiting[number].spare, holds[waiting[number].client]), default=None)
 
 
@@ -77,4 +82,4 @@ def _holds(held: Sequence[Claim]) -> Counter[str]:
 
 
 def _below_limit(claim: Claim, holds: Counter[str], limits: PlaceLimits) -> bool:
-    return claim.spare or not claim.client or holds[claim.client] < limits.client
+    return not claim.client or holds[claim.client] < limits.client
