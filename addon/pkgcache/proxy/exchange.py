@@ -129,6 +129,13 @@ class PypiCacheChunkHook(FastPathHook):
     exchange: Exchange
 
 
+@dataclass
+class PypiCacheDrainHook(FastPathHook):
+    """Wait until this client has taken what was written to it."""
+
+    client: Client
+
+
 @dataclass(eq=False, slots=True)
 class TunnelPlan:
     """A CONNECT to a host that is no package host. `Tunnels.plan` fills in one of: `servers`, `parent`, `refusal` or `error`."""
@@ -147,6 +154,13 @@ class HalfClose:
 
     client: Client
     has_left: bool = True
+
+
+@dataclass
+class PypiCacheHalfCloseHook(FastPathHook):
+    """Decide about a client that has closed its sending side."""
+
+    half_close: HalfClose
 
 
 def as_finished(exchange: Exchange) -> Finished:

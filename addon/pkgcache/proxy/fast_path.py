@@ -47,7 +47,7 @@ from mitmproxy.proxy.layers.http._hooks import (
 from mitmproxy.proxy.utils import expect
 
 from pkgcache.engine.responses.bodies import BytesBody
-from pkgcache.engine.responses.messages import MOST_AT_ONCE, Body
+from pkgcache.engine.responses.messages import MOST_AT_ONCE, Body, Chunk
 from pkgcache.proxy.connect import ConnectStream
 from pkgcache.proxy.exchange import (
     Exchange,
@@ -59,7 +59,7 @@ from pkgcache.proxy.exchange import (
 )
 from pkgcache.proxy.forwarded import forward_response
 from pkgcache.proxy.http1_client import limit_upstream
-from pkgcache.proxy.http1_server import LimitedHttp1Server
+from pkgcache.proxy.http1_server import HeadBeforeData, LimitedHttp1Server
 from pkgcache.proxy.intake import Intake
 from pkgcache.proxy.known_heads import HeadKey, place_of
 from pkgcache.proxy.mitmweb_sizes import SENT, show_sent_sizes
@@ -133,12 +133,12 @@ class FastPathStream(ConnectStream):
             return super().state_wait_for_request_headers(event)
         # HttpStream makes this check first thing too; a request with a smuggled header must not reach the cache either.
         if invalid := validate_request(self.mode, request, self.context.options.validate_inbound_headers):
-            return self._reject(400, invalid)
+            return self._reject(ErrorCode.REQUEST_VALIDATION_FAILED, invalid)
         try:
             self.exchange = self.intake.admit_request(self.context, self.mode, request, ends=event.end_stream)
         except Exception as error:  # noqa: BLE001  an exception in a layer would leave the client hanging
             self.intake.report_fault("deciding on a request", error)
-            return self._reject(500, FAILED)
+            return self._reject(ErrorCode.GENERIC_SERVER_ERROR, FAILED)
         if self.exchange is None:
             return self._pass_on(event)
         if self.exchange.passes and self.exchange.response is None:
@@ -216,7 +216,6 @@ class FastPathStream(ConnectStream):
     def _answer(self) -> layer.CommandGenerator[None]:
         exchange = self.exchange
         assert exchange is not None
-        client = self.context.client
         shown = self.intake.shows_flows
         if shown:
             yield from self._show_request(exchange)
@@ -231,12 +230,14 @@ class FastPathStream(ConnectStream):
         sent = rendered(exchange, response, self.intake.via)
         if isinstance(response.body, bytes) and len(response.body) > MOST_AT_ONCE and not shown:
             exchange.response = response = replace(response, body=BytesBody(response.body))
-        yield SendHttp(ResponseHeaders(self.stream_id, sent, not response.body), client)
-        if not isinstance(response.body, bytes):
-            yield from self._stream(exchange, response.body)
-        elif response.body:
-            exchange.sent = len(response.body)
-            yield SendHttp(ResponseData(self.stream_id, response.body), client)
+        body = response.body
+        if first := body if isinstance(body, bytes) else body.read_now():
+            yield SendHttp(HeadBeforeData(self.stream_id, sent), self.context.client)
+            yield self._data(exchange, first)
+        else:
+            yield SendHttp(ResponseHeaders(self.stream_id, sent, not body), self.context.client)
+        if not isinstance(body, bytes):
+            yield from self._stream(exchange, body)
         if shown:
             yield from self._show_response(exchange, sent)
         if exchange.cut or exchange.gone:
@@ -246,7 +247,7 @@ class FastPathStream(ConnectStream):
         self.client_state = self.server_state = self.state_done
         # Before the end of the message, at which the connection reads the client's next request.
         yield DropStream(self.stream_id)
-        yield SendHttp(ResponseEndOfMessage(self.stream_id), client)
+        yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
 
     def _stream(self, exchange: Exchange, body: Body) -> layer.CommandGenerator[None]:
         """Send a body chunk by chunk: wait until the client can take more, then send what needs no waiting too."""
@@ -256,22 +257,22 @@ class FastPathStream(ConnectStream):
                 return
             chunk, more = exchange.chunk, CHUNKS_AT_ONCE - 1
             while chunk:
-                exchange.sent += len(chunk)
-                yield SendHttp(ResponseData(self.stream_id, chunk), self.context.client)  # type: ignore[arg-type]
+                yield self._data(exchange, chunk)
                 chunk, more = (body.read_now(), more - 1) if more else (b"", 0)
+
+    def _data(self, exchange: Exchange, chunk: Chunk) -> SendHttp:
+        exchange.sent += len(chunk)
+        return SendHttp(ResponseData(self.stream_id, chunk), self.context.client)  # type: ignore[arg-type]
 
     def _end_early(self, exchange: Exchange) -> layer.CommandGenerator[None]:
         """End without a whole response, and close the client's connection, so that it notices that bytes are missing."""
         exchange.cut = exchange.cut or "the client left"
         exchange.close()
-        self.client_state = self.server_state = self.state_errored
-        yield SendHttp(ResponseProtocolError(self.stream_id, exchange.cut, ErrorCode.KILL), self.context.client)
-        yield DropStream(self.stream_id)
+        return self._reject(ErrorCode.KILL, exchange.cut)
 
-    def _reject(self, status: int, why: str) -> layer.CommandGenerator[None]:
-        code = ErrorCode.REQUEST_VALIDATION_FAILED if status == 400 else ErrorCode.GENERIC_SERVER_ERROR
-        yield SendHttp(ResponseProtocolError(self.stream_id, why, code), self.context.client)
+    def _reject(self, code: ErrorCode, why: str) -> layer.CommandGenerator[None]:
         self.client_state = self.server_state = self.state_errored
+        yield SendHttp(ResponseProtocolError(self.stream_id, why, code), self.context.client)
         yield DropStream(self.stream_id)
 
     # The same traffic as flows, for mitmweb and the console

@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass
 from http import HTTPStatus
 
 from h11._readers import ChunkedReader
 from h11._receivebuffer import ReceiveBuffer
-from mitmproxy.connection import Client, ConnectionState
+from mitmproxy.connection import ConnectionState
 from mitmproxy.net.http import http1
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
@@ -52,7 +51,7 @@ from pkgcache.proxy.connection_limits import (
     HeadMeter,
     refusal,
 )
-from pkgcache.proxy.exchange import FastPathHook, HalfClose
+from pkgcache.proxy.exchange import HalfClose, PypiCacheDrainHook, PypiCacheHalfCloseHook
 from pkgcache.proxy.known_heads import LONGEST_HEAD
 from pkgcache.proxy.response_head import complete, has_no_body, interim_head, is_interim
 from pkgcache.rules.http.forwarding import with_plain_options
@@ -65,18 +64,11 @@ from pkgcache.units import printable, redact
 _LINE_SO_FAR = re.compile(rb"(?!PROXY (?:TCP[46] |UNKNOWN[ \r]))(?:[\x21-\x7e][\x20-\x7e\t]*+)?\r?(?:\n|\Z)")
 
 
-@dataclass
-class PypiCacheDrainHook(FastPathHook):
-    """Wait until this client has taken what was written to it."""
+class HeadBeforeData(ResponseHeaders):
+    """The head of an answer, behind which a part of the body follows at once.
 
-    client: Client
-
-
-@dataclass
-class PypiCacheHalfCloseHook(FastPathHook):
-    """Decide about a client that has closed its sending side."""
-
-    half_close: HalfClose
+    Both go out in one piece: pip does not ask again for an answer that ends behind its head.
+    """
 
 
 class LimitedHttp1Server(Http1Server):
@@ -92,6 +84,7 @@ class LimitedHttp1Server(Http1Server):
         self._linger: commands.RequestWakeup | None = None
         self._bodiless = False  # the answer that is being sent has no body, whatever its maker hands over
         self._half_closed = False  # nothing more will come
+        self._held_head = b""  # of an answer whose body follows
         self.head = b""  # the bytes of the request's head, where it came alone and may be remembered
 
     @property
@@ -256,7 +249,7 @@ class LimitedHttp1Server(Http1Server):
             return self._send_error(event)
         if self._bodiless and isinstance(event, ResponseData):
             return _nothing()
-        return super().send(event)
+        return self._send_with_head(event) if self._held_head else super().send(event)
 
     def _send_head(self, event: ResponseHeaders) -> layer.CommandGenerator[None]:
         assert self.request is not None
@@ -266,7 +259,16 @@ class LimitedHttp1Server(Http1Server):
             return
         self._bodiless = has_no_body(self.request, event.response)
         complete(self.request, event.response, closes=self._half_closed and not self.buf)
-        yield from super().send(event)
+        for command in super().send(event):
+            if isinstance(event, HeadBeforeData) and not self._bodiless and isinstance(command, commands.SendData):
+                self._held_head = command.data
+            else:
+                yield command
+
+    def _send_with_head(self, event: HttpEvent) -> layer.CommandGenerator[None]:
+        head, self._held_head = self._held_head, b""
+        data = [command.data for command in super().send(event) if isinstance(command, commands.SendData)]
+        yield commands.SendData(self.conn, b"".join((head, *data)))
 
     def _send_error(self, event: ResponseProtocolError) -> layer.CommandGenerator[None]:
         """Send what went wrong, without mitmproxy's HTML, which it sends to a HEAD too."""
