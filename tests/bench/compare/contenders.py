@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+import certifi
+
 from tests.bench.compare.figures import OURS
 from tests.bench.peers import NGINX, flow_proxy, lay_out, nginx_cache, nginx_files, wait_for_port
 from tests.bench.squid import AVAILABLE as SQUID_AVAILABLE
@@ -36,6 +38,7 @@ NGINX_NAME, SQUID_NAME, FLOWS, PROXPI, DEVPI, DIRECT = (
 AS_INDEX: Final = f"{OURS}, as index by plain HTTP"
 APT: Final = "apt-get install -y nginx squid-openssl wrk nghttp2-client curl socat"
 FROM_INDEX: Final = ("proxpi", "gunicorn", "devpi-server")
+BEGIN: Final = "-----BEGIN CERTIFICATE-----"
 PEERS_VENV: Final = REPOSITORY / ".tools" / "peers"
 
 
@@ -73,10 +76,22 @@ class Peer:
     @property
     def env(self) -> dict[str, str]:
         """What points pip and uv at it."""
-        trust = {"PIP_CERT": str(self.ca), "SSL_CERT_FILE": str(self.ca)}
+        ca = str(beside_public_roots(self.ca))
+        trust = {"PIP_CERT": ca, "SSL_CERT_FILE": ca}
         if self.proxy_url:
             return trust | {"HTTPS_PROXY": self.proxy_url}
         return trust | {"PIP_INDEX_URL": self.index, "UV_DEFAULT_INDEX": self.index}
+
+
+@cache
+def beside_public_roots(ca: Path) -> Path:
+    """Return what an agent trusts: the public roots too, which takes pip and uv some hundredths of a second to read."""
+    text = ca.read_text()
+    if text.count(BEGIN) > 1:  # this proxy's, which has them
+        return ca
+    both = ca.with_name(f"public-and-{ca.name}")
+    both.write_text(f"{certifi.contents()}\n{text}")
+    return both
 
 
 @contextmanager
