@@ -121,9 +121,8 @@ def _flushed(status: int) -> int:
     else:
         if status != BROKEN_PIPE:
             return status
-    os.dup2(
-        os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-    )  # Python flushes again at exit, and would print a traceback
+    # Python flushes again at exit, and would print a traceback.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return status
 
 

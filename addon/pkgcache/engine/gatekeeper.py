@@ -146,9 +146,8 @@ class Gatekeeper:
         projects = judged_projects(route.filename)
         verdicts = [self.admission.admit_project(project, route.index.name) for project in projects]
         refused = [verdict for verdict in verdicts if isinstance(verdict, Refused)]
-        for (
-            verdict
-        ) in refused:  # one name on the list of those that are allowed is enough, and so is one that is denied
+        # One name on the list of those that are allowed is enough, and so is one that is denied.
+        for verdict in refused:
             if verdict.reason is not RefusalReason.NOT_ALLOWED or len(refused) == len(projects):
                 return verdict
         return self._by_advisories(route)

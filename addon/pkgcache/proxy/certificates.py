@@ -52,9 +52,8 @@ def name_new_ca(options: Options, config: TlsConfig, started: float | None) -> N
     with contextlib.suppress(OSError, ValueError):  # mitmproxy reads the CA next, and tells of its trouble
         make_ca(options)
         ca = x509.load_pem_x509_certificate(path.read_bytes())
-        local = ca.not_valid_before_utc.replace(
-            tzinfo=None
-        )  # mitmproxy writes local time, as if it were UTC; in whole seconds
+        # mitmproxy writes local time, as if it were UTC; in whole seconds.
+        local = ca.not_valid_before_utc.replace(tzinfo=None)
         made = (local - certs.CERT_VALIDITY_OFFSET).timestamp()
         is_new = started is not None and min(made + 1, path.stat().st_mtime) >= started
         if not is_new or {attribute.value for attribute in ca.subject} != {CONF_BASENAME}:

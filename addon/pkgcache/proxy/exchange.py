@@ -47,9 +47,7 @@ class Exchange:
     source: http.Request | None  # None: its head was known, and is not shown as a flow
     client: Client
     finished: Callable[[Exchange], None]
-    passes: bool = (
-        False  # to be held to the operator's rules alone; without a response it is then passed on to the origin
-    )
+    passes: bool = False  # held to the operator's rules alone; without a response it is then passed on to the origin
     response: Response | None = None
     chunk: Chunk = b""  # what `pypi_cache_chunk` has read
     cut: str = ""  # why the body ends early

@@ -97,9 +97,8 @@ class KnownHeads:
         if answer is None:
             return None
         known = KnownHead(request, of_line.route, answer)
-        self._heads.put(
-            key, known, HEAD_OVERHEAD + len(head) if of_fields else _weight(head)
-        )  # the lines are another head's too
+        shares_lines = of_fields is not None
+        self._heads.put(key, known, HEAD_OVERHEAD + len(head) if shares_lines else _weight(head))
         return known
 
     def remember_connect(self, key: HeadKey, address: Address) -> None:

@@ -79,9 +79,8 @@ class Revalidation:
                 raise AllFailedError([error]) from error
             if outcome is not None:
                 return outcome
-        return self._fills.of(file) or self._fills.start(
-            file
-        )  # gone, it seems: what it says then is the client's answer
+        # It is gone, it seems: what the upstream says to a plain request is the client's answer.
+        return self._fills.of(file) or self._fills.start(file)
 
     async def _ask(
         self, file: FileIdentity, notes: FileNotes, conditions: Mapping[str, str]

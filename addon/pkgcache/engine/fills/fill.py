@@ -131,9 +131,8 @@ class Fill(FillProgress):
         `find` looks into the store once more, after this process has become the owner: another one may have committed the file just
         before. A cancellation does not stop the commit of a verified file, since clients may have all of it.
         """
-        sole = (
-            len(self.request.sources) == 1
-        )  # there is nobody else to ask: then the fill waits, and its clients come again
+        # Where there is nobody else to ask the fill waits, and its clients come again.
+        sole = len(self.request.sources) == 1
         as_asker(
             Asker(
                 kind=Kind.FILES,

@@ -30,9 +30,8 @@ _LENGTHS: Final = {
 _ALIASES: Final = {"blake2b_256": "blake2b"}
 _HEX: Final = re.compile(r"[0-9a-f]+")
 _RELEASE_PATH: Final = re.compile(r"/packages/([0-9a-fA-F]{2})/([0-9a-fA-F]{2})/([0-9a-fA-F]{60})/([^/]+)\Z")
-_UNSAFE: Final = re.compile(
-    r"[\x00-\x1f\x7f-\x9f/\\]"
-)  # in a decoded file name: controls, and what another system takes for a folder
+_UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f/\\]")
+"""In a decoded file name: controls, and what another system takes for a folder."""
 
 
 class Hasher(Protocol):
