@@ -24,13 +24,14 @@ PACKAGE: Final = ADDON / "pkgcache"
 ALLOWED: Final[dict[str, frozenset[str]]] = {
     "__init__": frozenset(),
     "units": frozenset(),
-    "settings": frozenset({"units"}),
-    "rules": frozenset({"rules", "settings", "units"}),
+    "option_values": frozenset({"units"}),
+    "settings": frozenset({"option_values", "units"}),
+    "rules": frozenset({"rules", "settings", "option_values", "units"}),
     "engine": frozenset({"engine", "rules", "settings", "units"}),
     "web": frozenset({"web", "engine", "rules", "settings", "units", "__init__"}),
     "__main__": frozenset({"cli", "proxy"}),
     "cli": frozenset({"cli", "engine", "rules", "settings", "units", "__init__"}),
-    "proxy": frozenset({"proxy", "web", "engine", "rules", "settings", "units", "__init__"}),
+    "proxy": frozenset({"proxy", "web", "engine", "rules", "settings", "option_values", "units", "__init__"}),
 }
 """Which rooms of the house each room may import. `__init__` is the package itself (its version)."""
 
@@ -319,12 +320,12 @@ def test_rules_read_no_clock_and_no_file(path: Path) -> None:
         assert not isinstance(node, ast.AsyncFunctionDef | ast.Await), f"{shown(path)}:{node.lineno}"
 
 
-@pytest.mark.parametrize("path", [path for path in modules() if room(path) == "settings"], ids=shown)
+@pytest.mark.parametrize("path", [path for path in modules() if room(path) in {"settings", "option_values"}], ids=shown)
 def test_settings_import_nothing_but_python(path: Path) -> None:
     for name, line in imported(path):
-        assert name == "pkgcache.units" or name.partition(".")[0] in sys.stdlib_module_names, (
-            f"{shown(path)}:{line} imports {name}"
-        )
+        assert (
+            name in {"pkgcache.units", "pkgcache.option_values"} or name.partition(".")[0] in sys.stdlib_module_names
+        ), f"{shown(path)}:{line} imports {name}"
 
 
 def test_the_doctor_of_agents_needs_nothing_but_python() -> None:

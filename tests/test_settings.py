@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import pytest
 
-from pkgcache import settings as module
-from pkgcache.settings import OPTIONS, PREFIX, IndexSetting, SettingError, Settings, make_settings
+from pkgcache import option_values
+from pkgcache.settings import OPTIONS, PREFIX, IndexSetting, Option, SettingError, Settings, make_settings
 from pkgcache.units import parse_duration, redact, shown_duration
 
 K, M, G, T = 1 << 10, 1 << 20, 1 << 30, 1 << 40
@@ -37,7 +37,7 @@ HOSTS: Final[list[tuple[Any, Any]]] = [
     ("one.example", ("one.example",)),
 ]
 GOOD: Final[dict[str, list[tuple[Any, Any]]]] = {
-    "dir": [("/var/cache/p", Path("/var/cache/p")), ("~/p", Path.home() / "p"), ("", module.default_directory())],
+    "dir": [("/var/cache/p", Path("/var/cache/p")), ("~/p", Path.home() / "p"), ("", option_values.default_directory())],
     "max_size": SIZES,
     "memory": SIZES,
     "known_heads": SIZES,
@@ -178,7 +178,7 @@ WRONG: Final[dict[str, list[Any]]] = {
 }  # fmt: skip
 
 
-def row(name: str) -> module.Option:
+def row(name: str) -> Option:
     (option,) = [option for option in OPTIONS if option.name == name]
     return option
 
@@ -222,11 +222,11 @@ def test_the_defaults() -> None:
     assert (made.inactive, made.min_free, made.index, made.index_ttl) == (0, G, (), None)
     assert (made.stale_while_revalidate, made.stale_if_error, made.negative_ttl) == (60, 30 * DAY, 60)
     assert (made.offline, made.other_hosts, made.access_log, made.flows) == (False, "tunnel", "-", "auto")
-    assert made.dir == module.default_directory()
+    assert made.dir == option_values.default_directory()
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
-def test_a_row(option: module.Option) -> None:
+def test_a_row(option: Option) -> None:
     """Its default passes its own parser and has its own type; its help is a sentence or two."""
     assert re.fullmatch(r"[a-z][a-z_]*", option.name)
     assert option.full_name == f"pypi_cache_{option.name}"
@@ -320,17 +320,17 @@ def test_a_wrong_public_url_does_not_repeat_its_password() -> None:
 )
 def test_the_users_cache_folder(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], expected: str) -> None:
     """XDG base directories: an empty variable is as good as none."""
-    monkeypatch.setattr(module.sys, "platform", "linux")
+    monkeypatch.setattr(option_values.sys, "platform", "linux")
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert module.default_directory() == Path(expected).expanduser()
+    assert option_values.default_directory() == Path(expected).expanduser()
 
 
 @pytest.mark.parametrize("text", ["", "~/store"])
 @pytest.mark.parametrize("platform", ["linux", "darwin"])
 def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch, text: str, platform: str) -> None:
     """A service's, who is not in the table of users either: one line that says what to set."""
-    monkeypatch.setattr(module.sys, "platform", platform)
+    monkeypatch.setattr(option_values.sys, "platform", platform)
     for name in ("HOME", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
@@ -340,8 +340,8 @@ def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch, text: str, platf
 
 
 def test_the_cache_folder_of_a_mac(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.sys, "platform", "darwin")
-    assert module.default_directory() == Path.home() / "Library" / "Caches" / "pypi-cache"
+    monkeypatch.setattr(option_values.sys, "platform", "darwin")
+    assert option_values.default_directory() == Path.home() / "Library" / "Caches" / "pypi-cache"
 
 
 @pytest.mark.parametrize(

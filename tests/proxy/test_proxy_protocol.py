@@ -8,9 +8,9 @@ import pytest
 from mitmproxy.addons import proxyserver
 from mitmproxy.test import taddons
 
+from pkgcache.option_values import parse_networks
 from pkgcache.proxy.proxy_protocol import HEADER_SECONDS, OPTION, ProxyProtocol, is_within, read_header
 from pkgcache.rules.proxy_header import Endpoints, ProxyHeaderError
-from pkgcache.settings import parse_networks
 
 LINE: Final = b"PROXY TCP4 192.0.2.7 192.0.2.9 50000 8080\r\n"
 SOON: Final = 0.01

@@ -20,8 +20,9 @@ from mitmproxy import ctx
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.utils import human
 
+from pkgcache.option_values import Network, parse_networks
 from pkgcache.rules.proxy_header import Endpoints, ProxyHeaderError, bytes_wanted, parse_header
-from pkgcache.settings import PREFIX, Network, parse_networks
+from pkgcache.settings import PREFIX
 
 logger = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from pkgcache.cli.proxy_client import ProxyClient
 from pkgcache.cli.store_location import read_location
 from pkgcache.engine.pip_defaults import pip_defaults
 from pkgcache.engine.upstream.own_ca import CA_KEY_NAME, CA_NAME
+from pkgcache.option_values import IndexSetting
 from pkgcache.rules.routing.indexes import Index, build_indexes
-from pkgcache.settings import IndexSetting
 from tests.cli.conftest import Command, opened_store
 from tests.cli.peers import Peer, http
 from tests.cli.stores import make_store

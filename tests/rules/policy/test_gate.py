@@ -2,11 +2,11 @@
 
 import pytest
 
+from pkgcache.option_values import parse_index
 from pkgcache.rules.policy.gate import Way, way_of
 from pkgcache.rules.routing.indexes import Defaults, build_indexes
 from pkgcache.rules.routing.router import Router
 from pkgcache.rules.routing.urls import parse_url
-from pkgcache.settings import parse_index
 
 ROUTER = Router(
     build_indexes(

@@ -2,12 +2,12 @@
 
 import pytest
 
+from pkgcache.option_values import parse_index
 from pkgcache.rules.policy.admission import Admission
 from pkgcache.rules.policy.redirects import Absent, Barred, Followed, judge_redirect
 from pkgcache.rules.routing.indexes import Defaults, build_indexes
 from pkgcache.rules.routing.router import Router
 from pkgcache.rules.routing.urls import parse_url
-from pkgcache.settings import parse_index
 
 DIGEST = f"aa/bb/{'c' * 60}"
 CORP, PUBLIC, FILES = "https://corp.test/a/simple", "https://index.example/simple", "https://files.example/packages"

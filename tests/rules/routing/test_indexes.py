@@ -2,10 +2,11 @@
 
 import pytest
 
+from pkgcache.option_values import parse_index
 from pkgcache.rules.routing.indexes import Defaults, Index, build_indexes
 from pkgcache.rules.routing.paths import list_at, page_at
 from pkgcache.rules.routing.urls import parse_url
-from pkgcache.settings import SettingError, parse_index
+from pkgcache.settings import SettingError
 
 DEFAULTS = Defaults(
     simple=parse_url("https://index.example/simple/"), files=parse_url("https://files.example/packages/")

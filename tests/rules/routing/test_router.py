@@ -4,6 +4,7 @@ from typing import Final
 
 import pytest
 
+from pkgcache.option_values import parse_index
 from pkgcache.rules.routing.indexes import Defaults, build_indexes
 from pkgcache.rules.routing.router import Router
 from pkgcache.rules.routing.routes import (
@@ -18,7 +19,6 @@ from pkgcache.rules.routing.routes import (
     with_credentials,
 )
 from pkgcache.rules.routing.urls import parse_url
-from pkgcache.settings import parse_index
 
 DIGEST = f"aa/bb/{'c' * 60}"
 SIX = f"/packages/{DIGEST}/six-1.0-py3-none-any.whl"

@@ -11,8 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from pkgcache.option_values import IndexSetting
 from pkgcache.rules.routing.urls import Url, basic_credentials, parse_url
-from pkgcache.settings import IndexSetting, SettingError
+from pkgcache.settings import SettingError
 from pkgcache.units import redact
 
 
