@@ -25,7 +25,7 @@ One request passes through the folders in this order:
     cli/        the command `pypi-cache`, which works on a store with or without a running proxy
     __main__.py where `pypi-cache` begins: `serve` is proxy/serve.py, the rest is cli/
     data/       no code: files that are handed out, such as the scripts for agents' shells
-    settings.py the one table of options; units.py: sizes, times, redaction
+    settings.py the one table of options; option_values.py: what each may be; units.py: sizes, times, redaction
 
 Imports go one way: `proxy -> web -> engine -> rules -> settings -> units`, and `cli` stands beside `proxy`, both below `__main__`.
 Inside engine, rules, cli and proxy the folders and files have floors of their own. tests/test_imports.py holds all of it.
