@@ -19,6 +19,7 @@ from typing import Any, Final, Self
 
 from mitmproxy.certs import CertStore
 
+from pkgcache.proxy.access_log import FLUSH_SECONDS
 from tests.support.clients import bare_env
 from tests.support.clock import VARIABLE as CLOCK
 from tests.support.clock import Clock
@@ -272,8 +273,17 @@ class Proxy:
         return path
 
     def access_log(self, *, at_least: int = 0, timeout: float = PATIENCE) -> list[dict[str, Any]]:
-        """The access log's objects; waits until there are `at_least` so many."""
-        return eventually(self._access_log, lambda lines: len(lines) >= at_least, timeout=timeout)
+        """The access log's objects; waits until there are `at_least` so many, or without that until no more come.
+
+        A line is written some hundredths of a second after its answer.
+        """
+        lines = eventually(self._access_log, lambda lines: len(lines) >= at_least, timeout=timeout)
+        while not at_least:
+            time.sleep(3 * FLUSH_SECONDS)
+            so_far, lines = len(lines), self._access_log()
+            if len(lines) == so_far:
+                break
+        return lines
 
     def _access_log(self) -> list[dict[str, Any]]:
         text = self.access_log_path.read_text() if self.access_log_path.exists() else ""
