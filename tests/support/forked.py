@@ -32,6 +32,8 @@ from tests.support import clock
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 MITMDUMP: Final = Path(sys.executable).parent / "mitmdump"
+OWN_CODE: Final = f"import sys; sys.path[:0] = [{str(REPOSITORY)!r}, {str(REPOSITORY / 'addon')!r}]"
+"""Lets Python import this repository's code, wherever the package that is installed beside it leads: to another clone, perhaps."""
 
 PRELOADED: Final = (
     "mitmproxy.tools.main",
@@ -125,7 +127,7 @@ class _Forker:
     """The process that forks. One serves all tests of a process of the test run."""
 
     def __init__(self) -> None:
-        code = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); from tests.support.forked import serve; serve()"
+        code = f"{OWN_CODE}; from tests.support.forked import serve; serve()"
         env = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
         command = [sys.executable, "-c", code]
         self._process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

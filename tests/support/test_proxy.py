@@ -2,12 +2,15 @@
 
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support.authority import Authority
 from tests.support.factories import MakeProxy, MakeUpstream
+from tests.support.forked import OWN_CODE, REPOSITORY
 from tests.support.proxy import ProxyDied
 from tests.support.upstream import Upstream
 from tests.support.wheels import make_wheel
@@ -42,6 +45,15 @@ def script(tmp_path: Path) -> Path:
 def trusting(ca: Authority) -> dict[str, str]:
     """What makes mitmproxy alone trust the upstream."""
     return {"ssl_verify_upstream_trusted_ca": str(ca.bundle)}
+
+
+def test_whose_code_it_runs() -> None:
+    """That of the tests, also in a second working copy, whose environment has the first one's package installed."""
+    program = f"{OWN_CODE}; import pkgcache, tests; print(pkgcache.__file__, tests.__path__[0], sep='\\n')"
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd="/")
+    package, tests = map(Path, said.stdout.split())
+    assert package == REPOSITORY / "addon" / "pkgcache" / "__init__.py"
+    assert tests == REPOSITORY / "tests"
 
 
 def test_life(make_proxy: MakeProxy, script: Path) -> None:
