@@ -168,6 +168,86 @@ def test_patience() -> None:
     in_hall(story)
 
 
+@pytest.mark.parametrize(
+    ("spare", "is_busy"),
+    [
+        pytest.param([False], True, id="wanted"),
+        pytest.param([True], False, id="never wanted"),
+        pytest.param([True, False], True, id="wanted after a while"),
+        pytest.param([False, True], False, id="wanted no more"),
+        pytest.param([True, False, True], False, id="wanted for a while"),
+    ],
+)
+def test_patience_is_that_of_who_waits(spare: list[bool], is_busy: bool) -> None:
+    """148 of 300 pages that were refreshed in the background, eight at a time, were given up after eight seconds, and stayed stale."""
+
+    async def story(hall: Hall) -> None:
+        await hall.enter(2)
+        (waiting,) = await hall.enter(patience=0.1, spare=spare[0])
+        for later in spare[1:]:
+            await asyncio.sleep(0.05)
+            waiting.spare = later
+        await asyncio.sleep(0.5)
+        assert hall.tasks[-1].done() is is_busy
+        if is_busy:
+            with pytest.raises(UpstreamError) as busy:
+                await hall.tasks[-1]
+            assert busy.value.failure is Failure.BUSY
+
+    in_hall(story)
+
+
+async def test_all_that_is_spare_is_served_in_the_end() -> None:
+    """However long that takes, as long as there are no more than may wait."""
+    places, done = Places(PlaceLimits(host=4, client=4, queue=100, spare=2)), list[int]()
+
+    async def one(number: int) -> None:
+        async with places.held(HERE, Asker(client="a", patience=0.02, is_spare=lambda: True)):
+            await asyncio.sleep(0.01)
+        done.append(number)
+
+    await asyncio.gather(*map(one, range(80)))
+    assert done == list(range(80))
+    assert places.figures() == {"held": 0, "waiting": 0}
+
+
+@pytest.mark.parametrize(
+    ("client", "spare", "has_it", "pushed_out"),
+    [
+        pytest.param("b", False, True, None, id="another client has its places"),
+        pytest.param("", False, True, None, id="nobody in particular too"),
+        pytest.param("b", True, True, None, id="also for what is spare"),
+        pytest.param("a", False, False, -1, id="the same client has to come again"),
+    ],
+)
+def test_a_queue_full_of_one_client(client: str, spare: bool, has_it: bool, pushed_out: int | None) -> None:
+    """A client that asked for 600 files had others refused, with a quarter of the places free for them."""
+
+    async def story(hall: Hall) -> None:
+        hall.places = Places(PlaceLimits(host=4, client=2, queue=2))
+        await hall.enter(4, client="a")
+        (newest,) = await hall.enter(client=client, spare=spare)
+        assert newest.has_it is has_it
+        ended = [task for task in hall.tasks if task.done()]
+        assert ended == ([] if pushed_out is None else [hall.tasks[pushed_out]])
+        for task in ended:
+            with pytest.raises(UpstreamError):
+                await task
+
+    in_hall(story)
+
+
+def test_nothing_is_pushed_out_for_who_need_not_wait() -> None:
+    async def story(hall: Hall) -> None:
+        hall.places = Places(PlaceLimits(host=4, client=2, queue=2, spare=1))
+        await hall.enter(3, spare=True)
+        (wanted,) = await hall.enter(client="b")
+        assert wanted.has_it
+        assert hall.places.figures() == {"held": 2, "waiting": 2}
+
+    in_hall(story)
+
+
 def test_who_is_cancelled_while_it_waits() -> None:
     async def story(hall: Hall) -> None:
         first, _ = await hall.enter(2)

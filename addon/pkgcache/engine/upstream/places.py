@@ -178,21 +178,20 @@ class _Host:
         if not self.waiting and next_to_serve([asker.claim], self._claims(self.held), self._limits) == 0:
             self.held.append(asker)
             return
-        self._make_room_in_queue(url)
         served: asyncio.Future[_Outcome] = asyncio.get_running_loop().create_future()
         entry = (asker, served)
         self.waiting.append(entry)
         self._serve()
+        # Only now: there may be a place that none of those who wait may have, since one client holds all that it may.
+        if not served.done():
+            self._shorten_queue()
         try:
-            async with asyncio.timeout(asker.patience):
-                outcome = await served
-        except BaseException as error:
+            outcome = await self._outcome(asker, served, url)
+        except BaseException:
             with contextlib.suppress(ValueError):
                 self.waiting.remove(entry)
-            if served.done() and not served.cancelled() and served.result() == "served":
+            if served.done() and served.result() == "served":
                 self.leave(asker)
-            if isinstance(error, TimeoutError):
-                raise self._busy(url) from None
             raise
         if outcome == "pushed out":
             raise self._busy(url)
@@ -208,13 +207,29 @@ class _Host:
         detail = f"this proxy's {len(self.held)} connections to it are all in use{waiting}"
         return UpstreamError(Failure.BUSY, url, detail, origin=url.origin)
 
-    def _make_room_in_queue(self, url: Url) -> None:
-        if not is_queue_full(self.waiting, self._limits):
+    async def _outcome(self, asker: Asker, served: asyncio.Future[_Outcome], url: Url) -> _Outcome:
+        """What has become of one that waits. Raises UpstreamError (BUSY) at the end of its patience.
+
+        That has no end while nobody needs what it is for: what is spare is served few at a time, and hundreds of refreshes in the
+        background, or of downloads whose clients have left, take longer than anybody who waits would.
+        """
+        while True:
+            was_spare = asker.is_spare()
+            await asyncio.wait([served], timeout=asker.patience)
+            if served.done():
+                return served.result()
+            if not (was_spare or asker.is_spare()):
+                raise self._busy(url)
+
+    def _shorten_queue(self) -> None:
+        """Push somebody out of a queue that is longer than it may be: what is spare, else who came last."""
+        *before, (_, newest) = self.waiting
+        if not is_queue_full(before, self._limits):
             return
-        number = to_leave_queue([asker.claim for asker, _ in self.waiting])
-        if number is None:
-            raise self._busy(url)
-        self.waiting.pop(number)[1].set_result("pushed out")
+        number = to_leave_queue([asker.claim for asker, _ in before])
+        pushed_out = newest if number is None else before[number][1]
+        self.waiting = [entry for entry in self.waiting if entry[1] is not pushed_out]
+        pushed_out.set_result("pushed out")
 
     def _serve(self) -> None:
         """Give free places to those who wait, and ask for more where somebody could leave."""
