@@ -42,10 +42,12 @@ def page_of(**headers: str) -> StoredPage:
     return StoredPage(key=StoreKey("p"), notes=notes)
 
 
-def made(page: StoredPage, monkeypatch: pytest.MonkeyPatch, moment: float, *, gzip: bool) -> tuple[Fresh, Response]:
+def made(
+    page: StoredPage, monkeypatch: pytest.MonkeyPatch, moment: float, *, gzip: bool, policy: Policy = POLICY
+) -> tuple[Fresh, Response]:
     """The answer as it is made at a moment."""
     monkeypatch.setattr("time.time", lambda: moment)
-    fresh = decide(page.stored, REQUEST.headers, POLICY, moment)
+    fresh = decide(page.stored, REQUEST.headers, policy, moment)
     assert isinstance(fresh, Fresh)
     cache = CacheStatus.of_hit(fresh.ttl)
     return fresh, page_response(REQUEST, Representation.JSON, page, cache, VARIANT, use_gzip=gzip)
@@ -68,27 +70,56 @@ def sent(response: Response) -> bytes:
         pytest.param({}, id="nothing"),
         pytest.param({"Age": "17", "Cache_Control": "max-age=600"}, id="an age of its own"),
         pytest.param({"Date": "Tue, 14 Nov 2023 22:13:00 GMT", "ETag": '"tag"'}, id="an earlier date"),
+        pytest.param(
+            {"Date": "Tue, 14 Nov 2023 22:13:19 GMT", "Expires": "Tue, 14 Nov 2023 22:23:20 GMT"}, id="expires"
+        ),
+        pytest.param({"Date": "Tue, 14 Nov 2023 22:14:00 GMT"}, id="a later date"),
         pytest.param({"X_PyPI_Last_Serial": "600", "Age": "1"}, id="a serial that looks like an age"),
         pytest.param({"Link": "<x>; age=1", "Cache_Control": "max-age=99999999999"}, id="the largest ttl"),
     ],
 )
-@pytest.mark.parametrize("steps", [(1.0,), (0.9, 0.9, 0.9), (3.5, 200.0), (60.0,) * 9, (-0.0, 1.0)], ids=str)
+@pytest.mark.parametrize(
+    "steps",
+    [
+        (1.0,),
+        (0.9, 0.9, 0.9),
+        (3.5, 200.0),
+        (60.0,) * 9,
+        (-0.0, 1.0),
+        (0.1,) * 25,
+        (0.7, 0.04, 0.02, 0.3),
+        (0.99, 0.02),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    "policy",
+    [
+        pytest.param(POLICY, id="the upstream's lifetime"),
+        pytest.param(Policy(override=700.4), id="the operator's, which ends within a second"),
+    ],
+)
 def test_the_same_as_one_made_anew(
-    headers: dict[str, str], steps: tuple[float, ...], is_sent: bool, gzip: bool, monkeypatch: pytest.MonkeyPatch
+    headers: dict[str, str],
+    steps: tuple[float, ...],
+    policy: Policy,
+    is_sent: bool,
+    gzip: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """To the moment: an answer made anew within the same second showed an age of 8, and the next one again that of 7."""
     page, moment = page_of(**headers), STORED + 2
-    answer: PageAnswer | None = PageAnswer(page, moment, *made(page, monkeypatch, moment, gzip=gzip))
+    answer: PageAnswer | None = PageAnswer(page, moment, *made(page, monkeypatch, moment, gzip=gzip, policy=policy))
     for step in steps:
         assert answer is not None
         if is_sent:
             sent(answer.response)
         moment += step
-        is_same = int(moment) == int(answer.moment)
         before, answer = answer, answer.at(moment)
         assert answer is not None
-        assert (answer is before) == is_same
-        _, anew = made(page, monkeypatch, answer.moment, gzip=gzip)
+        _, anew = made(page, monkeypatch, moment, gzip=gzip, policy=policy)
         assert sent(answer.response) == sent(dataclasses.replace(anew))
+        assert (answer is before) == (sent(before.response) == sent(anew)), "a new one is made where it differs"
         assert answer.response.cache == anew.cache
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import math
 import zlib
 from dataclasses import dataclass, field
 from urllib.parse import quote
@@ -122,12 +123,13 @@ class PageAnswer:
     response: Response
 
     def at(self, now: float) -> PageAnswer | None:
-        """The same answer at a later moment, to the second; None where the page is not fresh then, or the clock was set back."""
+        """The same answer as it would be made at a later moment; None where the page is not fresh then, or the clock was set back."""
         passed = now - self.moment
         age, ttl = self.fresh.age + passed, self.fresh.ttl - passed
         if passed < 0 or ttl <= 0:
             return None
-        if int(now) == int(self.moment):
+        # Not where the clock has come to another second: other answers for the page show its age as it is, and none may go back.
+        if int(age) == int(self.fresh.age) and math.floor(ttl) == math.floor(self.fresh.ttl):
             return self
         response = self.response.aged(shown_age(age), CacheStatus.of_hit(ttl))
         return PageAnswer(self.page, now, Fresh(ttl=ttl, age=age), response)
