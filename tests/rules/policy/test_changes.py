@@ -122,6 +122,16 @@ def test_whether_it_may_be_another_sites(
         ("BUILD7.corp.test.", "", False),
         ("proxy.test:8080", "http://proxy.test:8080", False),
         ("build7", "http://proxy.test:8080", False),
+        ("Proxy.Test.:8080", "http://proxy.test:8080", False),  # the same name, written otherwise
+        ("proxy.test:80", "http://proxy.test", False),
+        ("proxy.test:443", "https://proxy.test/pypi-cache", False),
+        ("proxy.test.", "https://proxy.test", False),
+        ("proxy.test:", "https://proxy.test", False),
+        ("proxy.test:443", "http://proxy.test", True),  # another port is another site's
+        ("proxy.test:80", "https://proxy.test", True),
+        ("proxy.test.:8081", "http://proxy.test:8080", True),
+        ("proxy.test..", "http://proxy.test", True),
+        ("proxy.test.evil.test:8080", "http://proxy.test:8080", True),
         # A name that anybody may have, and point here
         ("evil.test", "", True),
         ("evil.test:8080", "", True),

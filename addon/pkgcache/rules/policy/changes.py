@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from packaging.utils import InvalidName, NormalizedName, canonicalize_name
 
-from pkgcache.rules.routing.urls import Url, parse_authority
+from pkgcache.rules.routing.urls import DEFAULT_PORTS, Url, parse_authority
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +83,9 @@ def why_foreign_name(host: str, public: Url | None, machine: Collection[str]) ->
     >>> why_foreign_name("10.0.0.5:8080", None, ()), why_foreign_name("Build7:8080", None, ["build7"])
     ('', '')
     """
-    if public is not None and host.lower() == public.authority:
+    if _is_own(host, public, machine):
         return ""
-    return (
-        ""
-        if _is_own(host, machine)
-        else ("open the dashboard by the proxy's address, or set pypi_cache_public_url to the URL that you use")
-    )
+    return "open the dashboard by the proxy's address, or set pypi_cache_public_url to the URL that you use"
 
 
 def why_foreign(
@@ -112,9 +108,14 @@ def why_foreign(
     return ""
 
 
-def _is_own(host: str, machine: Collection[str]) -> bool:
-    """Whether a Host is an IP address, localhost or the machine itself, which no other site can have for a name."""
+def _is_own(host: str, public: Url | None, machine: Collection[str]) -> bool:
+    """Whether a Host is the proxy's URL as agents know it, however that is written; or an IP address, localhost or the machine itself.
+
+    No other site can have one of these for a name.
+    """
     try:
+        if public is not None and parse_authority(host, DEFAULT_PORTS[public.scheme]) == (public.host, public.port):
+            return True
         name, _ = parse_authority(host, 80)
         return name == "localhost" or name in machine or bool(ipaddress.ip_address(name))
     except ValueError:
