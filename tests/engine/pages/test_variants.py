@@ -1,5 +1,6 @@
 """A page's variants: made once, kept in memory and in the store, never served for another version of the page."""
 
+import asyncio
 import gzip
 import json
 from pathlib import Path
@@ -8,8 +9,9 @@ from typing import Any
 import pytest
 
 from pkgcache.engine.pages.stored_page import PageGoneError, StoredPage, find_page
+from pkgcache.engine.store.keys import StoreKey
 from pkgcache.engine.store.notes import VariantNotes
-from pkgcache.rules.simple.page_model import Kind
+from pkgcache.rules.simple.page_model import BrokenPage, Kind
 from tests.engine.pages.mirrors import FIRST, Mirrors, Parts, Said, parts
 from tests.support.index import JSON_TYPE, LinkForm, PageStyle, project_json
 from tests.support.wheels import make_wheel
@@ -41,6 +43,84 @@ async def test_it_is_made_once(kind: Kind, tmp_path: Path, monkeypatch: pytest.M
         assert at.variants.in_memory(at.page_request(), page, kind) is first
         at.variants._variants.clear()
         assert await at.variants.variant(at.page_request(), page, kind) == first
+
+
+@pytest.mark.parametrize("where", ["nowhere", "in the store"])
+@pytest.mark.parametrize("leaving", [0, 1, 11])
+async def test_many_clients_have_it_made_once(
+    where: str, leaving: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twelve clients that asked for a page of 6 MB in JSON had its HTML converted twelve times, and the last one waited for 50 s.
+
+    The first of them, which begins it, may leave.
+    """
+    async with parts(tmp_path, mirrors()) as at:
+        page = await stored(at)
+        if where == "in the store":
+            await at.variants.variant(at.page_request(), page, "html")
+            at.variants._variants.clear()
+        made, read, going = [], [], asyncio.Event()
+        transform, read_store = at.variants.transform, at.store.read
+
+        async def counted(*args: Any, **more: Any) -> Any:
+            made.append(args)
+            return await transform(*args, **more)
+
+        async def counted_read(key: StoreKey) -> Any:
+            read.append(key)
+            await going.wait()
+            return await read_store(key)
+
+        monkeypatch.setattr(at.variants, "transform", counted)
+        monkeypatch.setattr(at.store, "read", counted_read)
+        clients = [asyncio.create_task(at.variants.variant(at.page_request(), page, "html")) for _ in range(12)]
+        await asyncio.sleep(0.01)
+        for client in clients[:leaving]:
+            client.cancel()
+        going.set()
+        found = await asyncio.gather(*clients, return_exceptions=True)
+        assert all(isinstance(each, asyncio.CancelledError) for each in found[:leaving])
+        assert all(each is found[-1] for each in found[leaving:])
+        assert len(made) == (where == "nowhere")
+        assert len(read) == len(set(read)), "nothing is read twice"
+
+
+@pytest.mark.parametrize("wrong", [BrokenPage("odd"), PageGoneError("gone"), OSError("the disk")], ids=str)
+async def test_what_is_wrong_reaches_all_who_wait(
+    wrong: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And the next one tries anew. What may happen with any page is not logged as a failure of the proxy's."""
+    async with parts(tmp_path, mirrors()) as at:
+        page = await stored(at)
+
+        async def fail(*_: Any, **__: Any) -> Any:
+            await asyncio.sleep(0)
+            raise wrong
+
+        with monkeypatch.context() as patched:
+            patched.setattr(at.variants, "transform", fail)
+            clients = [at.variants.variant(at.page_request(), page, "html") for _ in range(3)]
+            assert await asyncio.gather(*clients, return_exceptions=True) == [wrong] * 3
+        await asyncio.sleep(0)
+        assert ("variant of six failed" in caplog.text) == isinstance(wrong, OSError)
+        assert (await at.variants.variant(at.page_request(), page, "html")).kind == "html"
+
+
+async def test_other_variants_are_made_beside_it(tmp_path: Path) -> None:
+    """Of another kind, or of another version of the page."""
+    upstream = mirrors()
+    async with parts(tmp_path, upstream) as at:
+        old = await stored(at)
+        upstream.says[FIRST].body = NEWER
+        old_request, new = at.page_request(), await stored(at)
+        found = await asyncio.gather(
+            at.variants.variant(old_request, new, "json"),
+            at.variants.variant(old_request, new, "html"),
+            at.variants.variant(old_request, old, "html"),
+            return_exceptions=True,
+        )
+        assert [each.kind for each in found if not isinstance(each, BaseException)] == ["json", "html"]
+        assert isinstance(found[2], PageGoneError), "never the newer one in its place"
 
 
 async def forbidden(*_: Any, **__: Any) -> Any:

@@ -31,6 +31,7 @@ from pkgcache.engine.pages.stored_page import (
     read_page,
 )
 from pkgcache.engine.pages.worker import PageWorker, is_large
+from pkgcache.engine.runtime.single_flight import SingleFlight
 from pkgcache.engine.runtime.tasks import Tasks
 from pkgcache.engine.store.entries import Notes
 from pkgcache.engine.store.keys import StoreKey
@@ -71,6 +72,9 @@ class PageVariants:
         self._tasks = tasks
         self._is_configured = is_configured
         self._variants: ByteLru[tuple[StoreKey, str], PageVariant] = ByteLru(memory)
+        self._making: SingleFlight[tuple[StoreKey, str], PageVariant] = SingleFlight(
+            tasks, expected=(PageGoneError, BrokenPage)
+        )
         self._worker = PageWorker()
         self.turns = turns or PageTurns()
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="pages")
@@ -89,6 +93,14 @@ class PageVariants:
         if variant := self.in_memory(page_request, page, kind):
             return variant
         key = page_request.variant_key(page.notes, kind)
+        # Of many clients one has it read or made: a large one takes seconds and tens of megabytes, each time.
+        work = partial(self._read_or_make, key, page_request, page, kind)
+        task = self._making.join((key, page.notes.source_digest), work, f"variant of {page_request.project}")
+        return await asyncio.shield(task)
+
+    async def _read_or_make(
+        self, key: StoreKey, page_request: PageRequest, page: StoredPage, kind: Kind
+    ) -> PageVariant:
         if (found := await self._store.read(key)) and (variant := await self._read(key, page, kind, *found)):
             return variant
         async with self.plain(page) as plain:

@@ -16,7 +16,7 @@ class SingleFlight[K: Hashable, T]:
     logged, except for an `expected` exception, which reaches whoever waits.
     """
 
-    def __init__(self, tasks: Tasks, *, expected: type[Exception] | None = None) -> None:
+    def __init__(self, tasks: Tasks, *, expected: type[Exception] | tuple[type[Exception], ...] | None = None) -> None:
         self._tasks = tasks
         self._expected = expected
         self._running: dict[K, asyncio.Task[T]] = {}

@@ -38,7 +38,7 @@ class Tasks:
         work: Coroutine[Any, Any, T],
         name: str,
         *,
-        expected: type[Exception] | None = None,
+        expected: type[Exception] | tuple[type[Exception], ...] | None = None,
         finishes: bool = False,
     ) -> asyncio.Task[T]:
         """Run `work` in the background. `finishes`: the work is short, and `close` waits for it instead of cancelling it.
@@ -58,7 +58,7 @@ class Tasks:
         """Call something after some seconds, unless the event loop has ended by then."""
         asyncio.get_running_loop().call_later(seconds, call)
 
-    def _done(self, task: asyncio.Task[Any], expected: type[Exception] | None) -> None:
+    def _done(self, task: asyncio.Task[Any], expected: type[Exception] | tuple[type[Exception], ...] | None) -> None:
         self._running.discard(task)
         self._finishing.discard(task)
         if task.cancelled() or (error := task.exception()) is None:
