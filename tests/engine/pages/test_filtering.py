@@ -1,12 +1,13 @@
 """Files that are left off a page for now: too young, or offline and not stored. The stored page stays whole."""
 
+import asyncio
 import gzip
 import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -74,6 +75,36 @@ async def test_a_filtered_variant_is_used_for_seconds_only(
         assert len(json.loads(result.plain)["files"]) == left
 
 
+@pytest.mark.parametrize("leaving", [0, 1, 7])
+async def test_many_clients_have_it_filtered_once(
+    leaving: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them had the files of a large page looked at, and the page edited. The first of them, which begins it, may leave."""
+    monkeypatch.setattr(filtering, "FILTERED_BYTES", 0)
+    async with parts(tmp_path, Mirrors(first=MIRROR)) as at:
+        page = await at.fetcher.fetch(at.page_request(), None)
+        variant = await at.variants.variant(at.page_request(), page, "json")
+        each = VariantFilter(at.variants, at.known_files, at.store, Admission(cooldown=7 * DAY), offline=False)
+        changed, times = at.variants.changed, list[float]()
+
+        async def counted(*args: Any) -> bytes:
+            times.append(time.time())
+            await asyncio.sleep(0.02)
+            return await changed(*args)
+
+        monkeypatch.setattr(at.variants, "changed", counted)
+        clients = [asyncio.create_task(each.apply(at.page_request(), page, variant)) for _ in range(8)]
+        await asyncio.sleep(0.01)
+        for client in clients[:leaving]:
+            client.cancel()
+        found = await asyncio.gather(*clients, return_exceptions=True)
+        assert all(isinstance(one, asyncio.CancelledError) for one in found[:leaving])
+        assert all(one is found[-1] for one in found[leaving:])
+        assert len(times) == 1
+        await each.apply(at.page_request(), page, variant)
+        assert len(times) == 2, "memory has no room for it"
+
+
 class Feed:
     """Advisories that change when a test says so."""
 
@@ -85,6 +116,26 @@ class Feed:
 
     def about(self, _project: str, _index: str) -> Advisories | None:
         return self.current
+
+
+async def test_nobody_joins_what_is_filtered_by_other_advisories(tmp_path: Path) -> None:
+    feed = Feed()
+    found = [Affected(project="six", id="MAL-1", malicious=True, versions=frozenset({"2"}))]
+    async with parts(tmp_path, Mirrors(first=MIRROR)) as at:
+        page = await at.fetcher.fetch(at.page_request(), None)
+        variant = await at.variants.variant(at.page_request(), page, "json")
+        each = VariantFilter(
+            at.variants, at.known_files, at.store, Admission(), offline=False, advisories=cast(AdvisoryFeed, feed)
+        )
+        clients = []
+        for index in ({}, {"six": found}):
+            feed.current = Advisories(b"".join(write_index(index.get("six", []), {})), "malicious", yank=True)
+            feed.changed()
+            clients.append(asyncio.create_task(each.apply(at.page_request(), page, variant)))
+            await asyncio.sleep(0)
+        before, after = [json.loads((await client).plain)["files"] for client in clients]
+        assert len(before) == len(NAMES)
+        assert {file["filename"] for file in after} == NAMES - {YOUNG.filename}
 
 
 async def test_what_was_filtered_by_other_advisories_is_dropped(

@@ -13,9 +13,11 @@ file is too young is decided in `rules/policy/admission`, which one an advisory 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from packaging.utils import canonicalize_version
@@ -24,8 +26,9 @@ from packaging.version import Version
 from pkgcache.engine.advisories.feed import AdvisoryFeed
 from pkgcache.engine.pages.known_files import KnownFiles
 from pkgcache.engine.pages.page_variant import PageVariant
-from pkgcache.engine.pages.stored_page import PageRequest, StoredPage, gzipped_page
+from pkgcache.engine.pages.stored_page import PageGoneError, PageRequest, StoredPage, gzipped_page
 from pkgcache.engine.pages.variants import PageVariants
+from pkgcache.engine.runtime.single_flight import SingleFlight
 from pkgcache.engine.shared.tier import SharedTier
 from pkgcache.engine.store.keys import StoreKey, file_key, made_document, page_key, range_key
 from pkgcache.engine.store.lru import ByteLru
@@ -37,6 +40,7 @@ from pkgcache.rules.routing.digests import parse_release_path, strongest
 from pkgcache.rules.routing.filenames import version_in
 from pkgcache.rules.routing.routes import PUBLIC
 from pkgcache.rules.simple.file_table import FileFacts, FileTable
+from pkgcache.rules.simple.page_model import BrokenPage
 from pkgcache.rules.simple.representations import Representation
 
 FILTERED_SECONDS = 5.0
@@ -69,6 +73,9 @@ class VariantFilter:
         self._offline = offline
         self._tier = tier
         self._filtered: ByteLru[tuple[StoreKey, str], tuple[float, PageVariant]] = ByteLru(FILTERED_BYTES)
+        self._running: SingleFlight[tuple[StoreKey, str, int], PageVariant] = SingleFlight(
+            variants.tasks, expected=(PageGoneError, BrokenPage)
+        )
         self._advisories = advisories if advisories is not None and advisories.is_on else None
         self.active = offline or admission.cooldown > 0 or bool(admission.deny_status) or self._advisories is not None
         if self._advisories is not None:
@@ -84,6 +91,19 @@ class VariantFilter:
         by_file = self._offline or advisories is not None or self._has_cooldown(page_request)
         if not by_file and not self._admission.deny_status:
             return variant
+        # Once for all clients that wait: of a large page it takes seconds. By other advisories it is another work.
+        work = partial(self._filter, page_request, page, variant, now, advisories)
+        task = self._running.join((*key, id(advisories)), work, f"filter for {page_request.project}")
+        return await asyncio.shield(task)
+
+    async def _filter(
+        self,
+        page_request: PageRequest,
+        page: StoredPage,
+        variant: PageVariant,
+        now: float,
+        advisories: Advisories | None,
+    ) -> PageVariant:
         table = await self._known_files.table(page_request, variant.source_digest, page)
         left_out, yanked = await self._decide(page_request, table, now, advisories) if table else (_NOTHING, {})
         result = await self._variants.changed(page_request, page, variant, left_out, yanked)
@@ -100,7 +120,7 @@ class VariantFilter:
                 filtered=True,
             )
         if advisories is self._about(page_request):  # else they have changed meanwhile, and memory was emptied
-            self._filtered.put(key, (now, filtered), filtered.size)
+            self._filtered.put((variant.key, variant.source_digest), (now, filtered), filtered.size)
         return filtered
 
     def _about(self, page_request: PageRequest) -> Advisories | None:

@@ -69,7 +69,7 @@ class PageVariants:
     ) -> None:
         self._store = store
         self._hosts = hosts
-        self._tasks = tasks
+        self.tasks = tasks
         self._is_configured = is_configured
         self._variants: ByteLru[tuple[StoreKey, str], PageVariant] = ByteLru(memory)
         self._making: SingleFlight[tuple[StoreKey, str], PageVariant] = SingleFlight(
@@ -225,7 +225,7 @@ class PageVariants:
         # A mirror under its own URL (`pypi@<origin>`) counts as its index.
         index = page_request.index.name.partition("@")[0]
         if unknown and self._hosts.learn(index, page_request.project, unknown):
-            self._tasks.start(self._hosts.save(), "save learned hosts", finishes=True)
+            self.tasks.start(self._hosts.save(), "save learned hosts", finishes=True)
 
     async def _parse[T](self, work: Callable[[], T], *texts: bytes) -> T:
         """Run parsing of these texts off the event loop; large pages wait for one another, small ones never for them.
