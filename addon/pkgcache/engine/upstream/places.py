@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -234,14 +234,13 @@ class _Host:
     def _serve(self) -> None:
         """Give free places to those who wait, and ask for more where somebody could leave."""
         self.waiting = [entry for entry in self.waiting if not entry[1].done()]
-        while self.waiting:
-            number = next_to_serve([asker.claim for asker, _ in self.waiting], self._claims(self.held), self._limits)
-            if number is None:
-                break
+        waiting, held = self._claims(asker for asker, _ in self.waiting), self._claims(self.held)
+        while (number := next_to_serve(waiting, held, self._limits)) is not None:
             asker, served = self.waiting.pop(number)
             self.held.append(asker)
+            held.append(waiting.pop(number))
             served.set_result("served")
-        for number in to_give_way([a.claim for a, _ in self.waiting], self._claims(self.held), self._limits):
+        for number in to_give_way(waiting, held, self._limits):
             asker = self.held[number]
             if asker not in self._asked_to_leave:
                 self._asked_to_leave.add(asker)
@@ -254,7 +253,7 @@ class _Host:
         self._serve()
 
     @staticmethod
-    def _claims(askers: list[Asker]) -> list[Claim]:
+    def _claims(askers: Iterable[Asker]) -> list[Claim]:
         return [asker.claim for asker in askers]
 
 
