@@ -21,7 +21,8 @@ MOST_LARGE: Final = 2
 PROCESS_MEMORY: Final = 176 << 20
 """Bytes of address space of the process for large pages, of which nearly all are resident at the end. A page of MAX_PAGE bytes takes
 130 MiB with 48,000 files in JSON, 157 with 57,000 in HTML. At the proxy's own address that JSON takes 170; HTML of 27 MB takes 178
-there, and 184 when it is converted to JSON: pages of 25 MB fit in any case. The largest page known has 15 MB."""
+there, and 184 when it is converted to JSON. A JSON page of 25 MB with 60,000 short entries does not fit there. The largest page known
+has 15 MB, and 20,000 files."""
 
 MAX_MEMORY: Final = PROCESS_MEMORY + MAX_PAGE + (MOST_LARGE + 1) * HEAVY_PAGE
 """Bytes that pages of which nothing can be made take at most, in both processes together: what their process may take; the heavy page
